@@ -1,0 +1,50 @@
+# Every target makes what it needs: `make demo` and `make test` work on a fresh clone.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+export RAY_USAGE_STATS_ENABLED := 0
+export RAY_AUTH_MODE ?= disabled
+
+.PHONY: setup demo test test-slow lint format bench lock clean
+
+setup: $(STAMP)
+
+# The venv is made without ensurepip (absent on a bare Debian); the system's pip installs into it.
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv --without-pip $(VENV)
+	$(PYTHON) -m pip --python $(BIN)/python install --quiet --constraint constraints.txt pip setuptools wheel
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+	@echo "dakpn is ready: $(BIN)/dakpn --help"
+
+demo: setup
+	$(BIN)/dakpn demo $(DEMO_ARGS)
+
+test: setup
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: setup
+	$(BIN)/python -m pytest -m slow
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/basedpyright
+	$(BIN)/lint-imports
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# Refresh constraints.txt from a clean resolution of pyproject.toml; torch stays pinned by hand.
+lock:
+	rm -rf .venv-lock
+	$(PYTHON) -m venv --without-pip .venv-lock
+	$(PYTHON) -m pip --python .venv-lock/bin/python install --quiet pip setuptools wheel
+	.venv-lock/bin/python -m pip install --quiet 'torch==2.13.0' --editable '.[dev]'
+	.venv-lock/bin/python -m pip freeze --all --exclude-editable | sed 's/+cpu$$//' > constraints.txt
+	rm -rf .venv-lock
+
+clean:
+	rm -rf $(VENV) runs
