@@ -1,0 +1,1 @@
+"""Datasets of images and labels: codecs, presets, storage, shards and their manifests."""

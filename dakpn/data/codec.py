@@ -1,0 +1,206 @@
+"""Encoded images and labels to arrays and back. Every array here is `uint8` unless it says otherwise."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+
+from dakpn.data.image_header import ImageFormat, ImageHeader, detect_format, read_header
+from dakpn.errors import DataError
+
+try:  # decodes JPEG three times as fast to the same pixels, and refuses damaged data that Pillow lets through
+    import simplejpeg
+except ImportError:
+    simplejpeg = None
+
+MAX_PIXELS = 200_000_000
+"""Largest height x width that is decoded: 600 MB as an RGB array."""
+
+_PNG_LEVEL = 3
+# What Pillow and simplejpeg raise on hostile bytes; their own documentation promises less.
+_PILLOW_ERRORS = (OSError, SyntaxError, ValueError, TypeError, EOFError, LookupError, ArithmeticError)
+_DECODER_ERRORS = (*_PILLOW_ERRORS, struct.error, zlib.error)
+
+
+def image_format(data: bytes, origin: str) -> ImageFormat:
+    """Return "png" or "jpeg", told from the first bytes, never from a file name.
+
+    Raises:
+        DataError: Any other format.
+    """
+    return detect_format(data, origin)
+
+
+def image_size(data: bytes, origin: str) -> tuple[int, int]:
+    """Return (height, width) from the header, in microseconds and without decoding.
+
+    Args:
+        data: An encoded PNG or JPEG image.
+        origin: What to call it in an error: its path, or its key and shard.
+
+    Raises:
+        DataError: Another format, a damaged or truncated file, or more than `MAX_PIXELS` pixels.
+    """
+    header = _checked_header(data, origin)
+    return header.height, header.width
+
+
+def decode_image(data: bytes, origin: str) -> NDArray[np.uint8]:
+    """Decode an image to RGB, [H, W, 3], 0..255, writable.
+
+    Grey, palette and alpha images with 8 bits a channel or fewer become RGB; an alpha channel is dropped only
+    if every pixel is opaque, for there is no telling what was meant to lie behind it. An EXIF orientation is
+    not applied (a label has none, and the two must stay aligned), nor is an ICC profile or gamma.
+
+    Args:
+        data: An encoded PNG or JPEG image.
+        origin: What to call it in an error: its path, or its key and shard.
+
+    Raises:
+        DataError: Another format, a truncated or damaged file, more than `MAX_PIXELS` pixels, more than 8
+            bits a channel, a CMYK image, or pixels that are not opaque.
+    """
+    header = _checked_header(data, origin)
+    if header.bits > 8:
+        raise DataError(f"{origin}: got an image with {header.bits} bits a channel, expected 8; convert it first")
+    if header.channels == "cmyk":
+        raise DataError(f"{origin}: got a CMYK image, expected RGB or grey; convert it first")
+    if header.format == "jpeg" and simplejpeg is not None:
+        try:
+            return simplejpeg.decode_jpeg(data, colorspace="RGB")
+        except _DECODER_ERRORS as error:
+            raise _damaged(header, origin, error) from error
+    return _opaque_rgb(_load(data, header, origin), origin)
+
+
+def decode_label(data: bytes, origin: str) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    """Decode a label to class ids, [H, W], `uint8`, or `uint16` when the file holds 16 bits, writable.
+
+    Ids are the stored numbers: those of a palette image are its indices (the colours are ignored), those of
+    a grey image with 1, 2 or 4 bits are not stretched to 0..255 as viewers do.
+
+    Raises:
+        DataError: Not a PNG (JPEG changes ids), more than one channel, more than `MAX_PIXELS` pixels,
+            or a truncated or damaged file.
+    """
+    header = _checked_header(data, origin)
+    if header.format != "png":
+        raise DataError(f"{origin}: got a JPEG label, expected PNG, for JPEG changes class ids; get the original")
+    if header.channels not in ("grey", "palette"):
+        raise DataError(
+            f"{origin}: got a label with channels {header.channels}, expected a single channel of class ids; "
+            "convert colours to ids first"
+        )
+    stored = np.array(_load(data, header, origin))
+    if header.bits == 16:
+        return stored.astype(np.uint16)
+    ids = stored.astype(np.uint8)
+    if header.channels == "grey" and header.bits in (2, 4):  # Pillow stretches these, by exactly this factor
+        ids //= 255 // (2**header.bits - 1)
+    return ids
+
+
+def encode_image(
+    image: NDArray[np.uint8],
+    format: ImageFormat,  # noqa: A002 - the word that says it
+    quality: int = 95,
+) -> bytes:
+    """Encode RGB pixels; the same pixels give the same bytes.
+
+    Args:
+        image: [H, W, 3], 0..255.
+        format: "png" (lossless) or "jpeg" (with full colour resolution, 4:4:4).
+        quality: Of a JPEG, 1..100; PNG ignores it.
+
+    Raises:
+        ValueError: An array of another shape or type, or an unknown format.
+    """
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise ValueError(f"got an image {image.dtype}{list(image.shape)}, expected uint8[H, W, 3]")
+    if format == "png":
+        return _encode_png(Image.fromarray(image))
+    if format != "jpeg":
+        raise ValueError(f"got the image format {format!r}, expected 'png' or 'jpeg'")
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "JPEG", quality=quality, subsampling="4:4:4")
+    return buffer.getvalue()
+
+
+def encode_label(label: NDArray[np.uint8] | NDArray[np.uint16]) -> bytes:
+    """Encode class ids, [H, W], `uint8` or `uint16`, as a PNG that `decode_label` reads back exactly.
+
+    Raises:
+        ValueError: An array of another shape or type.
+    """
+    if label.ndim != 2 or label.dtype not in (np.uint8, np.uint16):
+        raise ValueError(f"got a label {label.dtype}{list(label.shape)}, expected uint8 or uint16 [H, W]")
+    return _encode_png(Image.fromarray(label))
+
+
+def resize_image(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Resize [H, W, 3] to (h, w): averages over the covered area when shrinking, bilinear when growing."""
+    height, width = size
+    resized = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
+    return np.array(resized)
+
+
+def resize_label(
+    label: NDArray[np.uint8] | NDArray[np.uint16], size: tuple[int, int]
+) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    """Resize [H, W] to (h, w) by taking the nearest pixel: no id appears that was not there."""
+    rows, columns = (_nearest(old, new) for old, new in zip(label.shape, size, strict=True))
+    return label[rows[:, None], columns]
+
+
+def _nearest(old: int, new: int) -> NDArray[np.int64]:
+    """Return, for each of `new` pixels, which of `old` pixels its centre falls into."""
+    return (2 * np.arange(new) + 1) * old // (2 * new)
+
+
+def _checked_header(data: bytes, origin: str) -> ImageHeader:
+    header = read_header(data, origin)
+    if header.height * header.width > MAX_PIXELS:
+        raise DataError(
+            f"{origin}: got an image of {header.width} x {header.height} pixels, expected at most "
+            f"{MAX_PIXELS} in all; cut or shrink it first"
+        )
+    return header
+
+
+def _load(data: bytes, header: ImageHeader, origin: str) -> Image.Image:
+    # The format's own class, not Image.open: that one warns about, then refuses, sizes allowed here.
+    reader = PngImageFile if header.format == "png" else JpegImageFile
+    try:
+        image = reader(io.BytesIO(data))
+        image.load()
+    except _DECODER_ERRORS as error:
+        raise _damaged(header, origin, error) from error
+    return image
+
+
+def _damaged(header: ImageHeader, origin: str, error: Exception) -> DataError:
+    return DataError(
+        f"{origin}: the {header.format.upper()} data is truncated or damaged ({error}); "
+        "expected a complete image: copy or download it again"
+    )
+
+
+def _opaque_rgb(image: Image.Image, origin: str) -> NDArray[np.uint8]:
+    if "A" in image.getbands() or "transparency" in image.info:
+        image = image.convert("RGBA")
+        if np.asarray(image)[..., 3].min() < 255:
+            raise DataError(
+                f"{origin}: got an image with transparent pixels, expected an opaque one; put it on a background first"
+            )
+    return np.array(image.convert("RGB"))
+
+
+def _encode_png(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", compress_level=_PNG_LEVEL)
+    return buffer.getvalue()

@@ -1,0 +1,105 @@
+"""What the first bytes of a PNG or JPEG file say, read without decoding a pixel.
+
+Own code rather than Pillow's, because Pillow opens a 16-bit colour PNG as if it had 8 bits, only warns about
+very large images, and trusts process-wide switches that any other library may have turned.
+"""
+
+from typing import Literal, NamedTuple
+
+from dakpn.errors import DataError
+
+ImageFormat = Literal["png", "jpeg"]
+
+_PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
+_JPEG_MAGIC = b"\xff\xd8\xff"
+_JPEG_END = b"\xff\xd9"
+_PNG_CHANNELS = {0: "grey", 2: "rgb", 3: "palette", 4: "grey+alpha", 6: "rgb+alpha"}
+_JPEG_CHANNELS = {1: "grey", 3: "rgb"}
+_JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOF0..SOF15 without DHT, JPG and DAC
+
+
+class ImageHeader(NamedTuple):
+    """Size and pixel layout of an encoded image; `bits` are those of one channel."""
+
+    format: ImageFormat
+    height: int
+    width: int
+    bits: int
+    channels: str
+
+
+def detect_format(data: bytes, origin: str) -> ImageFormat:
+    """Return the format that the first bytes of `data` announce; nothing but PNG and JPEG is let in.
+
+    Raises:
+        DataError: The bytes are empty or of any other format.
+    """
+    if data.startswith(_PNG_MAGIC):
+        return "png"
+    if data.startswith(_JPEG_MAGIC):
+        return "jpeg"
+    found = "an empty file" if not data else f"a file that begins with {bytes(data[:8])!r}"
+    raise DataError(f"{origin}: got {found}, expected a PNG or JPEG image; convert the file or leave it out")
+
+
+def read_header(data: bytes, origin: str) -> ImageHeader:
+    """Return the header of an encoded image, having checked that the file goes on to its end mark.
+
+    Raises:
+        DataError: Another format, a damaged header, or a file that stops early.
+    """
+    image_format = detect_format(data, origin)
+    try:
+        header = _read_png(data) if image_format == "png" else _read_jpeg(data)
+    except IndexError:
+        raise DataError(
+            f"{origin}: the {image_format.upper()} file is truncated ({len(data)} bytes, no end mark); "
+            "expected a complete image: copy or download it again"
+        ) from None
+    if header is None or header.height < 1 or header.width < 1:
+        raise DataError(
+            f"{origin}: the {image_format.upper()} header is damaged; expected an image with a size: "
+            "copy or download it again"
+        )
+    return header
+
+
+def _number(data: bytes, start: int, length: int) -> int:
+    """Return a big-endian number; IndexError when the data ends before it."""
+    if start + length > len(data):
+        raise IndexError(start)
+    return int.from_bytes(data[start : start + length], "big")
+
+
+def _read_png(data: bytes) -> ImageHeader | None:
+    if data[8:16] != b"\0\0\0\rIHDR"[: len(data[8:16])]:
+        return None
+    width, height = _number(data, 16, 4), _number(data, 20, 4)
+    bits, channels = _number(data, 24, 1), _PNG_CHANNELS.get(_number(data, 25, 1))
+    position = len(_PNG_MAGIC)
+    while data[position + 4 : position + 8] != b"IEND":  # walks chunk by chunk: length, type, body, checksum
+        position += 12 + _number(data, position, 4)
+    _number(data, position + 8, 4)  # the last chunk's checksum
+    return ImageHeader("png", height, width, bits, channels) if channels else None
+
+
+def _read_jpeg(data: bytes) -> ImageHeader | None:
+    position = 2
+    while True:
+        if data[position] != 0xFF:
+            return None
+        marker = data[position + 1]
+        if marker in _JPEG_FRAMES:
+            break
+        if marker == 0xFF:  # a fill byte
+            position += 1
+        elif marker in (0xD9, 0xDA):  # pixels, or the end, before any frame header
+            return None
+        else:
+            position += 2 + _number(data, position + 2, 2)
+    bits, height = _number(data, position + 4, 1), _number(data, position + 5, 2)
+    width, components = _number(data, position + 7, 2), _number(data, position + 9, 1)
+    # Entropy-coded data stuffs a zero after each 0xFF, so an end mark behind the frame header is a real one.
+    if data.find(_JPEG_END, position + 10) < 0:
+        raise IndexError(len(data))
+    return ImageHeader("jpeg", height, width, bits, _JPEG_CHANNELS.get(components, "cmyk"))

@@ -1,0 +1,218 @@
+"""What lies beside the shards of a dataset: index, completion markers, row manifests, the sign of success.
+
+A dataset in the folder OUT is:
+
+    OUT/train-00000-of-00004.parquet                     the shards
+    OUT/README.md                                        dataset card
+    OUT/_dakpn/dataset.json                              `DatasetIndex`
+    OUT/_dakpn/run.json                                  how it was made
+    OUT/_dakpn/shards/train-00000-of-00004.json          `ShardMarker`, written after the shard
+    OUT/_dakpn/manifest/train-00000-of-00004.parquet     one `RowRecord` for each row
+    OUT/_SUCCESS                                         written last
+"""
+
+import hashlib
+import io
+from typing import Any, Literal, TypeVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from dakpn.data import storage
+from dakpn.errors import DataError, UsageError
+
+FORMAT_VERSION = 1
+"""Version of the layout and of the shard's bytes; a higher one makes finished shards stale."""
+
+CARD_HEADER = """---
+configs:
+- config_name: default
+  data_files:
+  - split: train
+    path: train-*.parquet
+---
+"""
+"""Opens a dataset card: its `configs` keep `datasets.load_dataset` from taking the row manifests for data."""
+
+_ROW_SCHEMA = pa.schema(
+    [(name, pa.string()) for name in ("key", "source", "source_sha256", "image_sha256", "label_sha256")]
+    + [("height", pa.int32()), ("width", pa.int32()), ("status", pa.string()), ("reason", pa.string())]
+)
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ShardEntry(_Record):
+    """A shard as the index lists it; `name` is without extension, `bytes` the size of the file."""
+
+    name: str
+    rows: int
+    sha256: str
+    bytes: int
+
+
+class DatasetIndex(_Record):
+    """All that a reader needs to know of a dataset; `label_space` is `LabelSpace.to_dict()`."""
+
+    format_version: int = FORMAT_VERSION
+    label_space: dict[str, Any] | None
+    labelled: bool
+    shards: list[ShardEntry]
+
+    @property
+    def rows(self) -> int:
+        """Number of rows in all shards."""
+        return sum(shard.rows for shard in self.shards)
+
+    @property
+    def digest(self) -> str:
+        """Digest of the dataset's content: classes and the bytes of every shard."""
+        return "sha256:" + hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+
+
+class RowRecord(_Record):
+    """Where a row came from and what became of it; digests are of the encoded bytes."""
+
+    key: str
+    source: str
+    source_sha256: str
+    image_sha256: str
+    label_sha256: str | None
+    height: int
+    width: int
+    status: Literal["done", "quarantined"]
+    reason: str | None
+
+
+class ShardMarker(_Record):
+    """Proof that a shard is finished; `fingerprint` tells from which input and settings."""
+
+    name: str
+    fingerprint: str
+    rows: int
+    quarantined: int
+    sha256: str
+    bytes: int
+
+
+def shard_uri(dataset_uri: str, name: str) -> str:
+    """Return the URI of a shard's Parquet file."""
+    return storage.join(dataset_uri, f"{name}.parquet")
+
+
+def read_index(dataset_uri: str) -> DatasetIndex:
+    """Return the index of a finished dataset.
+
+    Raises:
+        UsageError: There is no dataset, it is not finished, or a newer dakpn wrote it.
+        DataError: The index is damaged.
+        StorageError: It cannot be read.
+    """
+    uri = _index_uri(dataset_uri)
+    if not storage.exists(uri):
+        if storage.exists(storage.join(dataset_uri, "_dakpn")):
+            raise _unfinished(dataset_uri)
+        raise UsageError(f"{dataset_uri} is not a packed dataset (no _dakpn folder); run `dakpn pack` first")
+    if not is_complete(dataset_uri):
+        raise _unfinished(dataset_uri)
+    values = storage.read_json(uri)
+    version = values.get("format_version") if isinstance(values, dict) else None
+    if isinstance(version, int) and version > FORMAT_VERSION:
+        raise UsageError(
+            f"{dataset_uri} has format version {version}, expected at most {FORMAT_VERSION}; install a newer dakpn"
+        )
+    return _validated(DatasetIndex, values, uri)
+
+
+def write_index(dataset_uri: str, index: DatasetIndex) -> None:
+    """Write the index of a dataset. Raises `StorageError`."""
+    storage.write_json(_index_uri(dataset_uri), index.model_dump())
+
+
+def read_marker(dataset_uri: str, name: str) -> ShardMarker | None:
+    """Return the completion marker of a shard; None if missing or damaged. Raises `StorageError`."""
+    uri = _marker_uri(dataset_uri, name)
+    if not storage.exists(uri):
+        return None
+    try:
+        return _validated(ShardMarker, storage.read_json(uri), uri)
+    except DataError:
+        return None
+
+
+def write_marker(dataset_uri: str, marker: ShardMarker) -> None:
+    """Write the completion marker of a shard, after the shard and its row manifest. Raises `StorageError`."""
+    storage.write_json(_marker_uri(dataset_uri, marker.name), marker.model_dump())
+
+
+def read_rows(dataset_uri: str, name: str) -> list[RowRecord]:
+    """Return the row manifest of a shard.
+
+    Raises:
+        DataError: It is damaged.
+        StorageError: It does not exist or cannot be read.
+    """
+    uri = _rows_uri(dataset_uri, name)
+    data = storage.read_bytes(uri)
+    try:
+        # Not pq.read_table: threads of its that still run at exit abort the interpreter now and then.
+        rows = pq.ParquetFile(io.BytesIO(data), pre_buffer=False).read(use_threads=False).to_pylist()
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{uri} is damaged ({error}); expected a row manifest: run the job again") from error
+    return [_validated(RowRecord, row, uri) for row in rows]
+
+
+def write_rows(dataset_uri: str, name: str, rows: list[RowRecord]) -> None:
+    """Write the row manifest of a shard; equal rows give equal bytes. Raises `StorageError`."""
+    table = pa.Table.from_pylist([row.model_dump() for row in rows], _ROW_SCHEMA)
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd")
+    storage.write_bytes(_rows_uri(dataset_uri, name), buffer.getvalue())
+
+
+def write_run(dataset_uri: str, run: dict[str, Any]) -> None:
+    """Write how the dataset was made. Raises `StorageError`."""
+    storage.write_json(storage.join(dataset_uri, "_dakpn", "run.json"), run)
+
+
+def mark_success(dataset_uri: str) -> None:
+    """Declare the dataset finished; the last write of a job. Raises `StorageError`."""
+    storage.write_bytes(storage.join(dataset_uri, "_SUCCESS"), b"")
+
+
+def is_complete(dataset_uri: str) -> bool:
+    """Tell whether the job that writes this dataset has finished. Raises `StorageError`."""
+    return storage.exists(storage.join(dataset_uri, "_SUCCESS"))
+
+
+def _unfinished(dataset_uri: str) -> UsageError:
+    return UsageError(
+        f"the dataset {dataset_uri} is not finished (no _SUCCESS); run the command that writes it once more"
+    )
+
+
+def _index_uri(dataset_uri: str) -> str:
+    return storage.join(dataset_uri, "_dakpn", "dataset.json")
+
+
+def _marker_uri(dataset_uri: str, name: str) -> str:
+    return storage.join(dataset_uri, "_dakpn", "shards", f"{name}.json")
+
+
+def _rows_uri(dataset_uri: str, name: str) -> str:
+    return storage.join(dataset_uri, "_dakpn", "manifest", f"{name}.parquet")
+
+
+def _validated(model: type[_Model], values: object, uri: str) -> _Model:
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "content"
+        raise DataError(
+            f"{uri} is damaged: {place}: {first['msg']}; expected a {model.__name__}: run the job again"
+        ) from error

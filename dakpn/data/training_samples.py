@@ -1,0 +1,80 @@
+"""From an encoded sample to the arrays that one training example needs. All arrays are uint8 and channel-first."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from dakpn.data import codec
+from dakpn.data.datasets import LabelSpace
+from dakpn.data.schema import Sample
+from dakpn.errors import DataError
+
+Arrays = dict[str, np.ndarray]
+Prepare = Callable[[Sample, np.random.Generator], Arrays]
+
+
+def labelled_example(label_space: LabelSpace, size: tuple[int, int]) -> Prepare:
+    """Image [3, h, w] and train ids [h, w] of a labelled sample, both resized to `size`."""
+
+    def prepare(sample: Sample, rng: np.random.Generator) -> Arrays:
+        if sample.label is None or sample.label_path is None:
+            raise DataError(
+                f"{sample.key} has no label; expected one in a dataset used for segmentation: pack it with labels"
+            )
+        image = codec.resize_image(codec.decode_image(sample.image, sample.image_path), size)
+        label = codec.resize_label(codec.decode_label(sample.label, sample.label_path), size)
+        return {"image": _channel_first(image), "label": label_space.to_train_ids(label, sample.label_path)}
+
+    return prepare
+
+
+def synthetic_example(low_size: tuple[int, int], patch_size: tuple[int, int]) -> Prepare:
+    """`synthetic_low` [3, h, w], `synthetic_patch` [3, H', W'] and the patch's `synthetic_window` (6 numbers)."""
+
+    def prepare(sample: Sample, rng: np.random.Generator) -> Arrays:
+        image = codec.decode_image(sample.image, sample.image_path)
+        top, left = _random_corner(image, patch_size, sample.key, rng)
+        window = np.array([*image.shape[:2], top, left, *patch_size], dtype=np.int64)
+        return {
+            "synthetic_low": _channel_first(codec.resize_image(image, low_size)),
+            "synthetic_patch": _channel_first(_crop(image, top, left, patch_size)),
+            "synthetic_window": window,
+        }
+
+    return prepare
+
+
+def real_example(low_size: tuple[int, int], patch_size: tuple[int, int]) -> Prepare:
+    """`real_low` [3, h, w] and `real_patch` [3, H', W']; a label, if there is one, is never looked at."""
+
+    def prepare(sample: Sample, rng: np.random.Generator) -> Arrays:
+        image = codec.decode_image(sample.image, sample.image_path)
+        top, left = _random_corner(image, patch_size, sample.key, rng)
+        return {
+            "real_low": _channel_first(codec.resize_image(image, low_size)),
+            "real_patch": _channel_first(_crop(image, top, left, patch_size)),
+        }
+
+    return prepare
+
+
+def _random_corner(
+    image: np.ndarray, patch_size: tuple[int, int], key: str, rng: np.random.Generator
+) -> tuple[int, int]:
+    height, width = image.shape[:2]
+    if height < patch_size[0] or width < patch_size[1]:
+        raise DataError(
+            f"image {key} has {height} x {width} pixels, smaller than the training patch of "
+            f"{patch_size[0]} x {patch_size[1]}; lower adversarial.patch_size"
+        )
+    top = rng.integers(0, height - patch_size[0] + 1)
+    left = rng.integers(0, width - patch_size[1] + 1)
+    return int(top), int(left)
+
+
+def _crop(image: np.ndarray, top: int, left: int, size: tuple[int, int]) -> np.ndarray:
+    return image[top : top + size[0], left : left + size[1]]
+
+
+def _channel_first(image: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(image.transpose(2, 0, 1))

@@ -1,0 +1,37 @@
+"""Errors a user can act on. Each message says what was got, what was expected and what to do."""
+
+
+class DakpnError(Exception):
+    """Base of all errors that end a command with one sentence instead of a traceback."""
+
+    exit_code = 1
+
+
+class UsageError(DakpnError):
+    """Wrong arguments or configuration, found before any work starts."""
+
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    """A config file or override that does not fit the schema."""
+
+
+class DataError(DakpnError):
+    """An image, label or shard whose content is not what it should be."""
+
+
+class StorageError(DakpnError):
+    """A URI that cannot be read, written or listed."""
+
+
+class WeightsError(DakpnError):
+    """Weights that are missing, damaged or do not fit the code."""
+
+
+class TrainingError(DakpnError):
+    """A training run that cannot go on."""
+
+
+class VerificationError(DakpnError):
+    """An output dataset that is incomplete or whose labels differ from the input's."""

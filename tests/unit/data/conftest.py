@@ -1,0 +1,29 @@
+"""Small datasets in the CamVid layout, made on the spot."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dakpn.data.codec import encode_image, encode_label
+
+
+@pytest.fixture
+def make_dataset(tmp_path: Path) -> Callable[..., Path]:
+    """Return a function that writes `count` pairs of 12 x 16 pixels and gives the dataset's folder."""
+
+    def make(count: int = 7, split: str = "train", labelled: bool = True, name: str = "source") -> Path:
+        rng = np.random.default_rng(count)
+        root = tmp_path / name
+        for folder in ["images", "labels"][: 2 if labelled else 1]:
+            (root / folder / split).mkdir(parents=True)
+        for index in range(count):
+            image = rng.integers(0, 256, (12, 16, 3), np.uint8)
+            (root / "images" / split / f"{index:03d}.png").write_bytes(encode_image(image, "png"))
+            if labelled:
+                label = rng.integers(0, 12, (12, 16), np.uint8)
+                (root / "labels" / split / f"{index:03d}.png").write_bytes(encode_label(label))
+        return root
+
+    return make

@@ -1,0 +1,124 @@
+import json
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dakpn.data.datasets import LabelSpace, load_preset
+from dakpn.errors import DataError, UsageError
+from tests.paths import SHARED_DATA
+
+SPACE = LabelSpace("toy", ("road", "car"), 255, {7: 0, 26: 1, 0: 255})
+
+
+def test_camvid_has_11_classes_and_void() -> None:
+    space = load_preset("camvid").label_space
+    assert space.num_classes == 11
+    assert space.class_names[3] == "road"
+    assert space.to_train_ids(np.arange(12, dtype=np.uint8)[None], "x").tolist() == [[*range(11), 255]]
+
+
+def test_an_unknown_preset_lists_the_known() -> None:
+    with pytest.raises(UsageError, match=r"unknown dataset preset '\.\./x'; expected one of: .*camvid"):
+        load_preset("../x")
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_label_ids_become_train_ids(dtype: type) -> None:
+    train = SPACE.to_train_ids(np.array([[0, 7], [26, 7]], dtype), "x")
+    assert train.tolist() == [[255, 0], [1, 0]]
+    assert train.dtype == np.uint8
+
+
+@pytest.mark.parametrize(("dtype", "value"), [(np.uint8, 9), (np.uint16, 999)])
+def test_an_unknown_id_is_named_with_its_count_and_the_known_ids(dtype: type, value: int) -> None:
+    with pytest.raises(DataError, match=rf"a\.png: got unknown label id {value} \(2 pixels\); toy knows 0, 7, 26: "):
+        SPACE.to_train_ids(np.array([[value, 7], [26, value]], dtype), "a.png")
+
+
+def test_a_label_space_survives_json_and_pickle() -> None:
+    assert LabelSpace.from_dict(json.loads(json.dumps(SPACE.to_dict()))) == SPACE
+    assert pickle.loads(pickle.dumps(SPACE)) == SPACE  # noqa: S301
+    with pytest.raises(DataError, match="damaged label space"):
+        LabelSpace.from_dict({"dataset": "toy"})
+
+
+def test_without_a_class_map_train_ids_stand_for_themselves() -> None:
+    assert LabelSpace("toy", ("a", "b")).class_map == {0: 0, 1: 1, 255: 255}
+
+
+@pytest.mark.parametrize(
+    ("names", "ignore", "ids"), [((), 255, {}), (("a",), 0, {}), (("a",), 255, {3: 1}), (("a",), 256, {})]
+)
+def test_ids_out_of_range_are_refused(names: tuple[str, ...], ignore: int, ids: dict[int, int]) -> None:
+    with pytest.raises(UsageError, match="toy: "):
+        LabelSpace("toy", names, ignore, ids)
+
+
+def test_pairs_are_sorted_and_keyed_by_the_path_below_images(make_dataset) -> None:
+    root = make_dataset(3)
+    pairs = load_preset("camvid").find_pairs(root, "train")
+    assert [pair.key for pair in pairs] == ["train/000", "train/001", "train/002"]
+    assert pairs[0].image_path == root / "images/train/000.png"
+    assert pairs[0].label_path == root / "labels/train/000.png"
+    assert load_preset("camvid").find_pairs(root, None) == pairs
+
+
+def test_labels_can_be_absent_left_out_or_required(make_dataset) -> None:
+    camvid = load_preset("camvid")
+    bare = make_dataset(2, labelled=False, name="bare")
+    assert all(pair.label_path is None for pair in camvid.find_pairs(bare, "train"))
+    assert all(pair.label_path is None for pair in camvid.find_pairs(make_dataset(2), "train", labelled=False))
+    with pytest.raises(UsageError, match=r"bare/labels/train does not exist; expected labels, which were asked for"):
+        camvid.find_pairs(bare, "train", labelled=True)
+
+
+def test_linked_folders_are_followed_and_hidden_files_left_out(make_dataset, tmp_path: Path) -> None:
+    root = make_dataset(2, labelled=False)
+    (root / "images/train").rename(tmp_path / "elsewhere")
+    (root / "images/train").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere/._000.png").write_bytes(b"")
+    assert len(load_preset("camvid").find_pairs(root, None)) == 2
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"nowhere does not exist; expected the dataset there: check the path"):
+        load_preset("camvid").find_pairs(tmp_path / "nowhere", None)
+    with pytest.raises(UsageError, match=r"/images does not exist; expected images of the camvid layout there"):
+        load_preset("camvid").find_pairs(tmp_path, None)
+
+
+def test_a_missing_split_lists_those_there_are(make_dataset) -> None:
+    with pytest.raises(UsageError, match=r"images/test does not exist; .*\(there are: train\)"):
+        load_preset("camvid").find_pairs(make_dataset(1), "test")
+    with pytest.raises(UsageError, match=r"got the split '\.\.'"):
+        load_preset("camvid").find_pairs(make_dataset(1, name="other"), "..")
+
+
+def test_no_image_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images/notes.txt").write_text("x")
+    with pytest.raises(UsageError, match=r"images holds no image; expected files that end in \.png, \.jpg"):
+        load_preset("camvid").find_pairs(tmp_path, None)
+
+
+def test_an_image_without_a_label_is_named(make_dataset) -> None:
+    root = make_dataset(3)
+    (root / "labels/train/001.png").unlink()
+    with pytest.raises(UsageError, match=r"images/train/001\.png has no label; expected .*labels/train/001\.png: add"):
+        load_preset("camvid").find_pairs(root, "train")
+
+
+def test_two_images_with_one_key_are_an_error(make_dataset) -> None:
+    root = make_dataset(1, labelled=False)
+    (root / "images/train/000.jpg").write_bytes(b"")
+    with pytest.raises(UsageError, match=r"000\.jpg and .*000\.png would both get the key 'train/000'"):
+        load_preset("camvid").find_pairs(root, None)
+
+
+@pytest.mark.skipif(SHARED_DATA is None, reason="the real CamVid images are not on this machine")
+def test_the_real_camvid_is_found() -> None:
+    camvid = load_preset("camvid")
+    assert len(camvid.find_pairs(SHARED_DATA / "camvid", "train", labelled=True)) == 367
+    assert len(camvid.find_pairs(SHARED_DATA / "camvid", None)) == 468
