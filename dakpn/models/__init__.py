@@ -1,0 +1,1 @@
+"""The translation function, the networks that predict its params, and the discriminators."""

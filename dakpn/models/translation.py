@@ -1,0 +1,96 @@
+"""The translation function f(x; theta) and its guarantee.
+
+Label guarantee: no resampling, no warping, no generator. Output pixel p depends on input pixels at most `radius`
+away, with a kernel centred on p; labels are copied byte for byte.
+"""
+
+import torch
+from torch import Tensor
+
+from dakpn.config import TranslationConfig
+from dakpn.models.stages import build_stage
+
+Window = tuple[int, int, int, int]
+"""(top, left, height, width) in full-res pixels."""
+
+
+class TranslationFunction:
+    """Stages applied in order; theta concatenates their params.
+
+    Attributes:
+        names: one per param; `identity`, `low`, `high` follow their order.
+        radius: pixels to each side that an output pixel depends on, the sum over the stages.
+
+    Source: DA-KPN; the bounds and the sigma identity of 0 are departures (an identity of 1 blurs).
+    """
+
+    def __init__(self, config: TranslationConfig) -> None:
+        self.stages = tuple(build_stage(stage) for stage in config.stages)
+        self.names = tuple(name for stage in self.stages for name in stage.names)
+        self.identity = tuple(value for stage in self.stages for value in stage.identity)
+        self.low = tuple(value for stage in self.stages for value in stage.low)
+        self.high = tuple(value for stage in self.stages for value in stage.high)
+        self.radius = sum(stage.radius for stage in self.stages)
+
+    @property
+    def num_params(self) -> int:
+        """Params a pixel (12 for the paper's stages)."""
+        return len(self.names)
+
+    def bound(self, raw: Tensor) -> Tensor:
+        """Params [B, P, h, w] inside the bounds for any raw head output [B, P, h, w]."""
+        return torch.cat([stage.bound(part) for stage, part in zip(self.stages, self._split(raw), strict=True)], 1)
+
+    def with_strength(self, params: Tensor, strength: float | Tensor) -> Tensor:
+        """`identity + strength * (params - identity)`; 0 is the identity, 1 the params themselves."""
+        identity = torch.tensor(self.identity, dtype=params.dtype, device=params.device).view(-1, 1, 1)
+        return identity + strength * (params - identity)
+
+    def apply(self, image: Tensor, params: Tensor, noise: Tensor) -> Tensor:
+        """Translate images.
+
+        Args:
+            image: float [B, 3, H, W] in 0..1.
+            params: [B, P, H, W], at the image's own resolution (see `upsample_params`).
+            noise: standard normal, of the image's shape.
+
+        Returns:
+            [B, 3, H, W] in 0..1.
+        """
+        for stage, part in zip(self.stages, self._split(params), strict=True):
+            image = stage.apply(image, part, noise)
+        return image.clamp(0, 1)
+
+    def _split(self, params: Tensor) -> tuple[Tensor, ...]:
+        return params.split([len(stage.names) for stage in self.stages], 1)
+
+
+def upsample_params(params: Tensor, size: tuple[int, int], window: Window | None = None) -> Tensor:
+    """Bilinear upsampling (align_corners=False) of low-res params to full-res, or to a window of it.
+
+    A window equals the same region of the whole to the last bit, so that tiles leave no seams.
+
+    Args:
+        params: [B, P, h, w].
+        size: (H, W) of the full-res image.
+        window: (top, left, height, width) within it; the whole image by default.
+
+    Returns:
+        [B, P, height, width].
+    """
+    top, left, height, width = window or (0, 0, *size)
+    rows = _interpolate(params, size[0], top, height, dim=-2)
+    return _interpolate(rows, size[1], left, width, dim=-1)
+
+
+def _interpolate(values: Tensor, full: int, start: int, length: int, *, dim: int) -> Tensor:
+    low = values.shape[dim]
+    position = torch.arange(start, start + length, device=values.device, dtype=torch.float64)
+    source = ((position + 0.5) * (low / full) - 0.5).clamp(0, low - 1)
+    before = source.floor().long()
+    after = (before + 1).clamp(max=low - 1)
+    shape = [1] * values.dim()
+    shape[dim] = length
+    fraction = (source - before).to(values.dtype).view(shape)
+    first = values.index_select(dim, before)
+    return first + fraction * (values.index_select(dim, after) - first)

@@ -1,0 +1,61 @@
+"""The folded gather equals the definition, forward and backward."""
+
+import pytest
+import torch
+
+from dakpn.models.blur import gaussian_blur, window_radius
+from tests.unit.models.literal import literal_blur
+
+
+def random_case(height: int, width: int, max_sigma: float) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(height * 100 + width)
+    image = torch.rand(2, 3, height, width, generator=generator, dtype=torch.float64)
+    sigma = max_sigma * torch.rand(2, 3, height, width, generator=generator, dtype=torch.float64)
+    return image, sigma
+
+
+@pytest.mark.parametrize("size", [(1, 1), (7, 3), (16, 21)])
+@pytest.mark.parametrize("max_sigma", [0.5, 1.0, 3.0, 8.0])
+def test_equals_the_definition_within_the_cut_of_the_window(size, max_sigma):
+    image, sigma = random_case(*size, max_sigma)
+    grey_levels = 255 * (gaussian_blur(image, sigma) - literal_blur(image, sigma)).abs().max()
+    assert grey_levels < 0.01
+
+
+def test_equals_the_definition_to_rounding_with_the_full_window():
+    image, sigma = random_case(9, 11, 6.0)
+    assert (gaussian_blur(image, sigma) - literal_blur(image, sigma)).abs().max() < 1e-13
+
+
+def test_sigma_zero_is_the_identity_to_the_bit():
+    image, _ = random_case(8, 9, 1.0)
+    assert torch.equal(gaussian_blur(image, torch.zeros_like(image)), image)
+    mixed = torch.zeros_like(image)
+    mixed[..., :4] = 2.0
+    assert torch.equal(gaussian_blur(image, mixed)[..., 4:], image[..., 4:])
+
+
+def test_gradients_match_finite_differences():
+    image, sigma = random_case(5, 6, 1.5)
+    image.requires_grad_()
+    sigma = (sigma + 0.3).requires_grad_()
+    assert torch.autograd.gradcheck(gaussian_blur, (image, sigma), eps=1e-6, atol=1e-6)
+
+
+def test_gradient_support_lies_inside_the_radius():
+    image = torch.rand(1, 3, 41, 41, requires_grad=True)
+    sigma = torch.full_like(image, 1.2)
+    gaussian_blur(image, sigma)[0, 1, 20, 20].backward()
+    support = image.grad[0].abs().amax(0).nonzero()
+    assert (support - 20).abs().max() <= window_radius(1.2)
+    assert image.grad[0, 0].abs().max() == 0
+    assert image.grad[0, 2].abs().max() == 0
+
+
+def test_weights_are_centred_and_do_not_move_a_delta():
+    delta = torch.zeros(1, 3, 31, 31)
+    delta[..., 15, 15] = 1
+    blurred = gaussian_blur(delta, torch.full_like(delta, 2.0))[0, 0]
+    assert blurred.argmax() == 15 * 31 + 15
+    assert torch.allclose(blurred, blurred.flip(0), atol=1e-7)
+    assert torch.allclose(blurred, blurred.flip(1), atol=1e-7)

@@ -1,0 +1,34 @@
+"""Keyed noise: normal, different for every key, the same in every tile."""
+
+import numpy as np
+
+from dakpn.models.noise import keyed_noise, noise_seed
+
+
+def test_is_standard_normal_and_uncorrelated():
+    noise = keyed_noise(noise_seed("a"), (300, 400))
+    assert noise.dtype == np.float32
+    assert abs(noise.mean()) < 0.01
+    assert abs(noise.std() - 1) < 0.01
+    for moved in (np.roll(noise, 1, 1), np.roll(noise, 1, 2), np.roll(noise, 1, 0)):
+        assert abs((noise * moved).mean()) < 0.01
+    assert abs((np.abs(noise) < 1).mean() - 0.6827) < 0.005
+    assert abs((np.abs(noise) < 2).mean() - 0.9545) < 0.005
+
+
+def test_a_window_equals_the_same_region_of_the_whole():
+    seed = noise_seed("train/0001")
+    whole = keyed_noise(seed, (50, 70))
+    assert np.array_equal(keyed_noise(seed, (50, 70), (10, 20, 15, 30)), whole[:, 10:25, 20:50])
+
+
+def test_keys_and_draws_differ_and_repeat():
+    first = keyed_noise(noise_seed("a"), (20, 20))
+    assert np.array_equal(first, keyed_noise(noise_seed("a"), (20, 20)))
+    for other in (noise_seed("b"), noise_seed("a", draw=1)):
+        assert abs((first * keyed_noise(other, (20, 20))).mean()) < 0.2
+
+
+def test_values_do_not_depend_on_the_machine():
+    red_of_two_by_two = [[0.6597, -1.1452], [-0.5310, -0.4816]]
+    assert np.allclose(keyed_noise(noise_seed("golden", 3), (2, 2))[0], red_of_two_by_two, atol=1e-4)
