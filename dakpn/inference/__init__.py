@@ -1,0 +1,1 @@
+"""Applying trained weights: to one image, and to one shard of a dataset."""

@@ -1,0 +1,1 @@
+"""Training and scoring of segmentation networks: the source encoder and the downstream judge."""

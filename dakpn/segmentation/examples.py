@@ -1,0 +1,80 @@
+"""A labelled dataset held in memory at training resolution: how evaluation reads its data."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dakpn.data import manifest
+from dakpn.data.datasets import LabelSpace
+from dakpn.data.shards import read_shard
+from dakpn.data.training_samples import labelled_example
+from dakpn.errors import UsageError
+from dakpn.training.batches import collate
+from dakpn.training.loop import Batch, step_seed
+
+
+@dataclass(frozen=True)
+class LabelledExamples:
+    """Resized images and their train ids.
+
+    Attributes:
+        images: uint8 [N, 3, h, w].
+        labels: uint8 [N, h, w].
+        label_space: of the dataset.
+    """
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.uint8]
+    label_space: LabelSpace
+
+    def random_batches(self, batch_size: int, seed: int) -> Iterator[Batch]:
+        """Endless batches drawn with replacement; batch k is a function of (seed, k)."""
+        step = 0
+        while True:
+            chosen = np.random.default_rng(step_seed(seed, 0, step)).integers(0, len(self.images), batch_size)
+            yield self._batch(chosen)
+            step += 1
+
+    def ordered_batches(self, batch_size: int) -> Iterator[Batch]:
+        """Every example once, in order."""
+        for start in range(0, len(self.images), batch_size):
+            yield self._batch(np.arange(start, min(start + batch_size, len(self.images))))
+
+    def pixel_counts(self) -> NDArray[np.int64]:
+        """Pixels of each class [C]."""
+        return np.bincount(self.labels.ravel(), minlength=256)[: self.label_space.num_classes]
+
+    def _batch(self, chosen: NDArray[np.integer]) -> Batch:
+        return collate([{"image": self.images[i], "label": self.labels[i]} for i in chosen])
+
+
+def load_examples(dataset_uri: str, size: tuple[int, int]) -> LabelledExamples:
+    """Read a packed, labelled dataset whole.
+
+    Raises:
+        UsageError: the dataset is missing, unfinished or has no labels.
+        DataError: a sample cannot be decoded.
+    """
+    label_space, index = labelled_index(dataset_uri)
+    prepare = labelled_example(label_space, size)
+    unused_rng = np.random.default_rng(0)
+    samples = (s for shard in index.shards for s in read_shard(manifest.shard_uri(dataset_uri, shard.name)))
+    arrays = [prepare(sample, unused_rng) for sample in samples]
+    images, labels = (np.stack([a[name] for a in arrays]) for name in ("image", "label"))
+    return LabelledExamples(images, labels, label_space)
+
+
+def labelled_index(dataset_uri: str) -> tuple[LabelSpace, manifest.DatasetIndex]:
+    """The classes and index of a dataset that must have labels. Raises `UsageError`."""
+    index = manifest.read_index(dataset_uri)
+    if index.label_space is None or not index.labelled:
+        raise UsageError(f"dataset {dataset_uri} has no labels; expected a labelled one: pack it with its labels")
+    return LabelSpace.from_dict(index.label_space), index
+
+
+def limit_threads(threads: int) -> None:
+    """Use this many CPU threads for tensor work in this process."""
+    torch.set_num_threads(threads)

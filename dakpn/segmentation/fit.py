@@ -1,0 +1,51 @@
+"""Train a segmentation network: the recipe shared by the source encoder and every downstream contender."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import nn
+
+from dakpn.config import SegmenterConfig, SegmenterTrainingConfig
+from dakpn.models.segmenter import SmallSegmenter
+from dakpn.segmentation.examples import LabelledExamples
+from dakpn.segmentation.task import SegmentationTask, balanced_class_weights
+from dakpn.training.loop import LoopSettings, run_steps
+from dakpn.training.state import TrainState
+
+_WARM_UP_SHARE = 0.1
+
+
+def segmentation_state(
+    network: nn.Module, training: SegmenterTrainingConfig, pixel_counts: np.ndarray, ignore_id: int
+) -> TrainState:
+    """A fresh train state: AdamW under a one-cycle schedule, class-balanced cross entropy."""
+    task = SegmentationTask(network, balanced_class_weights(pixel_counts), ignore_id)
+    optimizer = torch.optim.AdamW(network.parameters(), training.learning_rate, weight_decay=training.weight_decay)
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, training.learning_rate, total_steps=training.steps + 1, pct_start=_WARM_UP_SHARE
+    )
+    return TrainState(task, {"segmenter": optimizer}, {"segmenter": scheduler})
+
+
+def fit_segmenter(
+    examples: LabelledExamples, config: SegmenterConfig, training: SegmenterTrainingConfig, seed: int
+) -> SmallSegmenter:
+    """Train a network on examples in memory; the same arguments give the same network.
+
+    Raises:
+        TrainingError: the loss is not finite.
+    """
+    torch.manual_seed(seed)
+    space = examples.label_space
+    network = SmallSegmenter(config, space.num_classes).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    state = segmentation_state(network, training, examples.pixel_counts(), space.ignore_id)
+    batches: Iterator = examples.random_batches(training.batch_size_per_worker, seed)
+    settings = LoopSettings(training.steps, report_every=training.steps, checkpoint_every=training.steps, seed=seed)
+    run_steps(state, state.task, batches, settings, _Silent())
+    return network.eval()
+
+
+class _Silent:
+    def report(self, step: int, metrics: dict[str, float]) -> None:
+        """Metrics of a contender's training are not kept; its score is."""

@@ -1,0 +1,48 @@
+"""Intersection over union of a segmentation network on labelled images."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torchmetrics.classification import MulticlassConfusionMatrix
+
+
+@dataclass(frozen=True)
+class Score:
+    """Scores in 0..1 over all pixels that are not ignored.
+
+    Attributes:
+        miou: mean over the classes that occur in labels or predictions.
+        per_class_iou: None for a class that occurs in neither.
+        pixel_accuracy: share of pixels labelled right.
+    """
+
+    miou: float
+    per_class_iou: tuple[float | None, ...]
+    pixel_accuracy: float
+
+
+@torch.inference_mode()
+def score_segmenter(
+    network: nn.Module, batches: Iterable[dict[str, Tensor]], num_classes: int, ignore_id: int
+) -> Score:
+    """Score a network on batches of `image` float [B, 3, H, W] in 0..1 and `label` int64 [B, H, W]."""
+    network.eval()
+    confusion = MulticlassConfusionMatrix(num_classes, ignore_index=ignore_id)
+    for batch in batches:
+        logits = network(batch["image"].contiguous(memory_format=torch.channels_last))
+        confusion.update(logits.argmax(1), batch["label"])
+    counts = confusion.compute().double()
+    return score_from_confusion(counts)
+
+
+def score_from_confusion(counts: Tensor) -> Score:
+    """Scores of a confusion matrix [C, C] of pixel counts, rows by label and columns by prediction."""
+    hits = counts.diagonal()
+    union = counts.sum(0) + counts.sum(1) - hits
+    iou = [float(hit / total) if total > 0 else None for hit, total in zip(hits, union, strict=True)]
+    present = [value for value in iou if value is not None]
+    miou = sum(present) / len(present) if present else float("nan")
+    accuracy = float(hits.sum() / counts.sum()) if counts.sum() > 0 else float("nan")
+    return Score(miou, tuple(iou), accuracy)

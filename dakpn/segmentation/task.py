@@ -1,0 +1,37 @@
+"""The segmentation task: network and loss in one module with one forward."""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dakpn.segmentation.augment import augment
+
+
+class SegmentationTask(nn.Module):
+    """Class-weighted cross entropy on augmented batches."""
+
+    class_weights: Tensor
+
+    def __init__(self, network: nn.Module, class_weights: Tensor, ignore_id: int) -> None:
+        super().__init__()
+        self.network = network
+        self.ignore_id = ignore_id
+        self.register_buffer("class_weights", class_weights)
+
+    def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """`loss` for `image` float [B, 3, H, W] in 0..1 and `label` int64 [B, H, W] of train ids."""
+        images, labels = augment(batch["image"], batch["label"])
+        logits = self.network(images.contiguous(memory_format=torch.channels_last))
+        return {"loss": F.cross_entropy(logits, labels, self.class_weights, ignore_index=self.ignore_id)}
+
+
+def balanced_class_weights(pixel_counts: np.ndarray) -> Tensor:
+    """Weights that grow with the inverse square root of a class's frequency, 1 on average over pixels.
+
+    Args:
+        pixel_counts: [C] pixels of each class in (a sample of) the training labels.
+    """
+    frequency = torch.from_numpy(pixel_counts / max(pixel_counts.sum(), 1)).float()
+    weights = (frequency + 0.005).rsqrt()
+    return weights / (weights * frequency).sum().clamp(min=1e-6)

@@ -1,0 +1,81 @@
+"""The train state: everything that resume needs, in one place."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+
+class ExponentialMovingAverage:
+    """Smoothed copies of a module's trainable parameters."""
+
+    def __init__(self, module: nn.Module, decay: float) -> None:
+        self._module = module
+        self._decay = decay
+        self.shadow = {name: p.detach().clone() for name, p in module.named_parameters() if p.requires_grad}
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Move the average towards the current parameters; call after each optimizer step."""
+        for name, parameter in self._module.named_parameters():
+            if name in self.shadow:
+                self.shadow[name].lerp_(parameter, 1 - self._decay)
+
+    @torch.no_grad()
+    def copy_to(self, module: nn.Module) -> None:
+        """Overwrite a module's trainable parameters with their averages."""
+        parameters = dict(module.named_parameters())
+        for name, average in self.shadow.items():
+            parameters[name].copy_(average)
+
+
+@dataclass
+class TrainState:
+    """A task with its optimizers and the number of steps taken.
+
+    The randomness of step k is seeded by (seed, rank, k) and the data order by (seed, epoch), so that neither needs a
+    place here.
+
+    Attributes:
+        task: the module whose forward returns `loss`; never the DDP wrapper.
+        optimizers: by player.
+        schedulers: stepped once a step.
+        ema: smoothed parameters of what will be saved as weights.
+        step: optimizer updates done.
+    """
+
+    task: nn.Module
+    optimizers: dict[str, Optimizer]
+    schedulers: dict[str, LRScheduler]
+    ema: ExponentialMovingAverage | None = None
+    step: int = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nested dicts and lists of tensors and plain scalars."""
+        return {
+            "step": self.step,
+            "task": self.task.state_dict(),
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
+            "schedulers": {name: _plain(scheduler.state_dict()) for name, scheduler in self.schedulers.items()},
+            "ema": dict(self.ema.shadow) if self.ema else {},
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore from `state_dict`."""
+        self.step = state["step"]
+        self.task.load_state_dict(state["task"])
+        for name, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][name])
+        for name, scheduler in self.schedulers.items():
+            scheduler.load_state_dict(state["schedulers"][name])
+        if self.ema:
+            for name, average in self.ema.shadow.items():
+                average.copy_(state["ema"][name])
+
+
+def _plain(state: dict[str, Any]) -> dict[str, Any]:
+    kinds = (bool, int, float, str, list, Tensor, type(None))
+    return {name: value for name, value in state.items() if isinstance(value, kinds)}
