@@ -1,0 +1,1 @@
+"""Does translation help? Contenders, cells of an evaluation, and the report."""

@@ -1,0 +1,208 @@
+"""Gather what a training run and its evaluation have produced so far into the data of one report."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dakpn.config import TrainConfig
+from dakpn.config_file import parse_config
+from dakpn.data import codec, manifest, storage
+from dakpn.data.datasets import LabelSpace
+from dakpn.data.schema import Sample
+from dakpn.data.shards import read_shard
+from dakpn.errors import UsageError
+from dakpn.evaluation.cells import ORACLE
+from dakpn.evaluation.report import ContenderResult, Curve, ParameterMap, ReportData, TranslationExample
+from dakpn.inference.translator import Translator
+from dakpn.models.color import rgb_to_hsv
+from dakpn.segmentation.examples import labelled_index
+from dakpn.training.metrics_log import read_metrics
+from dakpn.training.run_folder import RunFolder
+
+SOURCE_ONLY = "source-only"
+OURS = "DA-KPN"
+_EXAMPLES = 6
+_REAL_SAMPLES = 6
+_CURVE_GROUPS = {
+    "encoder/loss": "source segmenter",
+    "identity": "identity loss",
+    "predictor": "predictor's adversarial loss",
+    "discriminator": "discriminator loss",
+    "discriminator_accuracy": "discriminator accuracy",
+}
+
+
+@dataclass(frozen=True)
+class ReportInputs:
+    """What a report is made from, beside the run folder.
+
+    Attributes:
+        run: URI of a training run, finished or not.
+        evaluation: URI of an evaluation's folder, if there is one.
+        title, notices: shown on the page.
+        timings: part of the work -> seconds.
+    """
+
+    run: str
+    evaluation: str | None = None
+    title: str = "Synthetic to real, labels untouched"
+    notices: Sequence[str] = ()
+    timings: dict[str, float] = field(default_factory=dict)
+    target_name: str = "Real"
+
+
+def gather_report(inputs: ReportInputs) -> ReportData:
+    """Collect pictures, curves, scores and digests; what is not there yet is left out.
+
+    Raises:
+        UsageError: `run` is not the folder of a training run.
+    """
+    folder = RunFolder(inputs.run)
+    if not storage.exists(folder.config):
+        raise UsageError(
+            f"{inputs.run} is not a training run (no config.yaml); give the folder that `dakpn train` made"
+        )
+    text = storage.read_bytes(folder.config).decode()
+    config = parse_config(TrainConfig, text, origin=folder.config)
+    label_space, index = labelled_index(config.synthetic)
+    translator = _translator(folder)
+    digests = {
+        "synthetic dataset": _dataset_digest(config.synthetic),
+        "real dataset": _dataset_digest(config.real),
+    }
+    if translator:
+        digests["weights"] = translator.weights_digest
+    return ReportData(
+        title=inputs.title,
+        subtitle=f"{config.synthetic} → {config.real}",
+        created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        notices=inputs.notices,
+        examples=_examples(config.synthetic, index, label_space, translator),
+        real_samples=[codec.decode_image(s.image, s.image_path) for s in _spread_samples(config.real, _REAL_SAMPLES)],
+        class_names=label_space.class_names,
+        curves=_curves(read_metrics(folder.metrics)),
+        contenders=_contenders(inputs.evaluation),
+        protocol=_protocol(inputs.evaluation),
+        digests=digests,
+        config_yaml=text,
+        timings=inputs.timings,
+        target_name=inputs.target_name,
+    )
+
+
+def _translator(folder: RunFolder) -> Translator | None:
+    done = storage.exists(storage.join(folder.weights, "model.safetensors"))
+    return Translator.load(folder.weights) if done else None
+
+
+def _examples(
+    dataset: str, index: manifest.DatasetIndex, label_space: LabelSpace, translator: Translator | None
+) -> list[TranslationExample]:
+    if translator is None:
+        return []
+    examples = []
+    for sample in _spread_samples(dataset, _EXAMPLES):
+        before = codec.decode_image(sample.image, sample.image_path)
+        label = None
+        if sample.label is not None:
+            origin = sample.label_path or sample.key
+            label = label_space.to_train_ids(codec.decode_label(sample.label, origin), origin)
+        after = translator.translate(before, sample.key)
+        examples.append(TranslationExample(sample.key, before, after, label, _change_maps(translator, before)))
+    return examples
+
+
+def _change_maps(translator: Translator, before: NDArray[np.uint8]) -> dict[str, ParameterMap]:
+    """What the params do to this image, for the stages that its translation function has."""
+    params = translator.parameter_maps(before)
+    maps: dict[str, ParameterMap] = {}
+    if "hue_shift" in params:
+        maps["hue shift"] = _around_zero(360 * params["hue_shift"], "°", least=5)
+    hsv = rgb_to_hsv(torch.from_numpy(before).permute(2, 0, 1).float().div(255)).numpy()
+    for channel, name in ((1, "saturation"), (2, "value")):
+        if f"{name}_gain" in params:
+            changed = params[f"{name}_gain"] * hsv[channel] + params[f"{name}_bias"]
+            maps[f"{name} change"] = _around_zero(100 * (changed.clip(0, 1) - hsv[channel]), "%", least=10)
+    for prefix, name, scale, unit, least in (
+        ("sigma", "blur sigma", 1, "px", 0.5),
+        ("noise", "noise", 255, "levels", 2),
+    ):
+        if f"{prefix}_red" in params:
+            values = scale * np.mean([params[f"{prefix}_{c}"] for c in ("red", "green", "blue")], axis=0)
+            maps[name] = ParameterMap(values, 0.0, max(float(values.max()), least), 0.0, unit)
+    return maps
+
+
+def _around_zero(values: NDArray[np.float32], unit: str, *, least: float) -> ParameterMap:
+    reach = max(float(np.abs(values).max()), least)
+    return ParameterMap(values, -reach, reach, 0.0, unit)
+
+
+def _spread_samples(dataset: str, wanted: int) -> list[Sample]:
+    """A few samples from shards spread over the dataset."""
+    index = manifest.read_index(dataset)
+    chosen = np.unique(np.linspace(0, len(index.shards) - 1, wanted).round().astype(int))
+    each = -(-wanted // len(chosen))
+    samples = [
+        sample for i in chosen for sample in islice(read_shard(manifest.shard_uri(dataset, index.shards[i].name)), each)
+    ]
+    return samples[:wanted]
+
+
+def _curves(lines: list[dict[str, Any]]) -> dict[str, Curve]:
+    series: dict[str, tuple[list[int], list[float]]] = {}
+    for line in lines:
+        for name, value in line.items():
+            title = f"encoder/{name}" if line["stage"] == "encoder" else name
+            if title.partition("/")[0] in _CURVE_GROUPS or title in _CURVE_GROUPS:
+                steps, values = series.setdefault(title, ([], []))
+                steps.append(line["step"])
+                values.append(value)
+    return {
+        title: Curve(steps, values, _CURVE_GROUPS.get(title) or _CURVE_GROUPS[title.partition("/")[0]])
+        for title, (steps, values) in series.items()
+    }
+
+
+def _results(evaluation: str | None) -> dict[str, Any] | None:
+    uri = storage.join(evaluation, "results.json") if evaluation else None
+    return storage.read_json(uri) if uri and storage.exists(uri) else None
+
+
+def _contenders(evaluation: str | None) -> list[ContenderResult]:
+    results = _results(evaluation)
+    cells = results["cells"] if results else []
+    names = list(dict.fromkeys(cell["contender"] for cell in cells))
+    return [_contender(name, [cell for cell in cells if cell["contender"] == name]) for name in names]
+
+
+def _contender(name: str, cells: list[dict[str, Any]]) -> ContenderResult:
+    return ContenderResult(
+        name=name,
+        seeds=[cell["seed"] for cell in cells],
+        miou=[cell["miou"] for cell in cells],
+        per_class_iou=[cell["per_class_iou"] for cell in cells],
+        pixel_accuracy=[cell["pixel_accuracy"] for cell in cells],
+        is_reference=name == ORACLE,
+        is_ours=name == OURS,
+        is_baseline=name == SOURCE_ONLY,
+    )
+
+
+def _protocol(evaluation: str | None) -> dict[str, str]:
+    results = _results(evaluation)
+    if results is None:
+        return {}
+    protocol = results["protocol"]
+    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in protocol.items()}
+
+
+def _dataset_digest(uri: str) -> str:
+    return manifest.read_index(uri).digest
