@@ -1,0 +1,68 @@
+"""A Ray session: the cluster that `RAY_ADDRESS` names, or one of this process on this machine."""
+
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import ray
+import ray.data
+
+from dakpn.errors import UsageError
+
+_LOCAL_OBJECT_STORE_BYTES = 500_000_000
+
+
+@contextmanager
+def ray_session(cpus: float) -> Iterator[None]:
+    """Run the block with Ray connected.
+
+    On this machine Ray counts CPUs only for scheduling, so a local session gets as many as the job asks for. On a
+    cluster too few would make Ray Data wait in silence, so they are refused here.
+
+    Args:
+        cpus: logical CPUs that the job holds at the same time.
+
+    Raises:
+        UsageError: the cluster is too small for the job.
+    """
+    if ray.is_initialized():
+        yield
+        return
+    address = os.environ.get("RAY_ADDRESS")
+    if address:
+        ray.init(address=address, logging_level=logging.WARNING)
+    else:
+        ray.init(
+            address="local",
+            num_cpus=max(os.cpu_count() or 1, round(cpus + 0.5)),
+            include_dashboard=False,
+            object_store_memory=_LOCAL_OBJECT_STORE_BYTES,
+            logging_level=logging.ERROR,
+            log_to_driver=False,
+        )
+    try:
+        _require_cpus(cpus)
+        quiet_ray_data()
+        yield
+    finally:
+        ray.shutdown()
+
+
+def quiet_ray_data() -> None:
+    """Turn off Ray Data's progress bars and chatter in this process; the workflows print their own lines."""
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    for name in ("ray.data", "ray.train", "ray.tune"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", category=FutureWarning, module="ray")
+
+
+def _require_cpus(cpus: float) -> None:
+    available = ray.cluster_resources().get("CPU", 0)
+    if available < cpus:
+        raise UsageError(
+            f"the Ray cluster has {available:g} CPUs, the job needs {cpus:g} at the same time (workers and one per "
+            "data stream); lower `workers` or enlarge the cluster"
+        )

@@ -1,0 +1,208 @@
+"""The `dakpn` command: parse, load the config, call a workflow.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage or config, 3 done with items quarantined. Results go to stdout, logs and
+errors to stderr. The workflows are imported inside the commands: they load Ray and torch, and `--help` should not.
+"""
+
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.table import Table
+
+from dakpn import __version__
+from dakpn.config import DemoConfig, EvaluateConfig, TrainConfig, TranslateConfig, VerifyConfig
+from dakpn.config_file import build_config, load_config
+
+app = typer.Typer(
+    name="dakpn",
+    help="Translate synthetic images towards real ones while every label stays exact.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="dotted.key=value overrides")]
+
+
+@app.callback(invoke_without_command=True)
+def _options(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
+    if version:
+        typer.echo(f"dakpn {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def pack(
+    source: Annotated[Path, typer.Argument(metavar="SRC", help="Folder of images and labels.")],
+    output: Annotated[str, typer.Argument(metavar="OUT", help="URI of the packed dataset: a path or s3://...")],
+    dataset: Annotated[str, typer.Option(help="Preset that describes the folder and its classes.")] = "camvid",
+    split: Annotated[str | None, typer.Option(help="Take one split, such as train; all by default.")] = None,
+    rows_per_shard: Annotated[int, typer.Option(min=1, help="Images in one shard.")] = 256,
+    labels: Annotated[
+        bool | None, typer.Option(help="Require or leave out labels; by default they are taken if there.")
+    ] = None,
+) -> None:
+    """Pack a folder of images (and labels) into checked Parquet shards.
+
+    The preset camvid expects SRC/images/[SPLIT/]NAME.png and SRC/labels/[SPLIT/]NAME.png with class ids.
+    """
+    from workflows import pack as workflow
+
+    index = workflow.main(source, output, dataset, split, rows_per_shard, labels)
+    kind = "labelled" if index.labelled else "unlabelled"
+    typer.echo(f"{output}: {index.rows} {kind} images in {len(index.shards)} shards")
+
+
+@app.command()
+def train(config: Annotated[Path, typer.Argument(help="YAML file.")], overrides: Overrides = None) -> None:
+    """Train the source segmenter and the kernel predictor, or resume them.
+
+    The same command on the same run folder goes on from the newest complete checkpoint.
+    """
+    from workflows import train as workflow
+
+    weights = workflow.main(load_config(TrainConfig, config, overrides or ()))
+    typer.echo(f"weights: {weights}")
+
+
+@app.command()
+def translate(
+    weights: Annotated[str, typer.Option(help="URI of trained weights (RUN/weights).")],
+    input: Annotated[str, typer.Option(help="URI of a packed dataset.")],  # noqa: A002 - the option's name
+    output: Annotated[str, typer.Option(help="URI of the translated dataset.")],
+    overrides: Overrides = None,
+) -> None:
+    """Translate a packed dataset; labels are copied byte for byte.
+
+    Interrupted, the same command goes on where it stopped and ends with the same bytes. Settings such as
+    strength=0.5 or workers=8 follow as overrides.
+    """
+    from workflows import translate as workflow
+
+    values = {"weights": weights, "input": input, "output": output}
+    index = workflow.main(build_config(TranslateConfig, values, overrides or ()))
+    typer.echo(f"{output}: {index.rows} images in {len(index.shards)} shards")
+
+
+@app.command()
+def verify(
+    input: Annotated[str, typer.Option(help="URI of the packed dataset that was translated.")],  # noqa: A002
+    output: Annotated[str, typer.Option(help="URI of the translated dataset.")],
+    overrides: Overrides = None,
+) -> None:
+    """Prove that the output is complete and every label byte-identical, from the two datasets alone."""
+    from workflows import verify as workflow
+
+    values = {"input": input, "output": output}
+    rows = workflow.main(build_config(VerifyConfig, values, overrides or ()))
+    typer.echo(f"{output}: complete, {rows} labels byte-identical")
+
+
+@app.command()
+def evaluate(config: Annotated[Path, typer.Argument(help="YAML file.")], overrides: Overrides = None) -> None:
+    """Train the same segmenter on each contender's images and score it on real ones (mean and spread of mIoU)."""
+    from workflows import evaluate as workflow
+
+    settings = load_config(EvaluateConfig, config, overrides or ())
+    _print_scores(workflow.main(settings))
+    typer.echo(f"results: {settings.output}/results.json")
+
+
+@app.command()
+def report(
+    run: Annotated[str, typer.Argument(help="URI of a training run, finished or not.")],
+    evaluation: Annotated[str | None, typer.Option(help="URI of an evaluation's output folder.")] = None,
+    output: Annotated[str | None, typer.Option(help="URI of the page; RUN/report.html by default.")] = None,
+) -> None:
+    """Write one self-contained HTML page about a run, at any time."""
+    from dakpn.evaluation.run_report import ReportInputs
+    from workflows import report as workflow
+
+    page = workflow.main(ReportInputs(run=run, evaluation=evaluation), output or f"{run.rstrip('/')}/report.html")
+    typer.echo(f"report: {page}")
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for everything the demo makes.")] = Path("runs/demo"),
+    real: Annotated[Path | None, typer.Option(help="Folder of real images; simulated ones by default.")] = None,
+    real_dataset: Annotated[str, typer.Option(help="Preset of --real.")] = "camvid",
+    synthetic: Annotated[Path | None, typer.Option(help="Folder of synthetic images and labels.")] = None,
+    synthetic_dataset: Annotated[str, typer.Option(help="Preset of --synthetic.")] = "camvid",
+    overrides: Overrides = None,
+) -> None:
+    """Run the whole workflow on this machine: pack, train, translate, verify, evaluate, report."""
+    from workflows import demo as workflow
+
+    values = {
+        "out": out,
+        "real": real,
+        "real_dataset": real_dataset,
+        "synthetic": synthetic,
+        "synthetic_dataset": synthetic_dataset,
+    }
+    scores, page = workflow.main(build_config(DemoConfig, values, overrides or ()))
+    if scores:
+        _print_scores(scores)
+    typer.echo(f"report: {page}")
+
+
+def main() -> NoReturn:
+    """Entry point of the `dakpn` command."""
+    _log_to_stderr()
+    try:
+        app()
+    except KeyboardInterrupt:
+        _fail("interrupted; the same command goes on where this one stopped", 130)
+    except Exception as error:
+        from cluster.failures import actionable_error
+
+        known = actionable_error(error)
+        if known is None:
+            raise
+        _fail(str(known), known.exit_code)
+    sys.exit(0)
+
+
+def run(command: str) -> NoReturn:
+    """Run one command with the process's own arguments: `python -m workflows.NAME ARGUMENTS`."""
+    sys.argv[1:1] = [command]
+    main()
+
+
+def _fail(sentence: str, exit_code: int) -> NoReturn:
+    typer.echo(f"dakpn: {sentence}", err=True)
+    sys.exit(exit_code)
+
+
+def _log_to_stderr() -> None:
+    console = Console(stderr=True)
+    handler: logging.Handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
+    if console.is_terminal:
+        handler = RichHandler(console=console, show_path=False, markup=False)
+        handler.setFormatter(logging.Formatter("%(message)s", "%H:%M:%S"))
+    for name in ("dakpn", "workflows", "cluster"):
+        logging.getLogger(name).setLevel(logging.INFO)
+        logging.getLogger(name).addHandler(handler)
+
+
+def _print_scores(cells: list[dict]) -> None:
+    """A table of mIoU in percent per contender: mean, spread, each seed."""
+    from statistics import mean, stdev
+
+    table = Table("contender", "mIoU", "±", "seeds", title="mIoU on real images, percent")
+    for name in dict.fromkeys(cell["contender"] for cell in cells):
+        scores = [100 * cell["miou"] for cell in cells if cell["contender"] == name]
+        spread = f"{stdev(scores):.1f}" if len(scores) > 1 else "-"
+        table.add_row(name, f"{mean(scores):.1f}", spread, " ".join(f"{score:.1f}" for score in scores))
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,21 @@
+"""Write the report of a run, also while it trains."""
+
+from dakpn.data import storage
+from dakpn.evaluation.report import render_report
+from dakpn.evaluation.run_report import ReportInputs, gather_report
+
+
+def main(inputs: ReportInputs, output: str) -> str:
+    """Render the report to `output` (a URI of an HTML file) and return that URI.
+
+    Raises:
+        UsageError: `inputs.run` is not a training run.
+    """
+    storage.write_bytes(output, render_report(gather_report(inputs)).encode())
+    return output
+
+
+if __name__ == "__main__":
+    from workflows.cli import run
+
+    run("report")

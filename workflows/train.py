@@ -1,0 +1,239 @@
+"""Train: the source segmenter if there is none, then the kernel predictor against the discriminators."""
+
+import logging
+from collections.abc import Iterator
+from itertools import islice
+
+import numpy as np
+import ray.train
+import torch
+from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchTrainer, get_device
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from cluster.session import quiet_ray_data, ray_session
+from dakpn.config import TrainConfig
+from dakpn.data import manifest, storage
+from dakpn.data.datasets import LabelSpace
+from dakpn.data.stream import StreamOrder, stream_samples
+from dakpn.data.training_samples import Prepare, labelled_example, real_example, synthetic_example
+from dakpn.errors import UsageError
+from dakpn.models.predictor import KernelPredictor
+from dakpn.models.segmenter import SmallSegmenter
+from dakpn.models.weights import load_segmenter, save_predictor, save_segmenter
+from dakpn.segmentation.examples import labelled_index, limit_threads
+from dakpn.segmentation.fit import segmentation_state
+from dakpn.training.adversarial import AdversarialTask
+from dakpn.training.batches import batched, to_device, zipped
+from dakpn.training.checkpoint import CheckpointFolder
+from dakpn.training.loop import Batch, LoopSettings, Reporter, run_steps
+from dakpn.training.metrics_log import MetricsLog, NoReport
+from dakpn.training.run_folder import RunFolder
+from dakpn.training.state import ExponentialMovingAverage, TrainState
+from workflows.ingest import READER_CPUS, ray_shard_reader
+
+logger = logging.getLogger(__name__)
+
+_STREAMS = 2
+_LABELS_FOR_CLASS_WEIGHTS = 200
+
+
+def main(config: TrainConfig) -> str:
+    """Train, or resume, and return the URI of the weights.
+
+    Raises:
+        UsageError, ConfigError: inputs or run folder do not fit, found before any worker starts.
+        DataError, StorageError, TrainingError: found while training.
+    """
+    label_space, _ = labelled_index(config.synthetic)
+    manifest.read_index(config.real)
+    if config.encoder.weights is not None:
+        _require_same_classes(config.encoder.weights, label_space)
+    folder = RunFolder(config.run)
+    folder.claim(config)
+    with ray_session(cpus=max(config.workers, 1) * (config.cpus_per_worker + _STREAMS * READER_CPUS)):
+        TorchTrainer(
+            train_worker,
+            train_loop_config={"config": config.model_dump(mode="json")},
+            scaling_config=ScalingConfig(
+                num_workers=config.workers,
+                use_gpu=config.use_gpu,
+                resources_per_worker={"CPU": config.cpus_per_worker} if config.workers else None,
+            ),
+            run_config=RunConfig(
+                name="ray_train",
+                storage_path=_ray_storage(config.run),
+                failure_config=FailureConfig(max_failures=config.max_failures),
+            ),
+        ).fit()
+    return folder.weights
+
+
+def train_worker(loop_config: dict) -> None:
+    """What every worker runs: both stages, each resuming from its newest complete checkpoint."""
+    worker = _Worker(TrainConfig.model_validate(loop_config["config"]))
+    worker.make_encoder()
+    worker.train_predictor()
+
+
+class _Worker:
+    """One rank of a training run."""
+
+    def __init__(self, config: TrainConfig) -> None:
+        quiet_ray_data()
+        logging.getLogger("dakpn").setLevel(logging.INFO)
+        context = ray.train.get_context()
+        self.config = config
+        self.rank, self.world_size = context.get_world_rank(), context.get_world_size()
+        self.device = get_device()
+        self.folder = RunFolder(config.run)
+        self.label_space, self.synthetic_index = labelled_index(config.synthetic)
+        if self.device.type == "cpu" and config.workers:
+            limit_threads(config.cpus_per_worker)
+
+    def make_encoder(self) -> None:
+        """Train the source segmenter, unless its weights are given or already there."""
+        given = self.config.encoder.weights is not None
+        if not given and not storage.exists(storage.join(self.folder.encoder, "model.safetensors")):
+            self._train_encoder()
+        self._wait_for_all()
+
+    def _train_encoder(self) -> None:
+        training = self.config.encoder.training
+        torch.manual_seed(self.config.seed)
+        network = SmallSegmenter(self.config.encoder.network, self.label_space.num_classes).to(self.device)
+        state = segmentation_state(network, training, self._pixel_counts(), self.label_space.ignore_id)
+
+        def batches(start_step: int) -> Iterator[Batch]:
+            prepare = labelled_example(self.label_space, training.size)
+            return self._stream(
+                self.config.synthetic, prepare, training.batch_size_per_worker, start_step, labelled=True
+            )
+
+        self._run("encoder", state, batches, training.steps, None)
+        if self.rank == 0:
+            save_segmenter(
+                self.folder.encoder, network.cpu(), self.config.encoder.network, self.label_space, _ENCODER_CARD
+            )
+
+    def train_predictor(self) -> None:
+        """Train the predictor against the discriminators and, on rank 0, save its smoothed weights."""
+        settings = self.config.adversarial
+        encoder, network, _, encoder_digest = load_segmenter(self.config.encoder.weights or self.folder.encoder)
+        torch.manual_seed(self.config.seed)
+        predictor = KernelPredictor(self.config.predictor(network, self.label_space.num_classes))
+        predictor.encoder.load_state_dict(encoder.state_dict())
+        task = AdversarialTask(predictor, settings, self.config.discriminator).to(self.device)
+        state = adversarial_state(task, self.config)
+
+        def batches(start_step: int) -> Iterator[Batch]:
+            sizes = (self.config.prediction_size, settings.patch_size)
+            size = settings.batch_size_per_worker
+            return zipped(
+                self._stream(self.config.synthetic, synthetic_example(*sizes), size, start_step, labelled=False),
+                self._stream(self.config.real, real_example(*sizes), size, start_step, labelled=False),
+            )
+
+        self._run("adversarial", state, batches, settings.steps, settings.gradient_clip)
+        if self.rank == 0 and state.ema:
+            state.ema.copy_to(task.predictor)
+            card = predictor_card(self.config, self.label_space, encoder_digest)
+            save_predictor(self.folder.weights, task.predictor, self.label_space, card)
+        ray.train.report({"step": state.step})
+
+    def _run(self, stage: str, state: TrainState, batches, steps: int, clip: float | None) -> None:
+        checkpoints = CheckpointFolder(self.folder.checkpoints(stage), self.config.keep_checkpoints)
+        checkpoints.restore_newest(state)
+        reporter: Reporter = NoReport()
+        if self.rank == 0:
+            reporter = MetricsLog(self.folder.metrics, stage, state.step, steps)
+        settings = LoopSettings(
+            steps, self.config.report_every, self.config.checkpoint_every, self.config.seed, self.rank, clip
+        )
+        on_device = to_device(batches(state.step), self.device)
+        run_steps(state, self._wrapped(state.task), on_device, settings, reporter, checkpoints)
+
+    def _stream(
+        self, dataset: str, prepare: Prepare, batch_size: int, start_step: int, *, labelled: bool
+    ) -> Iterator[Batch]:
+        index, seed = manifest.read_index(dataset), self.config.seed
+        order = StreamOrder(index, seed, self.rank, self.world_size, self.config.stream.shuffle_shards)
+        read = ray_shard_reader(dataset, labelled=labelled, prefetch_batches=self.config.stream.prefetch_batches)
+        samples = stream_samples(order, read, start_step * batch_size)
+        return batched(samples, prepare, batch_size, seed, self.rank, start_step)
+
+    def _wrapped(self, task: nn.Module) -> nn.Module:
+        if self.world_size == 1:
+            return task
+        return DistributedDataParallel(task)
+
+    def _wait_for_all(self) -> None:
+        if self.world_size > 1:
+            torch.distributed.barrier()
+
+    def _pixel_counts(self) -> np.ndarray:
+        """Pixels of each class in the first labels of the shuffled stream: the same on every rank."""
+        order = StreamOrder(self.synthetic_index, self.config.seed, shuffle_shards=1)
+        read = ray_shard_reader(self.config.synthetic, labelled=True, prefetch_batches=1)
+        prepare = labelled_example(self.label_space, self.config.encoder.training.size)
+        counts = np.zeros(256, dtype=np.int64)
+        wanted = min(_LABELS_FOR_CLASS_WEIGHTS, self.synthetic_index.rows)
+        for sample in islice(stream_samples(order, read), wanted):
+            counts += np.bincount(prepare(sample, np.random.default_rng(0))["label"].ravel(), minlength=256)
+        return counts[: self.label_space.num_classes]
+
+
+def adversarial_state(task: AdversarialTask, config: TrainConfig) -> TrainState:
+    """Adam for each player; the predictor's head is smoothed."""
+    settings = config.adversarial
+    head = task.predictor.head.parameters()
+    # With a shared discriminator both names lead to the same parameters: a dict keeps each once.
+    judges = {p: None for d in (task.patch_discriminator, task.whole_discriminator) for p in d.parameters()}
+    optimizers: dict[str, torch.optim.Optimizer] = {
+        "predictor": torch.optim.Adam(head, settings.predictor_learning_rate, betas=settings.betas),
+        "discriminator": torch.optim.Adam(judges, settings.discriminator_learning_rate, betas=settings.betas),
+    }
+    return TrainState(task, optimizers, {}, ExponentialMovingAverage(task.predictor, settings.ema_decay))
+
+
+def predictor_card(config: TrainConfig, label_space: LabelSpace, encoder_digest: str) -> str:
+    """The model card kept beside the weights."""
+    return f"""# Kernel predictor trained by dakpn
+
+Translates synthetic images towards a real domain. Only per-pixel colour, blur and noise change; labels stay exact.
+
+- synthetic domain: `{config.synthetic}`
+- real domain: `{config.real}` (images only)
+- classes: {", ".join(label_space.class_names)}
+- encoder: `{encoder_digest}`
+- steps: {config.adversarial.steps}, seed {config.seed}
+
+Use it with `dakpn translate --weights FOLDER --input URI --output URI`.
+"""
+
+
+_ENCODER_CARD = """# Source segmenter trained by dakpn
+
+A small segmentation network trained on the synthetic images; the frozen encoder of a kernel predictor.
+"""
+
+
+def _require_same_classes(weights: str, label_space: LabelSpace) -> None:
+    found = load_segmenter(weights)[2].class_names
+    if found != label_space.class_names:
+        raise UsageError(
+            f"encoder weights {weights} were trained on the classes {', '.join(found)}; expected those of the "
+            f"synthetic dataset: {', '.join(label_space.class_names)}"
+        )
+
+
+def _ray_storage(run: str) -> str:
+    """Ray's own book-keeping lives in the run folder; a local path must be absolute for it."""
+    return storage.absolute(storage.join(run, "ray"))
+
+
+if __name__ == "__main__":
+    from workflows.cli import run
+
+    run("train")
