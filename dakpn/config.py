@@ -239,7 +239,7 @@ class DemoConfig(Config):
     real_dataset: str = "camvid"
     synthetic_count: PositiveInt = 400
     real_count: PositiveInt = 240
-    seeds: tuple[int, ...] = (0, 1)
+    seeds: tuple[int, ...] = (0, 1, 2)
     encoder_steps: PositiveInt = 300
     steps: PositiveInt = 200
     segmenter_steps: PositiveInt = 300

@@ -119,7 +119,8 @@ def _pack(demo: _Demo) -> _Domains:
     if not {"train", "val"} <= set(splits):
         raise UsageError(
             f"{real} has the splits {', '.join(splits) or '(none)'}; the demo expects train (the unlabelled real "
-            "domain) and val (scored): sort the images and labels into images/train, images/val, labels/train and labels/val"
+            "domain) and val (scored): sort the images and labels into images/train, images/val, labels/train and "
+            "labels/val"
         )
     index = pack_dataset(real, demo.uri("data", "real"), real_preset, "train", _ROWS_PER_SHARD)
     if not index.labelled:

@@ -6,9 +6,10 @@ from statistics import NormalDist
 
 import numpy as np
 
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-_MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
-_MIX_2 = np.uint64(0x94D049BB133111EB)
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
+MIX_2 = np.uint64(0x94D049BB133111EB)
+"""Constants of SplitMix64."""
 _QUANTILES = 4096
 _BITS_PER_CHANNEL = 21
 """Three channels share the 64 bits of one hash."""
@@ -46,9 +47,9 @@ def keyed_noise(seed: int, size: tuple[int, int], window: tuple[int, int, int, i
     rows = np.arange(top, top + height, dtype=np.uint64)[:, None]
     columns = np.arange(left, left + width, dtype=np.uint64)[None, :]
     with np.errstate(over="ignore"):
-        state = np.uint64(seed) + (rows * np.uint64(size[1]) + columns + np.uint64(1)) * _GOLDEN
-        state = (state ^ (state >> np.uint64(30))) * _MIX_1
-        state = (state ^ (state >> np.uint64(27))) * _MIX_2
+        state = np.uint64(seed) + (rows * np.uint64(size[1]) + columns + np.uint64(1)) * GOLDEN
+        state = (state ^ (state >> np.uint64(30))) * MIX_1
+        state = (state ^ (state >> np.uint64(27))) * MIX_2
     state ^= state >> np.uint64(31)
     indices = [(state >> np.uint64(_BITS_PER_CHANNEL * c)) & np.uint64(_QUANTILES - 1) for c in range(3)]
     return normal_quantiles()[np.stack(indices).astype(np.intp)]

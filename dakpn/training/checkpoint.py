@@ -16,7 +16,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from dakpn.data import storage
-from dakpn.errors import StorageError
+from dakpn.errors import DakpnError
 from dakpn.training.state import TrainState
 
 logger = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ class CheckpointFolder:
             if hashlib.sha256(blob).hexdigest() != document["sha256"]:
                 raise ValueError("its tensors do not match their digest")
             return _unflatten(document["tree"], load(blob))
-        except (StorageError, ValueError, KeyError, safetensors.SafetensorError) as error:
+        except (DakpnError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
             logger.warning("checkpoint %s is incomplete and ignored: %s", folder, error)
             return None
 
