@@ -27,6 +27,9 @@ test: setup
 test-slow: setup
 	$(BIN)/python -m pytest -m slow
 
+bench: setup
+	$(BIN)/python -m benchmarks $(BENCH)
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

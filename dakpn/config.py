@@ -1,9 +1,19 @@
 """Every setting of every workflow, as frozen pydantic models. Unknown keys are refused by all of them."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
 Size = tuple[PositiveInt, PositiveInt]
 """Height and width in pixels."""
@@ -64,7 +74,35 @@ class NoiseConfig(Config):
         return self
 
 
-StageConfig = Annotated[HsvAffineConfig | GaussianBlurConfig | NoiseConfig, Field(discriminator="kind")]
+class RgbAffineConfig(Config):
+    """Bounds of the RGB affine stage, as half-widths around the identity (gain 1, bias 0)."""
+
+    kind: Literal["rgb_affine"] = "rgb_affine"
+    gain: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.7
+    bias: NonNegativeFloat = 0.4
+
+
+class GammaConfig(Config):
+    """Bounds of the gamma stage: exponents between 1 / max_gamma and max_gamma, one per RGB channel."""
+
+    kind: Literal["gamma"] = "gamma"
+    max_gamma: Annotated[float, Field(gt=1.0, le=10.0)] = 2.5
+
+
+class SymmetricKernelConfig(Config):
+    """A predicted size x size kernel, symmetric about its pixel and largest there, so that nothing moves."""
+
+    kind: Literal["symmetric_kernel"] = "symmetric_kernel"
+    size: Literal[3, 5, 7] = 3
+    initial_weight: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
+        default=0.01, description="of every neighbour, relative to the centre"
+    )
+
+
+StageConfig = Annotated[
+    HsvAffineConfig | GaussianBlurConfig | NoiseConfig | RgbAffineConfig | GammaConfig | SymmetricKernelConfig,
+    Field(discriminator="kind"),
+]
 
 
 class TranslationConfig(Config):
@@ -78,10 +116,46 @@ class TranslationConfig(Config):
 # ---- networks -----------------------------------------------------------------------------------------
 
 
-class SegmenterConfig(Config):
-    """Architecture of the small segmentation network (encoder and downstream net)."""
+class SmallNetworkConfig(Config):
+    """The small U-Net style network that comes with this package."""
 
+    kind: Literal["small"] = "small"
     widths: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt] = (16, 32, 64, 128)
+
+
+class FcnResnet50Config(Config):
+    """FCN on a dilated ResNet-50, one of the paper's two encoders; laid out as torchvision's."""
+
+    kind: Literal["fcn_resnet50"] = "fcn_resnet50"
+    pretrained: Path | None = Field(
+        default=None,
+        description="local torchvision state dict (.pth or .safetensors) of fcn_resnet50, or of resnet50 for the "
+        "backbone alone, that training starts from; every worker reads it",
+    )
+
+
+class SegformerConfig(Config):
+    """SegFormer with a Mix Transformer, the other of the paper's encoders; needs `dakpn[transformers]`."""
+
+    kind: Literal["segformer"] = "segformer"
+    variant: Literal["b0", "b1", "b2", "b3", "b4", "b5"] = "b0"
+    pretrained: Path | None = Field(
+        default=None,
+        description="local folder in the layout of the Hugging Face hub that training starts from; every worker "
+        "reads it",
+    )
+
+
+def _small_by_default(value: Any) -> Any:
+    return {"kind": "small", **value} if isinstance(value, Mapping) else value
+
+
+NetworkConfig = Annotated[
+    SmallNetworkConfig | FcnResnet50Config | SegformerConfig,
+    Field(discriminator="kind"),
+    BeforeValidator(_small_by_default),
+]
+"""Architecture of a segmentation network (encoder or downstream net), told apart by `kind`; `small` if not given."""
 
 
 class SegmenterTrainingConfig(Config):
@@ -98,8 +172,14 @@ class EncoderConfig(Config):
     """The frozen network whose class logits the predictor sees."""
 
     weights: str | None = Field(default=None, description="URI of trained segmenter weights; none: train one first")
-    network: SegmenterConfig = SegmenterConfig()
+    network: NetworkConfig = SmallNetworkConfig()
     training: SegmenterTrainingConfig = SegmenterTrainingConfig()
+    cache_features: bool = Field(
+        default=False,
+        description="keep the encoder's logits of synthetic images in fp16 from epoch to epoch; pays with a large "
+        "encoder and more than one epoch",
+    )
+    cache_megabytes: PositiveInt = Field(default=1024, description="most that the kept logits of one worker may take")
 
 
 class HeadConfig(Config):
@@ -115,7 +195,7 @@ class PredictorConfig(Config):
 
     num_classes: PositiveInt
     prediction_size: Size
-    network: SegmenterConfig
+    network: NetworkConfig
     head: HeadConfig
     translation: TranslationConfig
 
@@ -180,7 +260,7 @@ class TrainConfig(Config):
     keep_checkpoints: PositiveInt = 2
     max_failures: Annotated[int, Field(ge=0)] = Field(default=3, description="worker restarts before the run fails")
 
-    def predictor(self, network: SegmenterConfig, num_classes: int) -> PredictorConfig:
+    def predictor(self, network: NetworkConfig, num_classes: int) -> PredictorConfig:
         """The predictor that this run trains, on an encoder of this architecture."""
         return PredictorConfig(
             num_classes=num_classes,
@@ -224,7 +304,7 @@ class EvaluateConfig(Config):
     oracle: str | None = Field(default=None, description="URI of a packed, labelled real training set, as upper bound")
     real_test: str = Field(description="URI of a packed, labelled real dataset, used for scoring only")
     seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
-    network: SegmenterConfig = SegmenterConfig()
+    network: NetworkConfig = SmallNetworkConfig()
     training: SegmenterTrainingConfig = SegmenterTrainingConfig()
     workers: PositiveInt = 2
 

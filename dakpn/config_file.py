@@ -44,10 +44,7 @@ def load_config(schema: type[C], path: Path | str, overrides: Iterable[str] = ()
 
 def parse_config(schema: type[C], text: str, overrides: Iterable[str] = (), *, origin: str) -> C:
     """Parse YAML text, apply overrides and validate; see `load_config`. `origin` names the text in errors."""
-    try:
-        values = yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506 - a SafeLoader subclass
-    except (yaml.YAMLError, TypeError) as error:
-        raise ConfigError(f"config {origin} is not valid YAML: {' '.join(str(error).split())}") from error
+    values = _load_yaml(text, f"config {origin}")
     if values is None:
         values = {}
     if not isinstance(values, dict):
@@ -74,6 +71,14 @@ def to_yaml(config: BaseModel) -> str:
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
+def _load_yaml(text: str, origin: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506 - a SafeLoader subclass
+    # PyYAML lets through what it meets while making values: impossible dates, unhashable keys.
+    except (yaml.YAMLError, TypeError, ValueError) as error:
+        raise ConfigError(f"{origin} is not valid YAML: {' '.join(str(error).split())}") from error
+
+
 def _copy(values: Any) -> Any:
     if isinstance(values, Mapping):
         return {key: _copy(value) for key, value in values.items()}
@@ -84,10 +89,7 @@ def _apply(values: dict[str, Any], override: str) -> None:
     dotted, separator, text = override.partition("=")
     if not separator or not all(dotted.split(".")):
         raise ConfigError(f"override {override!r} is malformed; expected dotted.key=value")
-    try:
-        value = yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506 - a SafeLoader subclass
-    except yaml.YAMLError as error:
-        raise ConfigError(f"override {override!r}: the value is not valid YAML") from error
+    value = _load_yaml(text, f"override {override!r}")
     *parents, last = dotted.split(".")
     for parent in parents:
         child = values.setdefault(parent, {})

@@ -12,21 +12,22 @@ from ray.train.torch import TorchTrainer, get_device
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from cluster.session import quiet_ray_data, ray_session
+from cluster.session import interruptible, quiet_ray_data, ray_session
 from dakpn.config import TrainConfig
 from dakpn.data import manifest, storage
 from dakpn.data.datasets import LabelSpace
 from dakpn.data.stream import StreamOrder, stream_samples
 from dakpn.data.training_samples import Prepare, labelled_example, real_example, synthetic_example
 from dakpn.errors import UsageError
+from dakpn.models.networks import build_untrained_network, require_network
 from dakpn.models.predictor import KernelPredictor
-from dakpn.models.segmenter import SmallSegmenter
 from dakpn.models.weights import load_segmenter, save_predictor, save_segmenter
 from dakpn.segmentation.examples import labelled_index, limit_threads
 from dakpn.segmentation.fit import segmentation_state
 from dakpn.training.adversarial import AdversarialTask
 from dakpn.training.batches import batched, to_device, zipped
 from dakpn.training.checkpoint import CheckpointFolder
+from dakpn.training.feature_cache import LogitCache, with_key
 from dakpn.training.loop import Batch, LoopSettings, Reporter, run_steps
 from dakpn.training.metrics_log import MetricsLog, NoReport
 from dakpn.training.run_folder import RunFolder
@@ -50,9 +51,11 @@ def main(config: TrainConfig) -> str:
     manifest.read_index(config.real)
     if config.encoder.weights is not None:
         _require_same_classes(config.encoder.weights, label_space)
+    else:
+        require_network(config.encoder.network)
     folder = RunFolder(config.run)
     folder.claim(config)
-    with ray_session(cpus=max(config.workers, 1) * (config.cpus_per_worker + _STREAMS * READER_CPUS)):
+    with ray_session(cpus=max(config.workers, 1) * (config.cpus_per_worker + _STREAMS * READER_CPUS)), interruptible():
         TorchTrainer(
             train_worker,
             train_loop_config={"config": config.model_dump(mode="json")},
@@ -102,8 +105,8 @@ class _Worker:
     def _train_encoder(self) -> None:
         training = self.config.encoder.training
         torch.manual_seed(self.config.seed)
-        network = SmallSegmenter(self.config.encoder.network, self.label_space.num_classes).to(self.device)
-        state = segmentation_state(network, training, self._pixel_counts(), self.label_space.ignore_id)
+        network = build_untrained_network(self.config.encoder.network, self.label_space.num_classes)
+        state = segmentation_state(network.to(self.device), training, self._pixel_counts(), self.label_space.ignore_id)
 
         def batches(start_step: int) -> Iterator[Batch]:
             prepare = labelled_example(self.label_space, training.size)
@@ -129,11 +132,14 @@ class _Worker:
 
         def batches(start_step: int) -> Iterator[Batch]:
             sizes = (self.config.prediction_size, settings.patch_size)
-            size = settings.batch_size_per_worker
-            return zipped(
-                self._stream(self.config.synthetic, synthetic_example(*sizes), size, start_step, labelled=False),
+            size, cached = settings.batch_size_per_worker, self.config.encoder.cache_features
+            prepare = with_key(synthetic_example(*sizes)) if cached else synthetic_example(*sizes)
+            both = zipped(
+                self._stream(self.config.synthetic, prepare, size, start_step, labelled=False),
                 self._stream(self.config.real, real_example(*sizes), size, start_step, labelled=False),
             )
+            max_bytes = self.config.encoder.cache_megabytes * 2**20
+            return LogitCache(task.predictor.encoder, max_bytes).added_to(both) if cached else both
 
         self._run("adversarial", state, batches, settings.steps, settings.gradient_clip)
         if self.rank == 0 and state.ema:
@@ -215,7 +221,7 @@ Use it with `dakpn translate --weights FOLDER --input URI --output URI`.
 
 _ENCODER_CARD = """# Source segmenter trained by dakpn
 
-A small segmentation network trained on the synthetic images; the frozen encoder of a kernel predictor.
+A segmentation network trained on the synthetic images; the frozen encoder of a kernel predictor.
 """
 
 

@@ -5,10 +5,11 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from dakpn.config import EvaluateConfig
+from dakpn.config import EvaluateConfig, NetworkConfig
 from dakpn.data import storage
 from dakpn.data.manifest import read_index
 from dakpn.errors import DakpnError, UsageError
+from dakpn.models.networks import require_network
 from dakpn.segmentation.examples import labelled_index, load_examples
 from dakpn.segmentation.fit import fit_segmenter
 from dakpn.segmentation.score import Score, score_segmenter
@@ -39,13 +40,15 @@ def plan_cells(config: EvaluateConfig) -> list[Cell]:
     """Every contender with every seed.
 
     Raises:
-        UsageError: a dataset is missing, unlabelled, or has other classes than the real test set.
+        UsageError: a dataset is missing, unlabelled, or has other classes than the real test set; or the network
+            cannot be built here.
     """
     contenders = dict(config.contenders)
     if config.oracle is not None:
         if ORACLE in contenders:
             raise UsageError(f"the contender name {ORACLE!r} is taken by evaluate's own; rename the contender")
         contenders[ORACLE] = config.oracle
+    require_network(config.network)
     test_classes = labelled_index(config.real_test)[0].class_names
     for name, uri in contenders.items():
         classes = labelled_index(uri)[0].class_names
@@ -91,12 +94,17 @@ def describe_protocol(config: EvaluateConfig) -> dict[str, str]:
     test, training = read_index(config.real_test), config.training
     return {
         "Scored on": f"{test.rows} real labelled images of {config.real_test}, never trained on by source contenders",
-        "Downstream net": f"small segmenter, widths {', '.join(map(str, config.network.widths))}",
+        "Downstream net": _describe_network(config.network),
         "Image size": f"{training.size[1]} x {training.size[0]} pixels (area-averaged; labels by nearest neighbour)",
         "Training": f"{training.steps} steps of {training.batch_size_per_worker}, the same for every contender",
         "Score": "mIoU over the classes that occur; ignored pixels are not counted",
         "Seeds": ", ".join(map(str, config.seeds)),
     }
+
+
+def _describe_network(network: NetworkConfig) -> str:
+    settings = network.model_dump(mode="json", exclude={"kind"}, exclude_none=True)
+    return ", ".join([network.kind, *(f"{name} {str(value).strip('[]')}" for name, value in settings.items())])
 
 
 def _protocol_digest(config: EvaluateConfig, dataset: str) -> str:

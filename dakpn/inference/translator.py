@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dakpn.data import codec
-from dakpn.models.noise import keyed_noise, noise_seed
+from dakpn.models.noise import noise_seed
 from dakpn.models.predictor import KernelPredictor
 from dakpn.models.translation import upsample_params
 from dakpn.models.weights import load_predictor
+from dakpn.models.whole_image import DEFAULT_PIXELS_IN_FLIGHT, translate_image
 
 
 @dataclass(frozen=True)
@@ -24,46 +25,52 @@ class Translator:
         weights_digest: of the weights it was loaded from.
         strength: 0 (identity) to 1.
         draw: number of the noise draw.
+        max_pixels_in_flight: bounds the memory that one image takes.
+        threads: CPU threads for one image.
     """
 
     predictor: KernelPredictor
     weights_digest: str
     strength: float = 1.0
     draw: int = 0
+    max_pixels_in_flight: int = DEFAULT_PIXELS_IN_FLIGHT
+    threads: int = 1
 
     @classmethod
-    def load(cls, weights_uri: str, strength: float = 1.0, draw: int = 0) -> Self:
-        """Load predictor weights. Raises `WeightsError`."""
+    def load(cls, weights_uri: str, strength: float = 1.0, draw: int = 0, **limits: int) -> Self:
+        """Load predictor weights; `limits` are `max_pixels_in_flight` and `threads`. Raises `WeightsError`."""
         predictor, _, digest = load_predictor(weights_uri)
-        return cls(predictor, digest, strength, draw)
+        return cls(predictor.for_inference(), digest, strength, draw, **limits)
 
     @torch.inference_mode()
     def translate(self, image: NDArray[np.uint8], key: str) -> NDArray[np.uint8]:
         """Translate one image.
 
         Args:
-            image: uint8 [H, W, 3].
+            image: uint8 [H, W, 3], any size.
             key: seeds the noise.
 
         Returns:
             uint8 [H, W, 3]; output pixel p depends on input pixels at most `predictor.function.radius` away.
         """
-        size = image.shape[:2]
-        params = upsample_params(self._low_res_params(image), size)
-        noise = torch.from_numpy(keyed_noise(noise_seed(key, self.draw), size))[None]
-        translated = self.predictor.function.apply(_to_tensor(image), params, noise)
-        return (translated[0] * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
+        return translate_image(
+            self.predictor.function,
+            image,
+            self.low_res_params(image),
+            noise_seed(key, self.draw),
+            max_pixels_in_flight=self.max_pixels_in_flight,
+            threads=self.threads,
+        )
 
     @torch.inference_mode()
     def parameter_maps(self, image: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
         """Full-res params [H, W] by name, at the translator's strength."""
-        params = upsample_params(self._low_res_params(image), image.shape[:2])[0]
+        params = upsample_params(self.low_res_params(image), image.shape[:2])[0]
         return dict(zip(self.predictor.function.names, params.numpy(), strict=True))
 
-    def _low_res_params(self, image: NDArray[np.uint8]) -> Tensor:
+    @torch.inference_mode()
+    def low_res_params(self, image: NDArray[np.uint8]) -> Tensor:
+        """Params [1, P, h, w] at the prediction resolution, at the translator's strength."""
         low = codec.resize_image(image, self.predictor.config.prediction_size)
-        return self.predictor.function.with_strength(self.predictor(_to_tensor(low)), self.strength)
-
-
-def _to_tensor(image: NDArray[np.uint8]) -> Tensor:
-    return torch.from_numpy(image).permute(2, 0, 1)[None].float().div(255)
+        pixels = torch.from_numpy(low).permute(2, 0, 1)[None].float().div(255)
+        return self.predictor.function.with_strength(self.predictor(pixels), self.strength)

@@ -11,7 +11,7 @@ MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 MIX_2 = np.uint64(0x94D049BB133111EB)
 """Constants of SplitMix64."""
 _QUANTILES = 4096
-_BITS_PER_CHANNEL = 21
+BITS_PER_CHANNEL = 21
 """Three channels share the 64 bits of one hash."""
 
 
@@ -51,5 +51,5 @@ def keyed_noise(seed: int, size: tuple[int, int], window: tuple[int, int, int, i
         state = (state ^ (state >> np.uint64(30))) * MIX_1
         state = (state ^ (state >> np.uint64(27))) * MIX_2
     state ^= state >> np.uint64(31)
-    indices = [(state >> np.uint64(_BITS_PER_CHANNEL * c)) & np.uint64(_QUANTILES - 1) for c in range(3)]
+    indices = [(state >> np.uint64(BITS_PER_CHANNEL * c)) & np.uint64(_QUANTILES - 1) for c in range(3)]
     return normal_quantiles()[np.stack(indices).astype(np.intp)]

@@ -8,9 +8,18 @@ import math
 from typing import Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from dakpn.config import GaussianBlurConfig, HsvAffineConfig, NoiseConfig, StageConfig
+from dakpn.config import (
+    GammaConfig,
+    GaussianBlurConfig,
+    HsvAffineConfig,
+    NoiseConfig,
+    RgbAffineConfig,
+    StageConfig,
+    SymmetricKernelConfig,
+)
 from dakpn.models.blur import gaussian_blur, window_radius
 from dakpn.models.color import hsv_to_rgb, rgb_to_hsv
 
@@ -107,7 +116,94 @@ class Noise:
         return torch.addcmul(image, params, noise)
 
 
-_STAGES = {HsvAffineConfig: HsvAffine, GaussianBlurConfig: GaussianBlur, NoiseConfig: Noise}
+class RgbAffine:
+    """`rgb' = gain * rgb + bias`; clamped to 0..1 at the end of the translation."""
+
+    names = ("red_gain", "green_gain", "blue_gain", "red_bias", "green_bias", "blue_bias")
+    identity = (1.0, 1.0, 1.0, 0.0, 0.0, 0.0)
+    radius = 0
+
+    def __init__(self, config: RgbAffineConfig) -> None:
+        self._reach = (config.gain,) * 3 + (config.bias,) * 3
+        self.low = tuple(centre - half for centre, half in zip(self.identity, self._reach, strict=True))
+        self.high = tuple(centre + half for centre, half in zip(self.identity, self._reach, strict=True))
+
+    def bound(self, raw: Tensor) -> Tensor:
+        """Tanh around the identity."""
+        return _channels(self.identity, raw) + _channels(self._reach, raw) * torch.tanh(raw)
+
+    def apply(self, image: Tensor, params: Tensor, noise: Tensor) -> Tensor:
+        """Affine in RGB."""
+        return torch.addcmul(params[:, 3:], params[:, :3], image)
+
+
+class Gamma:
+    """`rgb' = rgb ^ gamma` for each channel; identity 1."""
+
+    names = ("gamma_red", "gamma_green", "gamma_blue")
+    identity = (1.0, 1.0, 1.0)
+    radius = 0
+    _DARKEST = 1e-3
+    """Below it the curve is a straight line, so that its slope stays finite at black."""
+
+    def __init__(self, config: GammaConfig) -> None:
+        self._reach = math.log(config.max_gamma)
+        self.low = (1 / config.max_gamma,) * 3
+        self.high = (config.max_gamma,) * 3
+
+    def bound(self, raw: Tensor) -> Tensor:
+        """Between 1 / max_gamma and max_gamma, even in the logarithm."""
+        return torch.exp(self._reach * torch.tanh(raw))
+
+    def apply(self, image: Tensor, params: Tensor, noise: Tensor) -> Tensor:
+        """Power law on non-negative values."""
+        image = image.clamp(min=0)
+        return image * image.clamp(min=self._DARKEST).pow(params - 1)
+
+
+class SymmetricKernel:
+    """A predicted kernel shared by the channels: `y(p) = (x(p) + sum_d w_d (x(p+d) + x(p-d))) / (1 + 2 sum_d w_d)`.
+
+    A free k x k kernel could shift the image and break labels. This one has one weight in 0..1 for each pair of
+    opposite neighbours; the centre's is 1.
+    """
+
+    def __init__(self, config: SymmetricKernelConfig) -> None:
+        self.radius = config.size // 2
+        sides = range(-self.radius, self.radius + 1)
+        self._offsets = [(dy, dx) for dy in sides for dx in sides if (dy, dx) > (0, 0)]
+        self.names = tuple(f"weight_{dy:+d}_{dx:+d}" for dy, dx in self._offsets)
+        self.identity = (0.0,) * len(self._offsets)
+        self.low, self.high = self.identity, (1.0,) * len(self._offsets)
+        self._initial = _logit(config.initial_weight)
+
+    def bound(self, raw: Tensor) -> Tensor:
+        """Sigmoid, starting at the initial weight."""
+        return torch.sigmoid(raw + self._initial)
+
+    def apply(self, image: Tensor, params: Tensor, noise: Tensor) -> Tensor:
+        """Normalised sum over the window, edges replicated."""
+        height, width = image.shape[-2:]
+        padded = F.pad(image, (self.radius,) * 4, mode="replicate")
+
+        def shifted(dy: int, dx: int) -> Tensor:
+            top, left = self.radius + dy, self.radius + dx
+            return padded[..., top : top + height, left : left + width]
+
+        total = image
+        for weight, (dy, dx) in zip(params.split(1, 1), self._offsets, strict=True):
+            total = total + weight * (shifted(dy, dx) + shifted(-dy, -dx))
+        return total / (1 + 2 * params.sum(1, keepdim=True))
+
+
+_STAGES = {
+    HsvAffineConfig: HsvAffine,
+    GaussianBlurConfig: GaussianBlur,
+    NoiseConfig: Noise,
+    RgbAffineConfig: RgbAffine,
+    GammaConfig: Gamma,
+    SymmetricKernelConfig: SymmetricKernel,
+}
 
 
 def build_stage(config: StageConfig) -> Stage:

@@ -6,22 +6,29 @@ from collections.abc import Mapping
 from typing import Any
 
 import safetensors
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from dakpn.config import PredictorConfig, SegmenterConfig
+from dakpn.config import NetworkConfig, PredictorConfig
 from dakpn.data import storage
 from dakpn.data.datasets import LabelSpace
 from dakpn.errors import StorageError, WeightsError
+from dakpn.models.networks import build_network
 from dakpn.models.predictor import KernelPredictor
-from dakpn.models.segmenter import SmallSegmenter
+from dakpn.models.segmenter import Segmenter
 
 _TENSORS, _CONFIG, _CARD = "model.safetensors", "config.json", "README.md"
 
 
 def save_predictor(uri: str, model: KernelPredictor, label_space: LabelSpace, card: str) -> str:
-    """Write predictor weights and return their digest."""
+    """Write predictor weights and return their digest.
+
+    Raises:
+        WeightsError: the predictor comes from `for_inference`.
+    """
+    if model.folded:
+        raise WeightsError("a predictor made for inference cannot be saved; save the one it was made from")
     config = {"predictor": model.config.model_dump(mode="json"), "label_space": label_space.to_dict()}
     return _save(uri, model, {"kind": "predictor", **config}, card)
 
@@ -41,15 +48,13 @@ def load_predictor(uri: str) -> tuple[KernelPredictor, LabelSpace, str]:
     return model.eval(), LabelSpace.from_dict(config["label_space"]), digest
 
 
-def save_segmenter(
-    uri: str, model: SmallSegmenter, network: SegmenterConfig, label_space: LabelSpace, card: str
-) -> str:
+def save_segmenter(uri: str, model: Segmenter, network: NetworkConfig, label_space: LabelSpace, card: str) -> str:
     """Write segmenter weights and return their digest."""
     config = {"network": network.model_dump(mode="json"), "label_space": label_space.to_dict()}
     return _save(uri, model, {"kind": "segmenter", **config}, card)
 
 
-def load_segmenter(uri: str) -> tuple[SmallSegmenter, SegmenterConfig, LabelSpace, str]:
+def load_segmenter(uri: str) -> tuple[Segmenter, NetworkConfig, LabelSpace, str]:
     """Read segmenter weights: the model in eval mode, its architecture, its classes and the weights' digest.
 
     Raises:
@@ -57,11 +62,11 @@ def load_segmenter(uri: str) -> tuple[SmallSegmenter, SegmenterConfig, LabelSpac
     """
     config, tensors, digest = _load(uri, "segmenter")
     try:
-        network = SegmenterConfig.model_validate(config["network"])
+        network = TypeAdapter(NetworkConfig).validate_python(config["network"])
     except (ValidationError, KeyError) as error:
         raise _unreadable(uri, "its network config does not fit this version of dakpn") from error
     label_space = LabelSpace.from_dict(config["label_space"])
-    model = SmallSegmenter(network, label_space.num_classes)
+    model = build_network(network, label_space.num_classes)
     _fill(uri, model, tensors)
     return model.eval(), network, label_space, digest
 

@@ -6,8 +6,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from dakpn.config import SegmenterConfig, SegmenterTrainingConfig
-from dakpn.models.segmenter import SmallSegmenter
+from dakpn.config import NetworkConfig, SegmenterTrainingConfig
+from dakpn.models.networks import build_untrained_network
+from dakpn.models.segmenter import Segmenter
 from dakpn.segmentation.examples import LabelledExamples
 from dakpn.segmentation.task import SegmentationTask, balanced_class_weights
 from dakpn.training.loop import LoopSettings, run_steps
@@ -29,16 +30,18 @@ def segmentation_state(
 
 
 def fit_segmenter(
-    examples: LabelledExamples, config: SegmenterConfig, training: SegmenterTrainingConfig, seed: int
-) -> SmallSegmenter:
+    examples: LabelledExamples, config: NetworkConfig, training: SegmenterTrainingConfig, seed: int
+) -> Segmenter:
     """Train a network on examples in memory; the same arguments give the same network.
 
     Raises:
+        UsageError, WeightsError: the network cannot be built.
         TrainingError: the loss is not finite.
     """
     torch.manual_seed(seed)
     space = examples.label_space
-    network = SmallSegmenter(config, space.num_classes).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    network = build_untrained_network(config, space.num_classes)
+    network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     state = segmentation_state(network, training, examples.pixel_counts(), space.ignore_id)
     batches: Iterator = examples.random_batches(training.batch_size_per_worker, seed)
     settings = LoopSettings(training.steps, report_every=training.steps, checkpoint_every=training.steps, seed=seed)

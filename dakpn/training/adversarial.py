@@ -42,12 +42,13 @@ class AdversarialTask(nn.Module):
 
         Args:
             batch: float images in 0..1: `synthetic_low` and `real_low` [B, 3, h, w], `synthetic_patch` and
-                `real_patch` [B, 3, H', W']; `synthetic_window` int64 [B, 6], the patch's (H, W, top, left, H', W').
+                `real_patch` [B, 3, H', W']; `synthetic_window` int64 [B, 6], the patch's (H, W, top, left, H', W');
+                and, if known, `synthetic_logits` [B, C, h', w'], the encoder's coarse logits of `synthetic_low`.
 
         Returns:
             `loss`, the scalar to minimise, and detached scalars for the log.
         """
-        params = self.predictor(batch["synthetic_low"])
+        params = self.predictor(batch["synthetic_low"], batch.get("synthetic_logits"))
         patch = self._translate(batch["synthetic_patch"], _window_params(params, batch["synthetic_window"]))
         whole = self._translate(batch["synthetic_low"], params)
         identity = F.mse_loss(patch, batch["synthetic_patch"])

@@ -1,0 +1,232 @@
+"""The paper's three stages as compiled CPU kernels: uint8 in, uint8 out, params interpolated on the fly.
+
+A band of rows goes through two kernels. `color_rows` writes the colour affine into a padded float buffer, each pixel
+once; `finish_rows` blurs, adds noise and rounds. A pixel's value depends on its place in the image alone, not on the
+band, block or thread that computes it.
+
+Loops run over contiguous 1-D slices and choose by arithmetic instead of branches, so that the compiler vectorises them.
+"""
+
+import numpy as np
+from numba import njit
+
+from dakpn.models.blur import MAX_RADIUS, SIGMAS_IN_WINDOW
+from dakpn.models.color import GREY_CHROMA
+from dakpn.models.noise import BITS_PER_CHANNEL, GOLDEN, MIX_1, MIX_2
+
+BLOCK = 512
+"""Columns that share a blur window's size."""
+_F = np.float32
+_ZERO, _ONE, _SIX = _F(0), _F(1), _F(6)
+_GREY = _F(GREY_CHROMA)
+_SIGMAS = _F(SIGMAS_IN_WINDOW)
+_SHIFT = np.uint64(BITS_PER_CHANNEL)
+
+_compiled = njit(cache=True, nogil=True, fastmath={"contract", "nsz", "arcp"}, error_model="numpy")
+
+
+@_compiled
+def color_rows(image, params, rows, row_fractions, columns, column_fractions, lines, first_row, buffer):
+    """Write the colour affine of the buffer's lines [lines[0], lines[1]); line 0 is image row `first_row`.
+
+    Args:
+        image: uint8 [H, W, 3].
+        params: float32 [12, h, w].
+        rows: lower low-res row of each full-res row.
+        row_fractions: fraction of each full-res row towards the next low-res row.
+        columns: as `rows`, for the columns.
+        column_fractions: as `row_fractions`, for the columns.
+        lines: first and last line to write. Rows beyond the image repeat its edge.
+        first_row: may be negative.
+        buffer: float32 [3, lines, W + 2 * MAX_RADIUS], edge columns repeated.
+    """
+    height, width = image.shape[0], image.shape[1]
+    low = np.empty(params.shape[2] + 1, np.float32)
+    affine = np.empty((6, width), np.float32)
+    scratch = np.empty((6, width), np.float32)
+    inner = slice(MAX_RADIUS, MAX_RADIUS + width)
+    for line in range(lines[0], lines[1]):
+        y = min(max(first_row + line, 0), height - 1)
+        for p in range(6):
+            _interpolate_row(params[p], rows[y], row_fractions[y], columns, column_fractions, low, affine[p])
+        red, green, blue = buffer[0, line], buffer[1, line], buffer[2, line]
+        _color_row(image[y], affine, scratch, red[inner], green[inner], blue[inner])
+        for channel in (red, green, blue):
+            channel[:MAX_RADIUS] = channel[MAX_RADIUS]
+            channel[MAX_RADIUS + width :] = channel[MAX_RADIUS + width - 1]
+
+
+@_compiled
+def finish_rows(params, rows, row_fractions, columns, column_fractions, lines, first_row, buffer, seed, quantiles, out):
+    """Blur image rows [lines[0], lines[1]), add noise and write them to `out`, uint8 [H, W, 3].
+
+    `buffer` comes from `color_rows`, starts at image row `first_row` and holds MAX_RADIUS rows around those asked for;
+    `seed` and `quantiles` are those of `dakpn.models.noise`; the other arguments are as for `color_rows`.
+    """
+    width = out.shape[1]
+    low = np.empty(params.shape[2] + 1, np.float32)
+    maps = np.empty((6, width), np.float32)
+    blurred = np.empty((3, width), np.float32)
+    weights = np.empty((MAX_RADIUS, BLOCK), np.float32)
+    scratch = np.empty((4, BLOCK + 2 * MAX_RADIUS), np.float32)
+    for y in range(lines[0], lines[1]):
+        for p in range(6):
+            _interpolate_row(params[6 + p], rows[y], row_fractions[y], columns, column_fractions, low, maps[p])
+        for channel in range(3):
+            for left in range(0, width, BLOCK):
+                part = slice(left, min(left + BLOCK, width))
+                sigma, target = maps[channel, part], blurred[channel, part]
+                _blur_block(buffer[channel], y - first_row, left, sigma, weights, scratch, target)
+        _write_row(blurred, maps[3:], seed, np.uint64(y) * np.uint64(width), quantiles, out[y])
+
+
+@_compiled
+def _interpolate_row(param, row, row_fraction, columns, column_fractions, low, out):
+    """Bilinear: first between two low-res rows, then between columns, as `upsample_params` does."""
+    last_row, last_column = param.shape[0] - 1, param.shape[1] - 1
+    above, below = param[row], param[min(row + 1, last_row)]
+    for i in range(last_column + 1):
+        low[i] = above[i] + row_fraction * (below[i] - above[i])
+    low[last_column + 1] = low[last_column]
+    for x in range(out.shape[0]):
+        column = columns[x]
+        first = low[column]
+        out[x] = first + column_fractions[x] * (low[column + 1] - first)
+
+
+@_compiled
+def _color_row(image, affine, scratch, red_out, green_out, blue_out):
+    width = image.shape[0]
+    red_in, green_in, blue_in = scratch[0], scratch[1], scratch[2]
+    turns, saturations, values = scratch[3], scratch[4], scratch[5]
+    for x in range(width):
+        red_in[x], green_in[x], blue_in[x] = image[x, 0] / _F(255), image[x, 1] / _F(255), image[x, 2] / _F(255)
+    hue_gain, saturation_gain, value_gain = affine[0], affine[1], affine[2]
+    hue_shift, saturation_bias, value_bias = affine[3], affine[4], affine[5]
+    for x in range(width):
+        red, green, blue = red_in[x], green_in[x], blue_in[x]
+        value = max(max(red, green), blue)
+        chroma = value - min(min(red, green), blue)
+        colored = _F(chroma > _GREY)
+        is_red = _F(value == red)
+        is_green = (_ONE - is_red) * _F(value == green)
+        is_blue = _ONE - is_red - is_green
+        rise = is_red * (green - blue) + is_green * (blue - red) + is_blue * (red - green)
+        grey = _ONE - colored  # keeps the denominators off zero
+        hue = colored * (_F(2) * is_green + _F(4) * is_blue + rise / (chroma + grey)) / _SIX
+        hue = hue_gain[x] * (hue - np.floor(hue)) + hue_shift[x]
+        saturation = saturation_gain[x] * (colored * chroma / (value + grey)) + saturation_bias[x]
+        turns[x] = _SIX * (hue - np.floor(hue))
+        saturations[x] = min(max(saturation, _ZERO), _ONE)
+        values[x] = min(max(value_gain[x] * value + value_bias[x], _ZERO), _ONE)
+    for x in range(width):
+        depth = values[x] * saturations[x]
+        red_out[x] = values[x] - depth * _fall(turns[x] + _F(5))
+        green_out[x] = values[x] - depth * _fall(turns[x] + _F(3))
+        blue_out[x] = values[x] - depth * _fall(turns[x] + _F(1))
+
+
+@_compiled
+def _fall(sector):
+    sector = sector - _SIX * _F(sector >= _SIX)
+    return min(max(min(sector, _F(4) - sector), _ZERO), _ONE)
+
+
+@_compiled
+def _blur_block(plane, line, left, sigma, weights, scratch, out):
+    """Folded gather of one row of a block; see `dakpn.models.blur`."""
+    count = len(sigma)
+    largest = _ZERO
+    for x in range(count):
+        largest = max(largest, sigma[x])
+    radius = min(MAX_RADIUS, int(np.ceil(_SIGMAS * largest)))
+    total, partial, norm = scratch[0, :count], scratch[1, :count], scratch[2, :count]
+    _axis_weights(sigma, radius, weights, norm, partial, total)
+    width = count + 2 * radius
+    span = scratch[3, :width]
+    begin = MAX_RADIUS + left - radius
+    centre = plane[line, begin : begin + width]
+    for x in range(width):
+        span[x] = centre[x]
+    _row_sum(span, weights, radius, partial)
+    for x in range(count):
+        total[x] = partial[x]
+    for j in range(1, radius + 1):
+        above, below = plane[line - j, begin : begin + width], plane[line + j, begin : begin + width]
+        weight = weights[j - 1]
+        for x in range(width):
+            span[x] = above[x] + below[x]
+        _row_sum(span, weights, radius, partial)
+        for x in range(count):
+            total[x] += weight[x] * partial[x]
+    for x in range(count):
+        out[x] = total[x] / (norm[x] * norm[x])
+
+
+@_compiled
+def _row_sum(span, weights, radius, out):
+    """Weighted sum along a row, two offsets at a time: `out` is loaded and stored half as often."""
+    count = len(out)
+    centre = span[radius : radius + count]
+    for x in range(count):
+        out[x] = centre[x]
+    for i in range(1, radius, 2):
+        near, far = weights[i - 1], weights[i]
+        before, after = span[radius - i : radius - i + count], span[radius + i : radius + i + count]
+        farther, beyond = span[radius - i - 1 : radius - i - 1 + count], span[radius + i + 1 : radius + i + 1 + count]
+        for x in range(count):
+            out[x] += near[x] * (before[x] + after[x]) + far[x] * (farther[x] + beyond[x])
+    if radius % 2:
+        weight, before, after = weights[radius - 1], span[:count], span[2 * radius : 2 * radius + count]
+        for x in range(count):
+            out[x] += weight[x] * (before[x] + after[x])
+
+
+@_compiled
+def _axis_weights(sigma, radius, weights, norm, ratio, current):
+    """exp(-d^2 / v) for d = 1..radius, 0 beyond a pixel's own window, and `norm`, the sum along the axis.
+
+    The exponential is a polynomial of t / 64, squared six times: unlike a call it vectorises. It is off by 6e-6.
+    """
+    count = len(sigma)
+    for x in range(count):
+        exponent = min(_ONE / (_F(2) * sigma[x] * sigma[x] + _F(1e-8)), _F(32))
+        u = exponent * _F(-1 / 64)
+        e = _F(1 / 720) + u * _F(1 / 5040)
+        e = _F(1 / 120) + u * e
+        e = _F(1 / 24) + u * e
+        e = _F(1 / 6) + u * e
+        e = _F(1 / 2) + u * e
+        e = _ONE + u * (_ONE + u * e)
+        e = e * e
+        e = e * e
+        e = e * e
+        e = e * e
+        e = e * e
+        current[x] = e * e
+        ratio[x] = current[x] * current[x] * current[x]
+        norm[x] = _ONE
+    for d in range(1, radius + 1):
+        weight, reach = weights[d - 1], _F(d - 1)
+        for x in range(count):
+            weight[x] = current[x] * _F(_SIGMAS * sigma[x] > reach)
+            norm[x] += _F(2) * weight[x]
+        first = weights[0]
+        for x in range(count):
+            current[x] *= ratio[x]
+            ratio[x] *= first[x] * first[x]
+
+
+@_compiled
+def _write_row(blurred, scales, seed, first_pixel, quantiles, out):
+    """Add keyed noise (see `dakpn.models.noise.keyed_noise`), clamp and round to bytes."""
+    mask = np.uint64(len(quantiles) - 1)
+    for x in range(out.shape[0]):
+        state = seed + (first_pixel + np.uint64(x + 1)) * GOLDEN
+        state = (state ^ (state >> np.uint64(30))) * MIX_1
+        state = (state ^ (state >> np.uint64(27))) * MIX_2
+        state = state ^ (state >> np.uint64(31))
+        for channel in range(3):
+            level = blurred[channel, x] + scales[channel, x] * quantiles[state & mask]
+            state = state >> _SHIFT
+            out[x, channel] = np.uint8(min(max(level, _ZERO), _ONE) * _F(255) + _F(0.5))

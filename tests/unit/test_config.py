@@ -1,0 +1,190 @@
+"""The config loader: what it refuses, and that it says which key and what would be right."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dakpn.config import (
+    Config,
+    DemoConfig,
+    EvaluateConfig,
+    GaussianBlurConfig,
+    NoiseConfig,
+    TrainConfig,
+    TranslateConfig,
+)
+from dakpn.config_file import build_config, load_config, parse_config, to_yaml
+from dakpn.errors import ConfigError
+from tests.paths import REPOSITORY
+
+TRAIN = {"run": "r", "synthetic": "s", "real": "t"}
+
+
+def train(*overrides: str, **values: Any) -> TrainConfig:
+    return build_config(TrainConfig, {**TRAIN, **values}, overrides)
+
+
+def test_an_unknown_key_is_named_with_the_valid_ones() -> None:
+    with pytest.raises(ConfigError) as caught:
+        train(sed=1)
+    message = str(caught.value)
+    assert "unknown key sed" in message
+    assert "seed" in message
+    assert "adversarial" in message
+
+
+def test_an_unknown_nested_key_is_named_by_its_path_with_the_keys_of_that_place() -> None:
+    with pytest.raises(ConfigError) as caught:
+        train(encoder={"training": {"stepz": 3}})
+    message = str(caught.value)
+    assert "unknown key encoder.training.stepz" in message
+    assert "steps" in message
+    assert "learning_rate" in message
+    assert "synthetic" not in message  # a key of the top level
+
+
+def test_an_unknown_key_of_a_stage_is_answered_with_the_keys_of_that_kind_of_stage() -> None:
+    with pytest.raises(ConfigError) as caught:
+        train(translation={"stages": [{"kind": "noise"}, {"kind": "gaussian_blur", "sigma": 1}]})
+    message = str(caught.value)
+    assert "unknown key translation.stages.1.gaussian_blur.sigma" in message
+    assert "max_sigma" in message
+    assert "max_scale" not in message
+
+
+def test_an_unknown_kind_of_stage_lists_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match=r"stages\.0.*hsv_affine.*gaussian_blur.*noise"):
+        train(translation={"stages": [{"kind": "warp"}]})
+
+
+def test_all_problems_of_a_config_are_told_at_once() -> None:
+    with pytest.raises(ConfigError) as caught:
+        build_config(TrainConfig, {"run": "r", "synthetic": "s", "bogus": 1, "adversarial": {"steps": 0}})
+    for part in ("real is required", "unknown key bogus", "adversarial.steps = 0"):
+        assert part in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["seed: 1\nseed: 2\n", "encoder:\n  training: {steps: 1, steps: 2}\n"])
+def test_a_key_given_twice_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"key '(seed|steps)' is given twice"):
+        parse_config(TrainConfig, text, origin="x.yaml")
+
+
+@pytest.mark.parametrize(
+    "tag", ["!!python/object/apply:os.system ['echo']", "!!python/name:os.system", "!!python/tuple [1]"]
+)
+def test_python_objects_in_yaml_are_refused(tag: str) -> None:
+    with pytest.raises(ConfigError, match=r"x\.yaml is not valid YAML"):
+        parse_config(TrainConfig, f"seed: {tag}\n", origin="x.yaml")
+    with pytest.raises(ConfigError, match="not valid YAML"):
+        train(f"seed={tag}")
+
+
+def test_overrides_reach_any_depth_and_take_numbers_lists_text_and_null() -> None:
+    config = train(
+        "seed=7",
+        "encoder.training.steps=12",
+        "encoder.training.size=[48, 64]",
+        "adversarial.predictor_learning_rate=1e-3",
+        "adversarial.identity_weight=0.25",
+        "adversarial.loss=hinge",
+        "discriminator.shared=true",
+        "encoder.weights=null",
+        "real=s3://bucket/real=2",
+    )
+    assert config.seed == 7
+    assert config.encoder.training.steps == 12
+    assert config.encoder.training.size == (48, 64)
+    assert config.adversarial.predictor_learning_rate == 1e-3
+    assert config.adversarial.identity_weight == 0.25
+    assert config.adversarial.loss == "hinge"
+    assert config.discriminator.shared is True
+    assert config.encoder.weights is None
+    assert config.real == "s3://bucket/real=2"
+
+
+def test_a_list_of_stages_can_be_overridden() -> None:
+    config = train("translation.stages=[{kind: gaussian_blur, max_sigma: 2.0}, {kind: noise}]")
+    assert config.translation.stages == (GaussianBlurConfig(max_sigma=2.0), NoiseConfig())
+
+
+def test_the_last_override_wins_and_values_of_the_caller_stay() -> None:
+    values = {**TRAIN, "encoder": {"training": {"steps": 5, "learning_rate": 0.5}}}
+    config = build_config(TrainConfig, values, ["encoder.training.steps=6", "encoder.training.steps=7"])
+    assert (config.encoder.training.steps, config.encoder.training.learning_rate) == (7, 0.5)
+    assert values["encoder"] == {"training": {"steps": 5, "learning_rate": 0.5}}
+
+
+@pytest.mark.parametrize("override", ["seed", "=3", "encoder..steps=3", ".seed=3", "seed.=3"])
+def test_a_malformed_override_is_refused_with_the_form_expected(override: str) -> None:
+    with pytest.raises(ConfigError, match=r"malformed; expected dotted\.key=value"):
+        train(override)
+
+
+def test_an_override_below_a_value_is_refused() -> None:
+    with pytest.raises(ConfigError, match="'seed' is a value, not a section"):
+        train("seed=1", "seed.x=2")
+
+
+def test_an_override_that_is_not_yaml_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"'encoder\.training\.size=\[1'"):
+        train("encoder.training.size=[1")
+
+
+@pytest.mark.parametrize("value", ["2001-99-99", "{[1]: 2}"])
+def test_yaml_that_no_value_can_be_made_of_is_refused(value: str) -> None:
+    with pytest.raises(ConfigError, match="valid YAML"):
+        train(f"seed={value}")
+
+
+def test_an_impossible_date_in_a_file_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"x\.yaml is not valid YAML"):
+        parse_config(TrainConfig, "seed: 2001-99-99", origin="x.yaml")
+
+
+def test_a_bound_is_checked_across_fields() -> None:
+    with pytest.raises(ConfigError, match=r"initial_sigma 2\.0 must be below max_sigma 1\.0"):
+        train("translation.stages=[{kind: gaussian_blur, max_sigma: 1.0, initial_sigma: 2.0}]")
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        train("seed=3", "adversarial.players=reversal", "translation.stages=[{kind: noise, max_scale: 0.2}]"),
+        TranslateConfig(weights="w", input="ü/日本", output="o", strength=0.5),
+        EvaluateConfig(output="o", contenders={"a": "b"}, real_test="t"),
+        DemoConfig(out=Path("x/y")),
+    ],
+    ids=lambda config: type(config).__name__,
+)
+def test_yaml_reads_back_as_the_same_config(config: Config) -> None:
+    assert parse_config(type(config), to_yaml(config), origin="round trip") == config
+
+
+def test_configs_cannot_be_changed() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        train().seed = 3  # pyright: ignore[reportAttributeAccessIssue]
+
+
+@pytest.mark.parametrize(("text", "kind"), [("- 1\n", "list"), ("hello\n", "str")])
+def test_a_file_without_settings_is_refused(tmp_path: Path, text: str, kind: str) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=rf"x\.yaml holds a {kind}; expected a mapping"):
+        load_config(TrainConfig, path)
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
+    for path in (tmp_path / "nowhere.yaml", tmp_path, tmp_path / "binary.yaml"):
+        with pytest.raises(ConfigError, match=str(path)):
+            load_config(TrainConfig, path)
+
+
+@pytest.mark.parametrize("path", sorted((REPOSITORY / "workflows/configs").glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_configs_that_come_along_fit_their_schema(path: Path) -> None:
+    if "evaluation" in path.stem:
+        load_config(EvaluateConfig, path, ["output=o", "contenders.a=b", "real_test=t"])
+    else:
+        load_config(TrainConfig, path, [f"{key}={value}" for key, value in TRAIN.items()])

@@ -1,0 +1,161 @@
+"""The train loop: what it reports, when it stops, and that a resumed run ends like one that never stopped."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from dakpn.errors import TrainingError
+from dakpn.training.checkpoint import CheckpointFolder
+from dakpn.training.loop import LoopSettings, run_steps, step_seed
+from dakpn.training.state import TrainState
+from tests.unit.training.tiny import (
+    Batch,
+    Reports,
+    adversarial_batch,
+    adversarial_state,
+    batches_from,
+    segmentation_batch,
+    segmenter_state,
+)
+
+
+class Slope(nn.Module):
+    """The smallest task: one parameter, a loss that is the batch's value times it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.slope = nn.Parameter(torch.ones(()))
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        return {"loss": self.slope * batch["value"], "value": batch["value"], "random": torch.rand(())}
+
+
+def slope_state(learning_rate: float = 0.0) -> TrainState:
+    task = Slope()
+    return TrainState(task, {"only": torch.optim.SGD(task.parameters(), learning_rate)}, {})
+
+
+def values(*numbers: float) -> Iterator[Batch]:
+    return ({"value": torch.tensor(number)} for number in numbers)
+
+
+def settings(steps: int, every: int = 2, **more: Any) -> LoopSettings:
+    return LoopSettings(steps, report_every=every, checkpoint_every=every, **more)
+
+
+def leaves(value: Any) -> list[Any]:
+    """Tensors and scalars of nested dicts and lists, in order."""
+    if isinstance(value, dict):
+        return [leaf for key in value for leaf in [key, *leaves(value[key])]]
+    if isinstance(value, list | tuple):
+        return [leaf for item in value for leaf in leaves(item)]
+    return [value]
+
+
+def trained(state: TrainState) -> Tensor:
+    """All params that learn, as one vector."""
+    return torch.cat([p.detach().flatten() for p in state.task.parameters() if p.requires_grad])
+
+
+def assert_same(one: Any, other: Any) -> None:
+    """Bit by bit."""
+    for mine, yours in zip(leaves(one), leaves(other), strict=True):
+        assert torch.equal(mine, yours) if isinstance(mine, Tensor) else mine == yours
+
+
+def test_reports_come_at_their_steps_and_hold_means_since_the_last() -> None:
+    reports = Reports()
+    run_steps(slope_state(), Slope(), values(1, 3, 5, 9, 100), settings(5), reports)
+    assert [step for step, _ in reports.lines] == [2, 4, 5]
+    assert [metrics["value"] for _, metrics in reports.lines] == [2, 7, 100]
+    assert [metrics["loss"] for _, metrics in reports.lines] == [2, 7, 100]
+    assert all(metrics["seconds_per_step"] > 0 for _, metrics in reports.lines)
+    assert all(0 <= metrics["data_wait_share"] <= 1 for _, metrics in reports.lines)
+
+
+def test_a_finished_state_takes_no_step_and_no_batch() -> None:
+    state, reports = slope_state(), Reports()
+    state.step = 3
+    run_steps(state, state.task, iter(()), settings(3), reports)
+    assert state.step == 3
+    assert reports.lines == []
+
+
+@pytest.mark.parametrize("broken", [float("nan"), float("inf")])
+def test_a_loss_that_is_not_finite_ends_training_naming_step_and_term(broken: float) -> None:
+    with pytest.raises(TrainingError) as caught:
+        run_steps(slope_state(), Slope(), values(1, 1, broken, 1, 1), settings(5), Reports())
+    assert "loss, value not finite at step 4" in str(caught.value)
+    assert "random" not in str(caught.value)
+
+
+def test_a_diverged_state_is_not_kept_as_a_checkpoint(tmp_path: Path) -> None:
+    checkpoints = CheckpointFolder(str(tmp_path), keep=5)
+    state = slope_state()
+    with pytest.raises(TrainingError):
+        run_steps(state, state.task, values(1, 1, float("nan"), 1), settings(4), Reports(), checkpoints)
+    fresh = slope_state()
+    assert checkpoints.restore_newest(fresh)
+    assert fresh.step == 2
+
+
+def test_the_gradient_of_each_optimizer_is_clipped() -> None:
+    clipped, free = slope_state(1.0), slope_state(1.0)
+    run_steps(clipped, clipped.task, values(100.0), settings(1, gradient_clip=0.5), Reports())
+    run_steps(free, free.task, values(100.0), settings(1), Reports())
+    assert clipped.task.slope.item() == pytest.approx(0.5)
+    assert free.task.slope.item() == pytest.approx(-99.0)
+
+
+def test_randomness_is_a_function_of_seed_rank_and_step() -> None:
+    seeds = [step_seed(seed, rank, step) for seed in (0, 1) for rank in (0, 1) for step in range(20)]
+    assert len(set(seeds)) == len(seeds)
+    assert all(0 <= seed < 2**63 for seed in seeds)
+    drawn = {}
+    for name, (start, noise) in {"a": (0, 1), "b": (0, 2), "late": (2, 3)}.items():
+        torch.manual_seed(noise)  # what happened before a step must not matter
+        state, reports = slope_state(), Reports()
+        state.step = start
+        run_steps(state, state.task, values(*[1.0] * 4), settings(4, every=1), reports)
+        drawn[name] = {step: metrics["random"] for step, metrics in reports.lines}
+    assert drawn["a"] == drawn["b"]
+    assert drawn["late"] == {step: value for step, value in drawn["a"].items() if step > 2}
+    assert len(set(drawn["a"].values())) == 4
+
+
+def test_checkpoints_are_written_by_rank_0_alone(tmp_path: Path) -> None:
+    for rank, expected in ((1, False), (0, True)):
+        checkpoints = CheckpointFolder(str(tmp_path))
+        state = slope_state()
+        run_steps(state, state.task, values(1, 1), settings(2, rank=rank), Reports(), checkpoints)
+        assert checkpoints.restore_newest(slope_state()) is expected
+
+
+@pytest.mark.parametrize(
+    ("make_state", "make_batch"),
+    [(adversarial_state, adversarial_batch), (segmenter_state, segmentation_batch)],
+    ids=["adversarial", "segmenter"],
+)
+@pytest.mark.parametrize("stop", [1, 5])
+def test_a_resumed_run_ends_bit_for_bit_like_one_that_never_stopped(
+    tmp_path: Path, make_state: Callable[[int], TrainState], make_batch: Callable[[int], Batch], stop: int
+) -> None:
+    straight = make_state(0)
+    run_steps(straight, straight.task, batches_from(make_batch), settings(7, gradient_clip=1.0), Reports())
+
+    checkpoints = CheckpointFolder(str(tmp_path))
+    first = make_state(0)
+    run_steps(first, first.task, batches_from(make_batch), settings(stop, gradient_clip=1.0), Reports(), checkpoints)
+    torch.manual_seed(99)
+    resumed = make_state(1)  # other initial params: all must come from the checkpoint
+    assert checkpoints.restore_newest(resumed)
+    assert resumed.step == stop
+    assert_same(resumed.state_dict(), first.state_dict())
+    assert not torch.equal(trained(first), trained(straight))
+    run_steps(resumed, resumed.task, batches_from(make_batch, stop), settings(7, gradient_clip=1.0), Reports())
+
+    assert_same(resumed.state_dict(), straight.state_dict())
