@@ -6,10 +6,11 @@ import zlib
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
+from dakpn.data import png
 from dakpn.data.image_header import ImageFormat, ImageHeader, detect_format, read_header
 from dakpn.errors import DataError
 
@@ -21,10 +22,10 @@ except ImportError:
 MAX_PIXELS = 200_000_000
 """Largest height x width that is decoded: 600 MB as an RGB array."""
 
-_PNG_LEVEL = 3
-# What Pillow and simplejpeg raise on hostile bytes; their own documentation promises less.
+_REDUCING_GAP = 2.0
+# What Pillow, simplejpeg and pyspng raise on hostile bytes; their own documentation promises less.
 _PILLOW_ERRORS = (OSError, SyntaxError, ValueError, TypeError, EOFError, LookupError, ArithmeticError)
-_DECODER_ERRORS = (*_PILLOW_ERRORS, struct.error, zlib.error)
+_DECODER_ERRORS = (*_PILLOW_ERRORS, RuntimeError, struct.error, zlib.error)
 
 
 def image_format(data: bytes, origin: str) -> ImageFormat:
@@ -75,7 +76,8 @@ def decode_image(data: bytes, origin: str) -> NDArray[np.uint8]:
             return simplejpeg.decode_jpeg(data, colorspace="RGB")
         except _DECODER_ERRORS as error:
             raise _damaged(header, origin, error) from error
-    return _opaque_rgb(_load(data, header, origin), origin)
+    stored = _load(data, header, origin)
+    return _opaque_rgb(stored, origin) if isinstance(stored, Image.Image) else _plain_rgb(stored, origin)
 
 
 def decode_label(data: bytes, origin: str) -> NDArray[np.uint8] | NDArray[np.uint16]:
@@ -96,7 +98,9 @@ def decode_label(data: bytes, origin: str) -> NDArray[np.uint8] | NDArray[np.uin
             f"{origin}: got a label with channels {header.channels}, expected a single channel of class ids; "
             "convert colours to ids first"
         )
-    stored = np.array(_load(data, header, origin))
+    stored = np.array(_load(data, header, origin, ids=True))
+    if stored.ndim == 3:
+        return stored[..., 0]
     if header.bits == 16:
         return stored.astype(np.uint16)
     ids = stored.astype(np.uint8)
@@ -110,23 +114,25 @@ def encode_image(
     format: ImageFormat,  # noqa: A002 - the word that says it
     quality: int = 95,
 ) -> bytes:
-    """Encode RGB pixels; the same pixels give the same bytes.
+    """Encode RGB pixels; the same pixels give the same bytes, as long as `writer_name` and its version stay the same.
 
     Args:
-        image: [H, W, 3], 0..255.
+        image: [H, W, 3], 0..255, neither side 0.
         format: "png" (lossless) or "jpeg" (with full colour resolution, 4:4:4).
         quality: Of a JPEG, 1..100; PNG ignores it.
 
     Raises:
         ValueError: An array of another shape or type, or an unknown format.
     """
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        raise ValueError(f"got an image {image.dtype}{list(image.shape)}, expected uint8[H, W, 3]")
+    if image.ndim != 3 or image.shape[2] != 3 or image.size == 0 or image.dtype != np.uint8:
+        raise ValueError(f"got an image {image.dtype}{list(image.shape)}, expected uint8[H, W, 3], neither side 0")
     if format == "png":
-        return _encode_png(Image.fromarray(image))
+        return png.write_png(image)
     if format != "jpeg":
         raise ValueError(f"got the image format {format!r}, expected 'png' or 'jpeg'")
     buffer = io.BytesIO()
+    # Not simplejpeg: below quality 96 it takes libjpeg's coarse DCT, 9 % more squared error and 3 % more bytes for
+    # 7 % less time; from 96 on its bytes are the same as these.
     Image.fromarray(image).save(buffer, "JPEG", quality=quality, subsampling="4:4:4")
     return buffer.getvalue()
 
@@ -137,15 +143,30 @@ def encode_label(label: NDArray[np.uint8] | NDArray[np.uint16]) -> bytes:
     Raises:
         ValueError: An array of another shape or type.
     """
-    if label.ndim != 2 or label.dtype not in (np.uint8, np.uint16):
-        raise ValueError(f"got a label {label.dtype}{list(label.shape)}, expected uint8 or uint16 [H, W]")
-    return _encode_png(Image.fromarray(label))
+    if label.ndim != 2 or label.size == 0 or label.dtype not in (np.uint8, np.uint16):
+        raise ValueError(
+            f"got a label {label.dtype}{list(label.shape)}, expected uint8 or uint16 [H, W], neither side 0"
+        )
+    return png.write_png(label)
+
+
+def writer_name(format: ImageFormat) -> str:  # noqa: A002 - the word that says it
+    """Return what encodes this format here: "pillow" for JPEG, "isal" for PNG, or "zlib" without that package.
+
+    PNG bytes, never pixels, depend on it: and with it on the library's version and on the kind of processor,
+    for ISA-L picks its instructions at run time.
+    """
+    return png.deflate_name() if format == "png" else "pillow"
 
 
 def resize_image(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Resize [H, W, 3] to (h, w): averages over the covered area when shrinking, bilinear when growing."""
+    """Resize [H, W, 3] to (h, w): averages over the covered area when shrinking, bilinear when growing.
+
+    A side that shrinks to a quarter or less is first averaged over whole blocks that leave at least twice the
+    wanted size: 1914 x 1052 to 160 x 96 in 0.4 of the time, 0.4 grey levels away on average. Less is not touched.
+    """
     height, width = size
-    resized = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
+    resized = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR, reducing_gap=_REDUCING_GAP)
     return np.array(resized)
 
 
@@ -172,14 +193,31 @@ def _checked_header(data: bytes, origin: str) -> ImageHeader:
     return header
 
 
-def _load(data: bytes, header: ImageHeader, origin: str) -> Image.Image:
-    # The format's own class, not Image.open: that one warns about, then refuses, sizes allowed here.
-    reader = PngImageFile if header.format == "png" else JpegImageFile
+def _load(data: bytes, header: ImageHeader, origin: str, ids: bool = False) -> Image.Image | NDArray[np.uint8]:
+    """Return stored numbers, [H, W, C], of the common kinds of PNG, and of everything else Pillow's image.
+
+    Args:
+        data: What to decode.
+        header: Its header.
+        origin: What to call it in an error.
+        ids: Whether the numbers of a palette image are wanted as they are.
+    """
     try:
-        image = reader(io.BytesIO(data))
-        image.load()
+        if header.format == "jpeg":
+            return _pillow_image(data, JpegImageFile)
+        chunks = png.read_chunks(data)
+        pixels = png.read_pixels(chunks)
+        if pixels is None or (header.channels == "palette" and not ids):
+            return _pillow_image(png.join_chunks(chunks), PngImageFile)
+        return pixels
     except _DECODER_ERRORS as error:
         raise _damaged(header, origin, error) from error
+
+
+def _pillow_image(data: bytes, reader: type[ImageFile.ImageFile]) -> Image.Image:
+    # The format's own class, not Image.open: that one warns about, then refuses, sizes allowed here.
+    image = reader(io.BytesIO(data))
+    image.load()
     return image
 
 
@@ -193,14 +231,20 @@ def _damaged(header: ImageHeader, origin: str, error: Exception) -> DataError:
 def _opaque_rgb(image: Image.Image, origin: str) -> NDArray[np.uint8]:
     if "A" in image.getbands() or "transparency" in image.info:
         image = image.convert("RGBA")
-        if np.asarray(image)[..., 3].min() < 255:
-            raise DataError(
-                f"{origin}: got an image with transparent pixels, expected an opaque one; put it on a background first"
-            )
+        _check_opaque(np.asarray(image), origin)
     return np.array(image.convert("RGB"))
 
 
-def _encode_png(image: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG", compress_level=_PNG_LEVEL)
-    return buffer.getvalue()
+def _plain_rgb(stored: NDArray[np.uint8], origin: str) -> NDArray[np.uint8]:
+    channels = stored.shape[2]
+    if channels == 4:
+        _check_opaque(stored, origin)
+        return stored[..., :3].copy()
+    return stored if channels == 3 else np.repeat(stored, 3, axis=2)
+
+
+def _check_opaque(rgba: NDArray[np.uint8], origin: str) -> None:
+    if rgba[..., 3].min() < 255:
+        raise DataError(
+            f"{origin}: got an image with transparent pixels, expected an opaque one; put it on a background first"
+        )

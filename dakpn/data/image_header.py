@@ -6,11 +6,11 @@ very large images, and trusts process-wide switches that any other library may h
 
 from typing import Literal, NamedTuple
 
+from dakpn.data import png
 from dakpn.errors import DataError
 
 ImageFormat = Literal["png", "jpeg"]
 
-_PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _JPEG_MAGIC = b"\xff\xd8\xff"
 _JPEG_END = b"\xff\xd9"
 _PNG_CHANNELS = {0: "grey", 2: "rgb", 3: "palette", 4: "grey+alpha", 6: "rgb+alpha"}
@@ -34,7 +34,7 @@ def detect_format(data: bytes, origin: str) -> ImageFormat:
     Raises:
         DataError: The bytes are empty or of any other format.
     """
-    if data.startswith(_PNG_MAGIC):
+    if data.startswith(png.SIGNATURE):
         return "png"
     if data.startswith(_JPEG_MAGIC):
         return "jpeg"
@@ -76,7 +76,7 @@ def _read_png(data: bytes) -> ImageHeader | None:
         return None
     width, height = _number(data, 16, 4), _number(data, 20, 4)
     bits, channels = _number(data, 24, 1), _PNG_CHANNELS.get(_number(data, 25, 1))
-    position = len(_PNG_MAGIC)
+    position = len(png.SIGNATURE)
     while data[position + 4 : position + 8] != b"IEND":  # walks chunk by chunk: length, type, body, checksum
         position += 12 + _number(data, position, 4)
     _number(data, position + 8, 4)  # the last chunk's checksum

@@ -192,7 +192,29 @@ def test_shrinking_an_image_averages() -> None:
     assert codec.resize_image(IMAGE, (30, 7)).shape == (30, 7, 3)
 
 
+def test_weak_reductions_are_plain_and_strong_ones_close_to_it() -> None:
+    image = np.repeat(np.repeat(RNG.integers(0, 256, (40, 60, 3), np.uint8), 8, 0), 8, 1)  # 320 x 480
+    for size, worst in [((160, 240), 0), ((81, 121), 0), ((640, 960), 0), ((40, 60), 40), ((17, 23), 20)]:
+        plain = np.array(Image.fromarray(image).resize(size[::-1], Image.Resampling.BILINEAR)).astype(int)
+        difference = np.abs(codec.resize_image(image, size) - plain)
+        assert difference.max() <= worst
+        assert difference.mean() <= worst / 4
+
+
+@pytest.mark.parametrize("size", [(7, 11), (24, 40), (96, 160)])
+def test_shrinking_keeps_a_flat_image_and_the_mean(size: tuple[int, int]) -> None:
+    flat = np.full((263, 479, 3), 77, np.uint8)
+    assert np.all(codec.resize_image(flat, size) == 77)
+    noisy = RNG.integers(0, 256, (263, 479, 3), np.uint8)
+    assert abs(codec.resize_image(noisy, size).mean() - noisy.mean()) <= 2
+
+
 def test_wrong_arrays_are_refused() -> None:
+    for empty in (np.zeros((0, 4, 3), np.uint8), np.zeros((4, 0, 3), np.uint8)):
+        with pytest.raises(ValueError, match="neither side 0"):
+            codec.encode_image(empty, "png")
+    with pytest.raises(ValueError, match="neither side 0"):
+        codec.encode_label(np.zeros((0, 4), np.uint8))
     with pytest.raises(ValueError, match=r"expected uint8\[H, W, 3\]"):
         codec.encode_image(IMAGE[..., 0], "png")
     with pytest.raises(ValueError, match=r"expected uint8 or uint16 \[H, W\]"):
