@@ -2,6 +2,9 @@
 
 from dakpn.errors import DakpnError
 
+_RAY_DATA_ADVICE = "\nFailed to "
+"""Begins what Ray Data appends to an error of a task: its own settings for retries, of no use to our users."""
+
 
 def actionable_error(error: BaseException) -> DakpnError | None:
     """The `DakpnError` that a Ray error carries at any depth, with its own message; None if there is none."""
@@ -15,7 +18,8 @@ def actionable_error(error: BaseException) -> DakpnError | None:
         cause = getattr(current, "cause", None)
         # Ray's own wrapper is also an instance of the wrapped type, with a traceback for a message.
         if isinstance(current, DakpnError) and cause is None:
-            return current
+            message, appended, _ = str(current).partition(_RAY_DATA_ADVICE)
+            return type(current)(message) if appended else current
         failures = getattr(current, "worker_failures", None)
         nested = [cause, current.__cause__, current.__context__, *(failures.values() if failures else ())]
         pending += [item for item in nested if isinstance(item, BaseException)]

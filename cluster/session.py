@@ -2,6 +2,8 @@
 
 import logging
 import os
+import signal
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -50,12 +52,29 @@ def ray_session(cpus: float) -> Iterator[None]:
         ray.shutdown()
 
 
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Run the block with Ctrl-C as Python means it.
+
+    Ray Train puts a handler of its own in place, which leaves with exit code 0 or 1 and stays after the training.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as error:
+        raise KeyboardInterrupt from error
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, handler)
+
+
 def quiet_ray_data() -> None:
     """Turn off Ray Data's progress bars and chatter in this process; the workflows print their own lines."""
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
-    for name in ("ray.data", "ray.train", "ray.tune"):
+    for name in ("ray.train", "ray.tune"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # it logs a traceback of every error that it also raises
     warnings.filterwarnings("ignore", category=FutureWarning, module="ray")
 
 

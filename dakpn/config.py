@@ -286,6 +286,9 @@ class TranslateConfig(Config):
     )
     workers: PositiveInt = 2
     jpeg_quality: Annotated[int, Field(ge=1, le=100)] = 95
+    max_pixels_in_flight: PositiveInt = Field(
+        default=4_000_000, description="bounds the memory of one worker; does not change a bit of the output"
+    )
 
 
 class VerifyConfig(Config):

@@ -7,7 +7,7 @@ errors to stderr. The workflows are imported inside the commands: they load Ray 
 import logging
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Literal, NoReturn
 
 import typer
 from rich.console import Console
@@ -26,6 +26,7 @@ app = typer.Typer(
     add_completion=False,
 )
 
+_INTERRUPTED = 130
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="dotted.key=value overrides")]
 
 
@@ -38,22 +39,36 @@ def _options(version: Annotated[bool, typer.Option("--version", help="Print the 
 
 @app.command()
 def pack(
-    source: Annotated[Path, typer.Argument(metavar="SRC", help="Folder of images and labels.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SRC", help="Folder of images and labels; or URI of a packed dataset, or of .parquet or .tar files."
+        ),
+    ],
     output: Annotated[str, typer.Argument(metavar="OUT", help="URI of the packed dataset: a path or s3://...")],
-    dataset: Annotated[str, typer.Option(help="Preset that describes the folder and its classes.")] = "camvid",
+    dataset: Annotated[
+        str | None, typer.Option(help="Preset that describes a folder and its classes; camvid by default.")
+    ] = None,
     split: Annotated[str | None, typer.Option(help="Take one split, such as train; all by default.")] = None,
-    rows_per_shard: Annotated[int, typer.Option(min=1, help="Images in one shard.")] = 256,
+    rows_per_shard: Annotated[
+        int | None, typer.Option(min=1, help="Images in one shard; by default 256, or as a packed SRC has them.")
+    ] = None,
     labels: Annotated[
         bool | None, typer.Option(help="Require or leave out labels; by default they are taken if there.")
     ] = None,
+    output_format: Annotated[
+        Literal["parquet", "webdataset", "folder"], typer.Option("--format", help="Format of OUT.")
+    ] = "parquet",
+    workers: Annotated[int, typer.Option(min=1, help="Shards packed at a time; more than 1 run on Ray.")] = 1,
 ) -> None:
-    """Pack a folder of images (and labels) into checked Parquet shards.
+    """Pack a folder of images (and labels) into checked shards, or convert a packed dataset to another format.
 
     The preset camvid expects SRC/images/[SPLIT/]NAME.png and SRC/labels/[SPLIT/]NAME.png with class ids.
+    Interrupted, the same command goes on where it stopped and ends with the same bytes.
     """
     from workflows import pack as workflow
 
-    index = workflow.main(source, output, dataset, split, rows_per_shard, labels)
+    index = workflow.main(source, output, dataset, split, rows_per_shard, labels, output_format, workers)
     kind = "labelled" if index.labelled else "unlabelled"
     typer.echo(f"{output}: {index.rows} {kind} images in {len(index.shards)} shards")
 
@@ -64,9 +79,10 @@ def train(config: Annotated[Path, typer.Argument(help="YAML file.")], overrides:
 
     The same command on the same run folder goes on from the newest complete checkpoint.
     """
+    settings = load_config(TrainConfig, config, overrides or ())  # a typo is answered before torch is loaded
     from workflows import train as workflow
 
-    weights = workflow.main(load_config(TrainConfig, config, overrides or ()))
+    weights = workflow.main(settings)
     typer.echo(f"weights: {weights}")
 
 
@@ -106,9 +122,9 @@ def verify(
 @app.command()
 def evaluate(config: Annotated[Path, typer.Argument(help="YAML file.")], overrides: Overrides = None) -> None:
     """Train the same segmenter on each contender's images and score it on real ones (mean and spread of mIoU)."""
+    settings = load_config(EvaluateConfig, config, overrides or ())
     from workflows import evaluate as workflow
 
-    settings = load_config(EvaluateConfig, config, overrides or ())
     _print_scores(workflow.main(settings))
     typer.echo(f"results: {settings.output}/results.json")
 
@@ -157,8 +173,10 @@ def main() -> NoReturn:
     _log_to_stderr()
     try:
         app()
-    except KeyboardInterrupt:
-        _fail("interrupted; the same command goes on where this one stopped", 130)
+    except SystemExit as stop:
+        if stop.code == _INTERRUPTED:  # what typer makes of Ctrl-C
+            _fail("interrupted; the same command goes on where this one stopped", _INTERRUPTED)
+        raise
     except Exception as error:
         from cluster.failures import actionable_error
 

@@ -132,7 +132,9 @@ def _pack(demo: _Demo) -> _Domains:
 
 def _render(demo: _Demo, name: str, count: int, first_seed: int, renderer, split: str | None = None) -> Path:
     root = demo.config.out / "rendered" / name
-    write_dataset(root, count, first_seed, renderer, split)
+    # Files written anew, though of the same bytes, would not count as those that were packed.
+    if len(list((root / "labels" / (split or "")).glob("*.png"))) != count:
+        write_dataset(root, count, first_seed, renderer, split)
     return root
 
 

@@ -24,12 +24,14 @@ def ray_shard_reader(dataset_uri: str, *, labelled: bool, prefetch_batches: int)
         labelled: False leaves the labels on storage's side of the stream.
         prefetch_batches: blocks fetched ahead.
     """
+    shard_format = manifest.read_index(dataset_uri).format
 
     def read(names: Sequence[str]) -> Iterator[Sample]:
         context = ray.data.DataContext.get_current()
         context.execution_options.preserve_order = True
         context.enable_progress_bars = False
-        items = [{"uri": manifest.shard_uri(dataset_uri, name), "labelled": labelled} for name in names]
+        uris = [manifest.shard_uri(dataset_uri, name, shard_format) for name in names]
+        items = [{"uri": uri, "labelled": labelled} for uri in uris]
         blocks = (
             ray.data.from_items(items, override_num_blocks=len(items))
             .map_batches(_read_blocks, batch_size=1, num_cpus=READER_CPUS)  # pyright: ignore[reportArgumentType]

@@ -1,17 +1,96 @@
-"""Pack a folder of images and labels into shards."""
+"""Pack images and labels into shards, or convert a packed dataset: in this process, or as Ray tasks."""
 
-from pathlib import Path
+import logging
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Any, cast
 
+from dakpn.data import storage
 from dakpn.data.datasets import load_preset
-from dakpn.data.manifest import DatasetIndex
-from dakpn.data.pack import pack_dataset
+from dakpn.data.formats import FormatName
+from dakpn.data.manifest import DatasetIndex, ShardMarker
+from dakpn.data.pack import PackRequest, ShardJob, finish_pack, pack_shard, plan_pack
+from dakpn.errors import DakpnError, DataError
+
+logger = logging.getLogger(__name__)
 
 
 def main(
-    source: Path, output: str, dataset: str, split: str | None, rows_per_shard: int, labelled: bool | None = None
+    source: str,
+    output: str,
+    dataset: str | None,
+    split: str | None,
+    rows_per_shard: int | None,
+    labelled: bool | None = None,
+    output_format: FormatName = "parquet",
+    workers: int = 1,
 ) -> DatasetIndex:
-    """Pack `source`, laid out as the preset `dataset`, into `output`; see `dakpn.data.pack.pack_dataset`."""
-    return pack_dataset(source, output, load_preset(dataset), split, rows_per_shard, labelled)
+    """Pack `source` into `output`; see `dakpn.data.pack.PackRequest`.
+
+    Args:
+        source: URI of a folder, a packed dataset or other tools' files.
+        output: URI of the packed dataset.
+        dataset: name of the preset; None takes camvid for a folder.
+        split: name of a split; None takes all.
+        rows_per_shard: None takes 256 for a folder, else as the source is cut.
+        labelled: True requires labels, False leaves them out, None takes them if there are any.
+        output_format: of the shards.
+        workers: 1 packs in this process; more are Ray tasks of one CPU each, on as many machines as Ray has. Each
+            must see a local source and a local output under the same path.
+
+    Raises:
+        UsageError: bad arguments, a source that cannot be packed, or an output that holds something else.
+        DataError: images or labels that cannot be used; finished shards are kept, and a rerun makes the others.
+        StorageError: a file that cannot be read or written.
+    """
+    preset = load_preset(dataset) if dataset else None
+    source, output = storage.absolute(source), storage.absolute(output)  # tasks may run in another folder
+    plan = plan_pack(PackRequest(source, output, preset, split, rows_per_shard, labelled, output_format))
+    jobs = plan.todo
+    logger.info("%d of %d shards to pack, %d done before", len(jobs), len(plan.jobs), len(plan.finished))
+    made = _pack_on_ray(jobs, workers) if workers > 1 and len(jobs) > 1 else map(pack_shard, jobs)
+    markers = []
+    for marker in made:
+        markers.append(marker)
+        logger.info("%s: %d images (%d of %d shards)", marker.name, marker.rows, len(markers), len(jobs))
+    return finish_pack(plan, markers)
+
+
+def _try_shard(job: ShardJob) -> ShardMarker | str:
+    """Pack one shard; an error that a user can act on comes back as text."""
+    try:
+        return pack_shard(job, threads=1)
+    except DakpnError as error:
+        return str(error)
+
+
+def _pack_on_ray(jobs: Sequence[ShardJob], workers: int) -> Iterator[ShardMarker]:
+    """Yield markers as shards are finished; the failed ones are reported when all others are done."""
+    import ray  # takes seconds to load, which packing in this process should not
+
+    from cluster.session import ray_session
+
+    workers = min(workers, len(jobs))
+    errors: list[str] = []
+    try_shard = ray.remote(_try_shard).options(num_cpus=1)
+    with ray_session(cpus=workers):
+        waiting = iter(jobs)
+        running: list[Any] = [try_shard.remote(job) for job in islice(waiting, workers)]
+        while running:
+            (ready,), running = ray.wait(running)
+            if (job := next(waiting, None)) is not None:
+                running.append(try_shard.remote(job))
+            result = cast("ShardMarker | str", ray.get(ready))
+            if isinstance(result, str):
+                errors.append(result)
+                logger.error("%s", result)
+            else:
+                yield result
+    if errors:
+        raise DataError(
+            f"{len(errors)} of {len(jobs)} shards failed, first: {errors[0]}; mend the source and run the same command "
+            "again: finished shards are kept"
+        )
 
 
 if __name__ == "__main__":

@@ -30,7 +30,13 @@ def main(config: VerifyConfig) -> int:
     ]
     with ray_session(cpus=config.workers):
         compare = ray.remote(shard_differences).options(num_cpus=1)
-        pending = [compare.remote(config.input, config.output, name) for name in sorted(expected & found)]
+        pending = [
+            compare.remote(
+                manifest.shard_uri(config.input, name, source.format),
+                manifest.shard_uri(config.output, name, result.format),
+            )
+            for name in sorted(expected & found)
+        ]
         differences += [sentence for reference in pending for sentence in ray.get(reference)]
     if differences:
         for sentence in differences[:_SHOWN]:

@@ -1,180 +1,139 @@
 """Presets: where a known dataset keeps its images and labels, and what its label ids mean.
 
-Presets are data (`presets/NAME.yaml`), so that another dataset of the same layout needs no code.
+Presets are data (`presets/NAME.yaml`), so that another dataset needs a YAML file of its own and no code.
 """
 
-import os
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+import re
 from importlib import resources
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Annotated, Self
 
-import numpy as np
-import yaml
-from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
+from dakpn.config_file import load_config, parse_config
+from dakpn.data.label_space import LabelSpace
+from dakpn.data.layout import Layout, SourceImage, require_folder
 from dakpn.data.schema import key_from_path
-from dakpn.errors import DataError, UsageError
+from dakpn.data.source_pairs import CelebAMaskParts, LabelFormat, LabelPart, SourcePair
+from dakpn.errors import ConfigError, DataError, UsageError
 
+__all__ = ["DatasetPreset", "LabelSpace", "SourcePair", "load_preset", "preset_names"]
 
-@dataclass(frozen=True)
-class LabelSpace:
-    """The classes of a dataset, and how ids in its label files become the ids that a net is trained on.
-
-    Attributes:
-        dataset: Name of the dataset, for messages and cards.
-        class_names: Name of each train id 0..C-1.
-        ignore_id: Train id of pixels that belong to no class; at least C, at most 255.
-        class_map: Id in the label file -> train id, a class or `ignore_id`. Other ids are errors.
-            Left empty, it takes 0..C-1 and `ignore_id` for themselves.
-
-    Raises:
-        UsageError: Ids out of range.
-    """
-
-    dataset: str
-    class_names: tuple[str, ...]
-    ignore_id: int = 255
-    class_map: Mapping[int, int] = field(default_factory=dict, hash=False)
-
-    def __post_init__(self) -> None:
-        """Fill an empty class map and check the ranges."""
-        known = [*range(self.num_classes), self.ignore_id]
-        class_map = dict(sorted(self.class_map.items())) or {train_id: train_id for train_id in known}
-        object.__setattr__(self, "class_names", tuple(self.class_names))
-        object.__setattr__(self, "class_map", class_map)
-        if not 0 < self.num_classes <= self.ignore_id <= 255:
-            raise UsageError(
-                f"{self.dataset}: got {self.num_classes} classes and ignore_id {self.ignore_id}; "
-                "expected 1 to 255 classes and an ignore_id that is none of them, at most 255"
-            )
-        for source, train_id in class_map.items():
-            if train_id not in known or not 0 <= source <= 65535:
-                raise UsageError(
-                    f"{self.dataset}: class_map takes {source} to {train_id}; expected a label id of "
-                    f"0..65535 and a train id of 0..{self.num_classes - 1} or {self.ignore_id}"
-                )
-
-    @property
-    def num_classes(self) -> int:
-        """Number of classes C, the ignored one not counted."""
-        return len(self.class_names)
-
-    def to_train_ids(self, label: NDArray[np.uint8] | NDArray[np.uint16], origin: str) -> NDArray[np.uint8]:
-        """Return the train ids, [H, W] `uint8`, of a label, [H, W] `uint8` or `uint16`.
-
-        Raises:
-            DataError: The label holds an id that the class map does not know.
-        """
-        table = np.full(np.iinfo(label.dtype).max + 1, -1, np.int16)
-        sources = [source for source in self.class_map if source < len(table)]
-        table[sources] = [self.class_map[source] for source in sources]
-        mapped = table[label]
-        if mapped.size and mapped.min() < 0:
-            ids, counts = np.unique(label[mapped < 0], return_counts=True)
-            found = ", ".join(f"{i} ({n} pixels)" for i, n in zip(ids[:5], counts[:5], strict=True))
-            more = f" and {len(ids) - 5} more" if len(ids) > 5 else ""
-            raise DataError(
-                f"{origin}: got unknown label id {found}{more}; {self.dataset} knows "
-                f"{', '.join(map(str, self.class_map))}: choose the preset that fits, or mend the label"
-            )
-        return mapped.astype(np.uint8)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return a dictionary that JSON can hold."""
-        return {
-            "dataset": self.dataset,
-            "class_names": list(self.class_names),
-            "ignore_id": self.ignore_id,
-            "class_map": {str(source): train_id for source, train_id in self.class_map.items()},
-        }
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Return the label space that `to_dict` described.
-
-        Raises:
-            DataError: The dictionary is not such a description.
-        """
-        try:
-            class_map = {int(source): int(train_id) for source, train_id in values["class_map"].items()}
-            return cls(values["dataset"], tuple(values["class_names"]), int(values["ignore_id"]), class_map)
-        except (KeyError, TypeError, ValueError, AttributeError, UsageError) as error:
-            raise DataError(
-                f"damaged label space ({error!r}); expected dataset, class_names, ignore_id and class_map: "
-                "pack the dataset again"
-            ) from error
-
-
-class SourcePair(NamedTuple):
-    """An image file, its label file (None without labels), and the key of the row that they become."""
-
-    key: str
-    image_path: Path
-    label_path: Path | None
+_PART = re.compile(r"[A-Za-z0-9_]+")
+_YAML = (".yaml", ".yml")
+_LABEL_NOTES = {
+    "class_ids": "Labels are the original files.",
+    "first_channel": "Labels are PNG files of the first channel of the original 16-bit files; originals of a single "
+    "channel are kept as they are.",
+    "celebamask_parts": "Labels are PNG files, merged from the original mask of each part and enlarged to the image.",
+}
 
 
 class DatasetPreset(BaseModel):
     """A dataset's layout on disk and its classes.
 
-    Images are ROOT/`images_folder`/[SPLIT/]NAME.EXT, labels ROOT/`labels_folder`/[SPLIT/]NAME`label_suffix`.
+    Attributes:
+        name: Short name, for messages and cards.
+        description: What the dataset is.
+        folder_tree: The files that are expected, for people.
+        source: Where to get it.
+        licence: Under which terms.
+        layouts: Layouts on disk; the first whose images folder exists is taken.
+        label_format: What the label files hold.
+        label_parts: Of "celebamask_parts": name of each part and its id, in the order in which parts are laid
+            over each other.
+        class_names: See `LabelSpace`, like `ignore_id`, `class_map` and `class_colors`. Without classes the
+            dataset is one of images alone.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str
-    images_folder: str
-    labels_folder: str
-    image_suffixes: tuple[str, ...]
-    label_suffix: str
-    class_names: tuple[str, ...]
-    ignore_id: int
-    class_map: dict[int, int]
+    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+    description: str = ""
+    folder_tree: str = ""
+    source: str = ""
+    licence: str = ""
+    layouts: Annotated[tuple[Layout, ...], Field(min_length=1)]
+    label_format: LabelFormat = "class_ids"
+    label_parts: dict[str, Annotated[int, Field(ge=1, le=255)]] = {}
+    class_names: tuple[str, ...] = ()
+    ignore_id: int = 255
+    class_map: dict[int, int] = {}
+    class_colors: tuple[tuple[int, int, int], ...] = ()
+
+    @field_validator("label_parts")
+    @classmethod
+    def _check_parts(cls, parts: dict[str, int]) -> dict[str, int]:
+        for part in parts:
+            if not _PART.fullmatch(part):
+                raise ValueError(f"got the part {part!r}, expected letters, digits and '_'")
+        return parts
 
     @model_validator(mode="after")
-    def _check_classes(self) -> Self:
-        _ = self.label_space
+    def _check_labels(self) -> Self:
+        labelled = any(layout.labels for layout in self.layouts)
+        if labelled and not self.class_names:
+            raise UsageError(
+                f"{self.name}: there are labels and no class_names; name the class of each train id 0, 1, ..."
+            )
+        if (self.label_format == "celebamask_parts") != bool(self.label_parts):
+            raise UsageError(
+                f"{self.name}: label_format celebamask_parts and label_parts belong together; got one of them"
+            )
+        if self.class_names:
+            _ = self.label_space
         return self
 
     @property
     def label_space(self) -> LabelSpace:
-        """The classes of the dataset."""
-        return LabelSpace(self.name, self.class_names, self.ignore_id, self.class_map)
+        """The classes of the dataset.
+
+        Raises:
+            UsageError: It has none.
+        """
+        if not self.class_names:
+            raise UsageError(f"the preset {self.name} has no classes; choose or write one that names them")
+        return LabelSpace(self.name, self.class_names, self.ignore_id, self.class_map, self.class_colors)
+
+    @property
+    def label_note(self) -> str:
+        """A sentence that says how packed labels come from the dataset's files."""
+        return _LABEL_NOTES[self.label_format]
 
     def find_pairs(self, root: Path, split: str | None, labelled: bool | None = None) -> list[SourcePair]:
         """Return the pairs below `root`, sorted by key, without opening a file.
 
-        A key is the image's path below the images folder (split folder included) without its extension.
+        A key is split, if any, and name of the image (see `Layout`).
 
         Args:
-            root: Folder that holds the images folder.
-            split: Folder below the images folder to take; None takes all.
-            labelled: True requires labels, False ignores them, None takes them if there is a labels folder.
+            root: Folder of the dataset.
+            split: Split folder to take; None takes all.
+            labelled: True requires labels, False ignores them, None takes them if there is a labels folder (or,
+                where labels lie beside the images, any label).
 
         Raises:
             UsageError: A folder is missing, it holds no image, an image has no label while there is a labels
                 folder, or two images would get the same key.
         """
-        images = _existing(root, "the dataset") / self.images_folder
-        labels = root / self.labels_folder
-        _existing(images, f"images of the {self.name} layout")
+        layout = self._layout(root)
         if split is not None:
-            _existing(images / _plain_name(split), "the split", _folders_in(images))
-        searched = images / (split or "")
+            self._require_split(layout, root, split)
         if labelled is None:
-            labelled = (labels / (split or "")).is_dir()
+            labelled = layout.has_labels(root, split)
         elif labelled:
-            _existing(labels / (split or ""), "labels, which were asked for,")
-        paths = [path for path in _files_below(searched) if path.suffix.lower() in self.image_suffixes]
-        if not paths:
+            self._require_labels(layout, root, split)
+        images = list(layout.find_images(root, split))
+        if not images:
+            searched = layout.images_folder(root) / (split or "")
+            suffixes = layout.images.rpartition("{name}")[2].replace(".*", ".png, .jpg, .jpeg")
             raise UsageError(
-                f"{searched} holds no image; expected files that end in {', '.join(self.image_suffixes)}: "
-                "check the folder and the preset"
+                f"{searched} holds no image; expected files that end in {suffixes}: check the folder and the preset"
             )
-        return _unique([self._pair(path, images, labels if labelled else None) for path in paths])
+        masks = (
+            CelebAMaskParts(layout.labels_folder(root, None) or root, self.label_parts) if self.label_parts else None
+        )
+        return _unique([self._pair(root, layout, image, labelled, masks) for image in images])
 
     def find_splits(self, root: Path) -> list[str]:
         """Return the names of the split folders below `root`, sorted; empty if its images lie in no split.
@@ -182,62 +141,80 @@ class DatasetPreset(BaseModel):
         Raises:
             UsageError: There is no images folder.
         """
-        return _folders_in(_existing(root / self.images_folder, f"images of the {self.name} layout"))
+        return self._layout(root).find_splits(root)
 
-    def _pair(self, path: Path, images: Path, labels: Path | None) -> SourcePair:
-        name = path.relative_to(images).as_posix()
+    def _layout(self, root: Path) -> Layout:
+        require_folder(root, "the dataset")
+        for layout in self.layouts:
+            if layout.images_folder(root).is_dir():
+                return layout
+        usual = self.layouts[0]
+        require_folder(usual.images_folder(root), f"images of the {self.name} layout")
+        return usual
+
+    def _require_split(self, layout: Layout, root: Path, split: str) -> None:
+        if not layout.has_split_folders():
+            raise UsageError(f"got the split {split!r}, but {self.name} has no split folders; leave it out")
+        if not split or split in (".", "..") or "/" in split or "\\" in split:
+            raise UsageError(f"got the split {split!r}, expected the name of a folder below the images folder")
+        splits = layout.find_splits(root)
+        if split not in splits:
+            require_folder(layout.split_folder(root, split), "the split", splits)
+
+    def _require_labels(self, layout: Layout, root: Path, split: str | None) -> None:
+        folder = layout.labels_folder(root, split)
+        if folder is None:
+            raise UsageError(f"the preset {self.name} has no labels, which were asked for; choose another preset")
+        require_folder(folder, "labels, which were asked for,")
+
+    def _pair(
+        self, root: Path, layout: Layout, image: SourceImage, labelled: bool, masks: CelebAMaskParts | None
+    ) -> SourcePair:
+        name = f"{image.split}/{image.name}" if image.split else image.name
         try:
-            key = key_from_path(name)
+            key = key_from_path(f"{name}.png")
         except DataError as error:
-            raise UsageError(f"{images}: {error}") from error
-        if labels is None:
-            return SourcePair(key, path, None)
-        label = labels / (name.removesuffix(path.suffix) + self.label_suffix)
-        if not label.is_file():
+            raise UsageError(f"{image.path}: {error}") from error
+        label = layout.label_path(root, image) if labelled else None
+        if label is None:
+            return SourcePair(key, image.path, None)
+        parts: tuple[LabelPart, ...] = masks.of(image.path) if masks else ()
+        if not parts and not label.is_file():
             raise UsageError(
-                f"{path} has no label; expected {label}: add it, take the image away, or pack without labels"
+                f"{image.path} has no label; expected {label}: add it, take the image away, or pack without labels"
             )
-        return SourcePair(key, path, label)
+        return SourcePair(key, image.path, label, self.label_format, parts)
+
+
+def preset_names() -> list[str]:
+    """Return the names of the presets that come with the project, sorted."""
+    folder = resources.files("dakpn.data") / "presets"
+    return sorted(Path(file.name).stem for file in folder.iterdir() if file.name.endswith(".yaml"))
 
 
 def load_preset(name: str) -> DatasetPreset:
-    """Return a preset by its name.
+    """Return a preset by its name, or from a YAML file of your own by its path (which ends in .yaml or .yml).
 
     Raises:
-        UsageError: There is none of that name, or its file is damaged.
+        UsageError: There is none of that name, or the file cannot be read or does not fit.
     """
-    folder = resources.files("dakpn.data") / "presets"
-    known = sorted(Path(file.name).stem for file in folder.iterdir() if file.name.endswith(".yaml"))
+    if name.endswith(_YAML):
+        try:
+            return load_config(DatasetPreset, name)
+        except ConfigError:
+            raise
+        except UsageError as error:
+            raise UsageError(f"{name}: {error}") from error
+    known = preset_names()
     if name not in known:
-        raise UsageError(f"unknown dataset preset {name!r}; expected one of: {', '.join(known)}")
-    text = (folder / f"{name}.yaml").read_text(encoding="utf-8")
+        raise UsageError(
+            f"unknown dataset preset {name!r}; expected one of: {', '.join(known)}, or the path of a YAML file"
+        )
+    text = (resources.files("dakpn.data") / "presets" / f"{name}.yaml").read_text(encoding="utf-8")
     try:
-        return DatasetPreset.model_validate(yaml.safe_load(text))
-    except (yaml.YAMLError, ValidationError) as error:
+        return parse_config(DatasetPreset, text, origin=f"{name}.yaml")
+    except UsageError as error:
         raise UsageError(f"the preset file {name}.yaml is damaged: {error}; install dakpn again") from error
-
-
-def _existing(folder: Path, role: str, known: list[str] | None = None) -> Path:
-    if folder.is_dir():
-        return folder
-    choice = f" (there are: {', '.join(known)})" if known else ""
-    raise UsageError(f"the folder {folder} does not exist; expected {role} there{choice}: check the path")
-
-
-def _plain_name(split: str) -> str:
-    if not split or split in (".", "..") or "/" in split or "\\" in split:
-        raise UsageError(f"got the split {split!r}, expected the name of a folder below the images folder")
-    return split
-
-
-def _folders_in(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir() if path.is_dir())
-
-
-def _files_below(folder: Path) -> Iterator[Path]:
-    # os.walk, since Path.rglob passes by linked folders, which large datasets are often made of.
-    for parent, _, names in os.walk(folder, followlinks=True):
-        yield from (Path(parent, name) for name in names if not name.startswith("."))
 
 
 def _unique(pairs: list[SourcePair]) -> list[SourcePair]:

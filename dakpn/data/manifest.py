@@ -2,9 +2,11 @@
 
 A dataset in the folder OUT is:
 
-    OUT/train-00000-of-00004.parquet                     the shards
+    OUT/train-00000-of-00004.parquet                     the shards, or .tar
+    OUT/_dakpn/files/train-00000-of-00004.json           instead, in a plain folder: which files are a shard
     OUT/README.md                                        dataset card
     OUT/_dakpn/dataset.json                              `DatasetIndex`
+    OUT/_dakpn/format.json                               of a plain folder: a job took it, see `claim_folder`
     OUT/_dakpn/run.json                                  how it was made
     OUT/_dakpn/shards/train-00000-of-00004.json          `ShardMarker`, written after the shard
     OUT/_dakpn/manifest/train-00000-of-00004.parquet     one `RowRecord` for each row
@@ -20,20 +22,14 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from dakpn.data import storage
+from dakpn.data.formats import FORMATS, FormatName
 from dakpn.errors import DataError, UsageError
 
 FORMAT_VERSION = 1
 """Version of the layout and of the shard's bytes; a higher one makes finished shards stale."""
 
-CARD_HEADER = """---
-configs:
-- config_name: default
-  data_files:
-  - split: train
-    path: train-*.parquet
----
-"""
-"""Opens a dataset card: its `configs` keep `datasets.load_dataset` from taking the row manifests for data."""
+FOLDER = "_dakpn"
+"""Folder of the dataset that holds what describes it."""
 
 _ROW_SCHEMA = pa.schema(
     [(name, pa.string()) for name in ("key", "source", "source_sha256", "image_sha256", "label_sha256")]
@@ -47,7 +43,14 @@ class _Record(BaseModel):
 
 
 class ShardEntry(_Record):
-    """A shard as the index lists it; `name` is without extension, `bytes` the size of the file."""
+    """A shard as the index lists it.
+
+    Attributes:
+        name: Without extension.
+        rows: Number of rows.
+        sha256: Of the file; of the list of files and their digests in a plain folder.
+        bytes: Size of the file; of all files in a plain folder.
+    """
 
     name: str
     rows: int
@@ -59,6 +62,7 @@ class DatasetIndex(_Record):
     """All that a reader needs to know of a dataset; `label_space` is `LabelSpace.to_dict()`."""
 
     format_version: int = FORMAT_VERSION
+    format: FormatName = "parquet"
     label_space: dict[str, Any] | None
     labelled: bool
     shards: list[ShardEntry]
@@ -71,7 +75,9 @@ class DatasetIndex(_Record):
     @property
     def digest(self) -> str:
         """Digest of the dataset's content: classes and the bytes of every shard."""
-        return "sha256:" + hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+        # Parquet, the first format, is left out: what was digested before there were others keeps its digest.
+        content = self.model_dump_json(exclude={"format"} if self.format == "parquet" else None)
+        return "sha256:" + hashlib.sha256(content.encode()).hexdigest()
 
 
 class RowRecord(_Record):
@@ -99,9 +105,21 @@ class ShardMarker(_Record):
     bytes: int
 
 
-def shard_uri(dataset_uri: str, name: str) -> str:
-    """Return the URI of a shard's Parquet file."""
-    return storage.join(dataset_uri, f"{name}.parquet")
+def shard_uri(
+    dataset_uri: str,
+    name: str,
+    format: FormatName = "parquet",  # noqa: A002 - the word that says it
+) -> str:
+    """Return the URI of a shard: of its file, or of its list of files in a plain folder."""
+    return FORMATS[format].uri(dataset_uri, name)
+
+
+def card_header(format: FormatName) -> str:  # noqa: A002 - the word that says it
+    """Return what opens a dataset card: it keeps `datasets.load_dataset` from taking the row manifests for data."""
+    pattern = FORMATS[format].data_files
+    if pattern is None:
+        return ""
+    return f"---\nconfigs:\n- config_name: default\n  data_files:\n  - split: train\n    path: {pattern}\n---\n"
 
 
 def read_index(dataset_uri: str) -> DatasetIndex:
@@ -114,7 +132,7 @@ def read_index(dataset_uri: str) -> DatasetIndex:
     """
     uri = _index_uri(dataset_uri)
     if not storage.exists(uri):
-        if storage.exists(storage.join(dataset_uri, "_dakpn")):
+        if storage.exists(storage.join(dataset_uri, FOLDER)):
             raise _unfinished(dataset_uri)
         raise UsageError(f"{dataset_uri} is not a packed dataset (no _dakpn folder); run `dakpn pack` first")
     if not is_complete(dataset_uri):
@@ -176,7 +194,7 @@ def write_rows(dataset_uri: str, name: str, rows: list[RowRecord]) -> None:
 
 def write_run(dataset_uri: str, run: dict[str, Any]) -> None:
     """Write how the dataset was made. Raises `StorageError`."""
-    storage.write_json(storage.join(dataset_uri, "_dakpn", "run.json"), run)
+    storage.write_json(storage.join(dataset_uri, FOLDER, "run.json"), run)
 
 
 def mark_success(dataset_uri: str) -> None:
@@ -196,15 +214,15 @@ def _unfinished(dataset_uri: str) -> UsageError:
 
 
 def _index_uri(dataset_uri: str) -> str:
-    return storage.join(dataset_uri, "_dakpn", "dataset.json")
+    return storage.join(dataset_uri, FOLDER, "dataset.json")
 
 
 def _marker_uri(dataset_uri: str, name: str) -> str:
-    return storage.join(dataset_uri, "_dakpn", "shards", f"{name}.json")
+    return storage.join(dataset_uri, FOLDER, "shards", f"{name}.json")
 
 
 def _rows_uri(dataset_uri: str, name: str) -> str:
-    return storage.join(dataset_uri, "_dakpn", "manifest", f"{name}.parquet")
+    return storage.join(dataset_uri, FOLDER, "manifest", f"{name}.parquet")
 
 
 def _validated(model: type[_Model], values: object, uri: str) -> _Model:

@@ -150,9 +150,8 @@ def _spread_samples(dataset: str, wanted: int) -> list[Sample]:
     index = manifest.read_index(dataset)
     chosen = np.unique(np.linspace(0, len(index.shards) - 1, wanted).round().astype(int))
     each = -(-wanted // len(chosen))
-    samples = [
-        sample for i in chosen for sample in islice(read_shard(manifest.shard_uri(dataset, index.shards[i].name)), each)
-    ]
+    uris = [manifest.shard_uri(dataset, index.shards[i].name, index.format) for i in chosen]
+    samples = [sample for uri in uris for sample in islice(read_shard(uri), each)]
     return samples[:wanted]
 
 

@@ -3,17 +3,17 @@
 import hashlib
 from itertools import zip_longest
 
-from dakpn.data import codec, manifest
+from dakpn.data import codec
 from dakpn.data.shards import read_shard
 from dakpn.errors import DakpnError
 
 
-def shard_differences(input_uri: str, output_uri: str, name: str) -> list[str]:
+def shard_differences(source: str, result: str) -> list[str]:
     """Sentences that name every way in which the output shard breaks the label guarantee; none when it holds.
 
-    Checked: the same keys in the same order, labels byte for byte, image sizes, and that each image decodes.
+    Checked: the same keys in the same order, labels byte for byte, image sizes, and that each image decodes. The two
+    shards go by their URIs (`manifest.shard_uri`) and may differ in format.
     """
-    source, result = manifest.shard_uri(input_uri, name), manifest.shard_uri(output_uri, name)
     differences: list[str] = []
     try:
         for before, after in zip_longest(read_shard(source), read_shard(result)):

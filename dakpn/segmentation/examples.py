@@ -61,7 +61,8 @@ def load_examples(dataset_uri: str, size: tuple[int, int]) -> LabelledExamples:
     label_space, index = labelled_index(dataset_uri)
     prepare = labelled_example(label_space, size)
     unused_rng = np.random.default_rng(0)
-    samples = (s for shard in index.shards for s in read_shard(manifest.shard_uri(dataset_uri, shard.name)))
+    uris = [manifest.shard_uri(dataset_uri, shard.name, index.format) for shard in index.shards]
+    samples = (sample for uri in uris for sample in read_shard(uri))
     arrays = [prepare(sample, unused_rng) for sample in samples]
     images, labels = (np.stack([a[name] for a in arrays]) for name in ("image", "label"))
     return LabelledExamples(images, labels, label_space)

@@ -1,15 +1,11 @@
-import json
-import pickle
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from dakpn.data.datasets import LabelSpace, load_preset
-from dakpn.errors import DataError, UsageError
+from dakpn.data.datasets import load_preset
+from dakpn.errors import UsageError
 from tests.paths import SHARED_DATA
-
-SPACE = LabelSpace("toy", ("road", "car"), 255, {7: 0, 26: 1, 0: 255})
 
 
 def test_camvid_has_11_classes_and_void() -> None:
@@ -22,38 +18,6 @@ def test_camvid_has_11_classes_and_void() -> None:
 def test_an_unknown_preset_lists_the_known() -> None:
     with pytest.raises(UsageError, match=r"unknown dataset preset '\.\./x'; expected one of: .*camvid"):
         load_preset("../x")
-
-
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_label_ids_become_train_ids(dtype: type) -> None:
-    train = SPACE.to_train_ids(np.array([[0, 7], [26, 7]], dtype), "x")
-    assert train.tolist() == [[255, 0], [1, 0]]
-    assert train.dtype == np.uint8
-
-
-@pytest.mark.parametrize(("dtype", "value"), [(np.uint8, 9), (np.uint16, 999)])
-def test_an_unknown_id_is_named_with_its_count_and_the_known_ids(dtype: type, value: int) -> None:
-    with pytest.raises(DataError, match=rf"a\.png: got unknown label id {value} \(2 pixels\); toy knows 0, 7, 26: "):
-        SPACE.to_train_ids(np.array([[value, 7], [26, value]], dtype), "a.png")
-
-
-def test_a_label_space_survives_json_and_pickle() -> None:
-    assert LabelSpace.from_dict(json.loads(json.dumps(SPACE.to_dict()))) == SPACE
-    assert pickle.loads(pickle.dumps(SPACE)) == SPACE  # noqa: S301
-    with pytest.raises(DataError, match="damaged label space"):
-        LabelSpace.from_dict({"dataset": "toy"})
-
-
-def test_without_a_class_map_train_ids_stand_for_themselves() -> None:
-    assert LabelSpace("toy", ("a", "b")).class_map == {0: 0, 1: 1, 255: 255}
-
-
-@pytest.mark.parametrize(
-    ("names", "ignore", "ids"), [((), 255, {}), (("a",), 0, {}), (("a",), 255, {3: 1}), (("a",), 256, {})]
-)
-def test_ids_out_of_range_are_refused(names: tuple[str, ...], ignore: int, ids: dict[int, int]) -> None:
-    with pytest.raises(UsageError, match="toy: "):
-        LabelSpace("toy", names, ignore, ids)
 
 
 def test_pairs_are_sorted_and_keyed_by_the_path_below_images(make_dataset) -> None:

@@ -3,6 +3,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -11,16 +12,19 @@ import pytest
 from dakpn.data import manifest, storage
 from dakpn.data.codec import encode_image, encode_label
 from dakpn.data.datasets import LabelSpace, load_preset
+from dakpn.data.formats import FormatName
 from dakpn.data.pack import pack_dataset
 from dakpn.data.shards import read_shard
-from dakpn.errors import DataError, UsageError
+from dakpn.errors import DataError, StorageError, UsageError
 from tests.paths import REPOSITORY, SHARED_DATA
 
 CAMVID = load_preset("camvid")
 
 
-def pack(root: Path, out: Path, rows: int = 3, labelled: bool | None = None) -> manifest.DatasetIndex:
-    return pack_dataset(root, str(out), CAMVID, "train", rows, labelled)
+def pack(
+    root: Path, out: Path, rows: int = 3, labelled: bool | None = None, kind: FormatName = "parquet"
+) -> manifest.DatasetIndex:
+    return pack_dataset(root, str(out), CAMVID, "train", rows, labelled, kind)
 
 
 def digests(out: Path) -> dict[str, str]:
@@ -80,33 +84,36 @@ class Killed(BaseException):
     """Stands for a death that no code handles."""
 
 
+@pytest.mark.parametrize(("kind", "writes"), [("parquet", 13), ("webdataset", 13), ("folder", 28)])
 def test_a_job_stopped_at_any_write_goes_on_to_the_same_bytes(
-    make_dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: FormatName, writes: int, make_dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = make_dataset(7)
-    pack(root, tmp_path / "whole")
+    pack(root, tmp_path / "whole", kind=kind)
     write, done, allowed = storage.write_bytes, 0, 0
+    lock = threading.Lock()
 
     def mortal(uri: str, data: bytes) -> None:
         nonlocal done
-        if done == allowed:
-            raise Killed
-        done += 1
+        with lock:
+            if done >= allowed:
+                raise Killed
+            done += 1
         write(uri, data)
 
     monkeypatch.setattr(storage, "write_bytes", mortal)
-    for allowed in range(13):  # 3 shards x 3 files, index, run, card, _SUCCESS
+    for allowed in range(writes):  # 3 shards x 3 files, index, run, card, _SUCCESS; 14 files and a claim in a folder
         done = 0
         out = tmp_path / f"stopped_at_{allowed}"
         with pytest.raises(Killed):
-            pack(root, out)
+            pack(root, out, kind=kind)
         assert not manifest.is_complete(str(out))
         monkeypatch.setattr(storage, "write_bytes", write)
-        pack(root, out)
+        pack(root, out, kind=kind)
         monkeypatch.setattr(storage, "write_bytes", mortal)
         assert digests(out) == digests(tmp_path / "whole")
-    done, allowed = 0, 13
-    pack(root, tmp_path / "all_writes_counted")
+    done, allowed = 0, writes
+    pack(root, tmp_path / "all_writes_counted", kind=kind)
 
 
 def test_a_killed_process_leaves_nothing_that_is_taken_for_done(make_dataset, tmp_path: Path) -> None:
@@ -116,6 +123,7 @@ def test_a_killed_process_leaves_nothing_that_is_taken_for_done(make_dataset, tm
 import os, signal
 from pathlib import Path
 from dakpn.data.datasets import load_preset
+from dakpn.data.formats import FormatName
 from dakpn.data.pack import pack_dataset
 replace, calls = Path.replace, []
 def dies(self, target):
@@ -200,8 +208,10 @@ def test_an_unknown_label_id_is_named(make_dataset, tmp_path: Path) -> None:
 def test_bad_arguments_are_usage_errors(make_dataset, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="got rows_per_shard 0, expected 1 or more"):
         pack(make_dataset(1), tmp_path / "out", rows=0)
-    with pytest.raises(UsageError, match="cannot pack from s3://b/a: expected a local folder"):
-        pack_dataset("s3://b/a", str(tmp_path / "out"), CAMVID, None, 8)
+    with pytest.raises(StorageError, match="cannot use https:// URIs"):
+        pack_dataset("https://b/a", str(tmp_path / "out"), CAMVID, None, 8)
+    with pytest.raises(UsageError, match="source and output are both"):
+        pack(tmp_path / "source", tmp_path / "source")
     with pytest.raises(UsageError, match="nowhere does not exist"):
         pack(tmp_path / "nowhere", tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -6,8 +6,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from dakpn.data.formats.parquet import encode_parquet
 from dakpn.data.schema import Sample
-from dakpn.data.shards import encode_shard, read_shard, shard_name
+from dakpn.data.shards import read_shard, shard_name
 from dakpn.errors import DataError, StorageError
 
 SAMPLES = [
@@ -22,23 +23,23 @@ def write(folder: Path, table: pa.Table) -> str:
 
 def test_samples_come_back_as_they_went_in(tmp_path: Path) -> None:
     bare = Sample("bare", b"image", "images/bare.png", None, None)
-    (tmp_path / "x.parquet").write_bytes(encode_shard([*SAMPLES, bare]))
+    (tmp_path / "x.parquet").write_bytes(encode_parquet([*SAMPLES, bare], "x"))
     assert list(read_shard(str(tmp_path / "x.parquet"))) == [*SAMPLES, bare]
 
 
 def test_the_bytes_depend_on_the_samples_alone() -> None:
-    assert encode_shard(SAMPLES) == encode_shard(iter(SAMPLES))
-    assert encode_shard(SAMPLES) != encode_shard(SAMPLES[::-1])
+    assert encode_parquet(SAMPLES, "x") == encode_parquet(iter(SAMPLES), "x")
+    assert encode_parquet(SAMPLES, "x") != encode_parquet(SAMPLES[::-1], "x")
 
 
 def test_row_groups_are_small() -> None:
-    assert pq.ParquetFile(io.BytesIO(encode_shard(SAMPLES))).num_row_groups == 3
+    assert pq.ParquetFile(io.BytesIO(encode_parquet(SAMPLES, "x"))).num_row_groups == 3
     large = [Sample(f"k{i}", bytes(5 * 2**20), "x.png", None, None) for i in range(4)]
-    assert pq.ParquetFile(io.BytesIO(encode_shard(large))).num_row_groups == 2
+    assert pq.ParquetFile(io.BytesIO(encode_parquet(large, "x"))).num_row_groups == 2
 
 
 def test_the_schema_tells_hugging_face_of_the_images() -> None:
-    schema = pq.read_schema(io.BytesIO(encode_shard(SAMPLES)))
+    schema = pq.read_schema(io.BytesIO(encode_parquet(SAMPLES, "x")))
     features = json.loads(schema.metadata[b"huggingface"])["info"]["features"]
     image = {"_type": "Image"}
     assert features == {"key": {"dtype": "string", "_type": "Value"}, "image": image, "label": image}
@@ -52,7 +53,7 @@ def test_the_schema_tells_hugging_face_of_the_images() -> None:
 
 def test_unsafe_and_repeated_keys_are_refused_in_both_directions(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"the key 'a/000' twice"):
-        encode_shard([SAMPLES[0], SAMPLES[0]])
+        encode_parquet([SAMPLES[0], SAMPLES[0]], "x")
     rows = [{"key": "../x", "image": {"bytes": b"x", "path": "x.png"}}]
     with pytest.raises(DataError, match=r"x\.parquet: the name '\.\./x' is not a plain relative path"):
         list(read_shard(write(tmp_path, pa.Table.from_pylist(rows))))
@@ -63,14 +64,14 @@ def test_unsafe_and_repeated_keys_are_refused_in_both_directions(tmp_path: Path)
 
 @pytest.mark.parametrize("keep", [0, 3, 100, 0.5, 0.99])
 def test_a_truncated_shard_is_a_data_error(keep: float, tmp_path: Path) -> None:
-    data = encode_shard(SAMPLES)
+    data = encode_parquet(SAMPLES, "x")
     (tmp_path / "x.parquet").write_bytes(data[: int(keep * len(data)) if keep < 1 else int(keep)])
     with pytest.raises(DataError, match=r"x\.parquet is not a readable Parquet file, or is damaged .*expected a shard"):
         list(read_shard(str(tmp_path / "x.parquet")))
 
 
 def test_damage_in_the_middle_is_a_data_error(tmp_path: Path) -> None:
-    data = bytearray(encode_shard(SAMPLES))
+    data = bytearray(encode_parquet(SAMPLES, "x"))
     data[4:40] = b"\xff" * 36
     (tmp_path / "x.parquet").write_bytes(data)
     with pytest.raises(DataError, match=r"x\.parquet"):

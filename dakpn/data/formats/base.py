@@ -1,0 +1,91 @@
+"""What a format of shards has to do, and the checks that all of them share."""
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from typing import ClassVar, Literal, NamedTuple
+
+from dakpn.data import storage
+from dakpn.data.schema import Sample, validate_key, validate_path
+from dakpn.errors import DataError
+
+FormatName = Literal["parquet", "webdataset", "folder"]
+
+
+class WrittenShard(NamedTuple):
+    """Digest of what a shard holds, and its size in bytes."""
+
+    sha256: str
+    bytes: int
+
+
+class ShardFormat(ABC):
+    """Reads and writes shards. A shard goes by one URI, whose ending tells the format.
+
+    Attributes:
+        suffix: Ending of that URI.
+        folder: Where it lies below the dataset's folder; empty directly there.
+        data_files: Pattern that names the data to `datasets.load_dataset`; None if that needs none.
+    """
+
+    suffix: ClassVar[str]
+    folder: ClassVar[str] = ""
+    data_files: ClassVar[str | None] = None
+
+    def uri(self, dataset_uri: str, name: str) -> str:
+        """Return the URI of a shard."""
+        return storage.join(dataset_uri, *filter(None, [self.folder]), name + self.suffix)
+
+    def names(self, dataset_uri: str) -> list[str]:
+        """Return the names of the shards that are there, sorted. Raises `StorageError`."""
+        uris = storage.list_files(storage.join(dataset_uri, self.folder) if self.folder else dataset_uri, self.suffix)
+        return [uri.rpartition("/")[2].removesuffix(self.suffix) for uri in uris]
+
+    @abstractmethod
+    def read(self, uri: str) -> Iterator[Sample]:
+        """Yield the samples of a shard in their order, holding a few at a time.
+
+        Raises:
+            StorageError: Something of the shard does not exist or cannot be read.
+            DataError: It is damaged, truncated or not of this format, or holds a key or path that is unsafe
+                or occurs twice.
+        """
+
+    @abstractmethod
+    def write(self, uri: str, samples: Iterable[Sample]) -> WrittenShard:
+        """Write a shard of the samples in their order; the same samples give the same bytes.
+
+        What the URI names is written last and whole, so where it exists, the shard is complete. The samples
+        are taken one at a time, so a generator keeps memory at the size of the shard or below.
+
+        Raises:
+            StorageError: It cannot be written.
+            DataError: A key or path that is unsafe or occurs twice, or a sample that the format cannot hold.
+        """
+
+
+def write_object(uri: str, data: bytes) -> WrittenShard:
+    """Write a shard that is one file. Raises `StorageError`."""
+    storage.write_bytes(uri, data)
+    return WrittenShard(hashlib.sha256(data).hexdigest(), len(data))
+
+
+def checked(samples: Iterable[Sample], origin: str) -> Iterator[Sample]:
+    """Pass samples on whose names are safe and whose keys are new.
+
+    Raises:
+        DataError: The first sample of which that is not true.
+    """
+    seen: set[str] = set()
+    for sample in samples:
+        try:
+            validate_key(sample.key)
+            for path in (sample.image_path, sample.label_path):
+                if path is not None:
+                    validate_path(path)
+        except DataError as error:
+            raise DataError(f"{origin}: {error}") from error
+        if sample.key in seen:
+            raise DataError(f"{origin} holds the key {sample.key!r} twice; expected once: pack it again")
+        seen.add(sample.key)
+        yield sample

@@ -1,0 +1,138 @@
+"""Parquet shards: many samples in one file, readable by `datasets.load_dataset` as images.
+
+Columns are `key: string`, `image: struct<bytes, path>` and `label: struct<bytes, path>`, or null.
+"""
+
+import io
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dakpn.data.formats.base import ShardFormat, WrittenShard, checked, write_object
+from dakpn.data.schema import Sample
+from dakpn.data.storage import open_input
+from dakpn.errors import DataError
+
+# A row group is what a reader holds at once: small ones keep workers' memory low and the first batch quick.
+_ROW_GROUP_ROWS = 32
+_ROW_GROUP_BYTES = 8 * 2**20
+_COLUMNS = ("key", "image", "label")
+_ENCODED = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+# Without this entry `datasets.load_dataset` would hand out dictionaries of bytes instead of images.
+_IMAGE = {"_type": "Image"}
+_FEATURES = {"key": {"dtype": "string", "_type": "Value"}, "image": _IMAGE, "label": _IMAGE}
+SHARD_SCHEMA = pa.schema(
+    [("key", pa.string()), ("image", _ENCODED), ("label", _ENCODED)],
+    metadata={"huggingface": json.dumps({"info": {"features": _FEATURES}})},
+)
+"""Arrow schema of a shard."""
+
+
+class ParquetFormat(ShardFormat):
+    """One Parquet file a shard. Columns beyond the three are ignored; no `label` column, or a null, is no label."""
+
+    suffix = ".parquet"
+    data_files = "train-*.parquet"
+
+    def read(self, uri: str) -> Iterator[Sample]:
+        """See `ShardFormat.read`."""
+        with open_parquet(uri) as file:
+            columns = _require_columns(file.schema_arrow, uri)
+            yield from checked((_to_sample(row, uri) for row in parquet_rows(file, columns)), uri)
+
+    def write(self, uri: str, samples: Iterable[Sample]) -> WrittenShard:
+        """See `ShardFormat.write`."""
+        return write_object(uri, encode_parquet(samples, uri))
+
+
+def encode_parquet(samples: Iterable[Sample], origin: str) -> bytes:
+    """Return a Parquet file of the samples in their order.
+
+    Raises:
+        DataError: A key or path that is not safe, or a key that occurs twice.
+    """
+    buffer = io.BytesIO()
+    with pq.ParquetWriter(  # the bytes are compressed images already
+        buffer, SHARD_SCHEMA, compression="none", use_dictionary=False, write_statistics=False
+    ) as writer:
+        for group in _row_groups(checked(samples, origin)):
+            writer.write_table(pa.Table.from_pylist([_to_row(sample) for sample in group], SHARD_SCHEMA))
+    return buffer.getvalue()
+
+
+@contextmanager
+def open_parquet(uri: str) -> Iterator[pq.ParquetFile]:
+    """Open a Parquet file, to be used in a `with` statement that does no more than read it.
+
+    Raises:
+        StorageError: It does not exist or cannot be read.
+        DataError: It is no Parquet file, is damaged or truncated; also when reading on shows that.
+    """
+    with open_input(uri) as file:
+        try:
+            # Without pre_buffer, which reads the whole file ahead in threads that may still run at exit.
+            yield pq.ParquetFile(file, pre_buffer=False)
+        except (pa.ArrowException, OSError) as error:
+            if isinstance(error, OSError) and (type(error) is not OSError or error.errno is not None):
+                raise  # of the storage; pyarrow's own OSError, for damaged data, is plain and has no number
+            raise DataError(
+                f"{uri} is not a readable Parquet file, or is damaged ({' '.join(str(error).split())}); "
+                "expected a shard: copy it again or pack the dataset again"
+            ) from error
+
+
+def parquet_rows(file: pq.ParquetFile, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Yield the rows of an open file, holding a few at a time, in this thread alone."""
+    for batch in file.iter_batches(batch_size=_ROW_GROUP_ROWS, columns=list(columns), use_threads=False):
+        yield from batch.to_pylist()
+
+
+def is_encoded_image(kind: pa.DataType) -> bool:
+    """Tell whether a column holds images as Hugging Face's libraries store them: struct<bytes, path>."""
+    return pa.types.is_struct(kind) and {*_ENCODED} <= {*kind}
+
+
+def _require_columns(schema: pa.Schema, uri: str) -> list[str]:
+    present = [name for name in _COLUMNS if name in schema.names]
+    fields = {name: schema.field(name).type for name in present}
+    images = [name for name in present if name != "key"]
+    good = "image" in present and pa.types.is_string(fields.get("key", pa.null()))
+    if not good or not all(is_encoded_image(fields[name]) for name in images):
+        found = ", ".join(f"{column.name}: {column.type}" for column in schema)
+        raise DataError(
+            f"{uri} has the columns {found}; expected key: string, image: {_ENCODED} and, with labels, "
+            f"label: {_ENCODED}; pack the dataset with dakpn"
+        )
+    return present
+
+
+def _to_row(sample: Sample) -> dict[str, Any]:
+    label = None if sample.label is None else {"bytes": sample.label, "path": sample.label_path}
+    return {"key": sample.key, "image": {"bytes": sample.image, "path": sample.image_path}, "label": label}
+
+
+def _to_sample(row: dict[str, Any], uri: str) -> Sample:
+    image, label = row["image"] or {}, row.get("label") or {}
+    if row["key"] is None or image.get("bytes") is None or image.get("path") is None:
+        raise DataError(
+            f"{uri} holds a row with key {row['key']!r} that lacks its key, image or image path; "
+            "expected all three: pack the dataset again"
+        )
+    return Sample(row["key"], image["bytes"], image["path"], label.get("bytes"), label.get("path"))
+
+
+def _row_groups(samples: Iterable[Sample]) -> Iterator[list[Sample]]:
+    group: list[Sample] = []
+    size = 0
+    for sample in samples:
+        group.append(sample)
+        size += len(sample.image) + len(sample.label or b"")
+        if len(group) == _ROW_GROUP_ROWS or size >= _ROW_GROUP_BYTES:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group

@@ -1,0 +1,126 @@
+"""Webdataset shards: a tar archive with the members `KEY.image.png` or `.jpg`, `KEY.json` and `KEY.label.png`.
+
+The JSON holds the paths of image and label. Members of a row follow each other, rows are in their order, and
+times and owners are zero, so that bytes repeat. Members with other endings are passed over unread.
+"""
+
+import io
+import json
+import tarfile
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from dakpn.data.formats.base import ShardFormat, WrittenShard, checked, write_object
+from dakpn.data.formats.tar import tar_members
+from dakpn.data.image_header import detect_format
+from dakpn.data.schema import Sample
+from dakpn.data.storage import open_input
+from dakpn.errors import DataError
+
+_ENDINGS = {"image.png": "image", "image.jpg": "image", "label.png": "label", "json": "paths"}
+_EXTENSIONS = {"png": "png", "jpeg": "jpg"}
+
+
+class WebdatasetFormat(ShardFormat):
+    """One uncompressed tar archive a shard, readable by the libraries `webdataset` and `datasets`."""
+
+    suffix = ".tar"
+    data_files = "train-*.tar"
+
+    def read(self, uri: str) -> Iterator[Sample]:
+        """See `ShardFormat.read`."""
+        yield from checked((_to_sample(key, fields, uri) for key, fields in tar_rows(uri, _ENDINGS)), uri)
+
+    def write(self, uri: str, samples: Iterable[Sample]) -> WrittenShard:
+        """See `ShardFormat.write`."""
+        return write_object(uri, encode_tar(samples, uri))
+
+
+def encode_tar(samples: Iterable[Sample], origin: str) -> bytes:
+    """Return an archive of the samples in their order.
+
+    Raises:
+        DataError: A key or path that is not safe, a key that occurs twice, or an image or label of another
+            type than the members' names can tell.
+    """
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT, encoding="utf-8") as archive:
+        for sample in checked(samples, origin):
+            for ending, data in _members(sample, origin):
+                member = tarfile.TarInfo(f"{sample.key}.{ending}")  # mtime, uid and gid are 0, owners empty
+                member.size = len(data)
+                archive.addfile(member, io.BytesIO(data))
+            archive.members.clear()  # type: ignore[attr-defined] - kept for lookups that nobody makes
+    return buffer.getvalue()
+
+
+def tar_rows(uri: str, endings: Mapping[str, str]) -> Iterator[tuple[str, dict[str, bytes]]]:
+    """Yield key and fields of each row of an archive: members that follow each other and differ in their ending.
+
+    The ending is all behind the first dot of the member's file name.
+
+    Args:
+        uri: Of the archive.
+        endings: Ending, in lower case -> name of the field. Members with other endings, and hidden ones
+            (`._x`, as macOS adds them), are passed over unread.
+
+    Raises:
+        StorageError: The archive does not exist or cannot be read.
+        DataError: It is not safe to read or damaged, see `tar_members`; or a row has the same field twice.
+    """
+    key: str | None = None
+    fields: dict[str, bytes] = {}
+    with open_input(uri) as file:
+        for member in tar_members(file, uri):
+            folder, slash, name = member.name.rpartition("/")
+            stem, _, ending = name.partition(".")
+            field = endings.get(ending.lower())
+            if not stem or field is None:
+                continue
+            if key is not None and folder + slash + stem != key:
+                yield key, fields
+                fields = {}
+            key = folder + slash + stem
+            if field in fields:
+                raise DataError(
+                    f"{uri}: the member {member.name!r} gives {key!r} a second {field}, expected one; pack it again"
+                )
+            fields[field] = member.read()
+    if key is not None:
+        yield key, fields
+
+
+def _members(sample: Sample, origin: str) -> list[tuple[str, bytes]]:
+    image_format = detect_format(sample.image, f"{origin}: {sample.image_path}")
+    label_path = None if sample.label is None else sample.label_path
+    paths = {"image_path": sample.image_path, "label_path": label_path}
+    members = [
+        (f"image.{_EXTENSIONS[image_format]}", sample.image),
+        ("json", json.dumps(paths, ensure_ascii=False, sort_keys=True).encode()),
+    ]
+    if sample.label is not None:
+        if detect_format(sample.label, f"{origin}: {sample.label_path}") != "png":
+            raise DataError(f"{origin}: {sample.label_path}: got a JPEG label, expected PNG; get the original")
+        members.append(("label.png", sample.label))
+    return members
+
+
+def _to_sample(key: str, fields: dict[str, bytes], uri: str) -> Sample:
+    paths = _parse_paths(fields.get("paths", b""), key, uri)
+    missing = [name for name in ("image", "label") if paths[f"{name}_path"] is not None and name not in fields]
+    if missing:
+        raise DataError(f"{uri}: the row {key!r} lacks its {' and '.join(missing)}; expected both: pack it again")
+    return Sample(key, fields["image"], paths["image_path"], fields.get("label"), paths["label_path"])
+
+
+def _parse_paths(data: bytes, key: str, uri: str) -> dict[str, Any]:
+    try:
+        paths = json.loads(data)
+        if isinstance(paths["image_path"], str) and isinstance(paths["label_path"], str | None):
+            return paths
+    except (ValueError, KeyError, TypeError, RecursionError):
+        pass
+    raise DataError(
+        f"{uri}: the row {key!r} has no readable member {key}.json with image_path and label_path; expected an "
+        "archive that dakpn wrote: run `dakpn pack` on the folder of archives"
+    )

@@ -1,0 +1,202 @@
+"""Where a dataset keeps its images and labels below its folder, as path patterns: `images/{split}/{name}.*`."""
+
+import os
+import re
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple, Self
+
+from pydantic import BaseModel, ConfigDict, field_validator, model_validator
+
+from dakpn.data.schema import validate_path
+from dakpn.errors import DataError, UsageError
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
+"""What `.*` at the end of a pattern for images stands for."""
+
+_PATTERN = re.compile(
+    r"(?P<before>(?:[^/{}]+/)*?)(?:(?P<split>\{split\})/)?(?P<inside>(?:[^/{}]+/)*)\{name\}(?P<suffix>[^/{}]*\.[^/{}]+)"
+)
+
+
+class SourceImage(NamedTuple):
+    """An image file and what its path means; `split` is empty for an image that lies in no split folder."""
+
+    path: Path
+    split: str
+    name: str
+
+
+class Layout(BaseModel):
+    """A layout on disk, as patterns relative to the dataset's folder.
+
+    `{name}` stands for any path, folders included; a suffix follows it, of images in any case. `{split}` stands
+    for one folder; where `{name}` follows at once, files may also lie in no split folder.
+
+    Attributes:
+        images: Pattern of the images; `.*` at its end stands for .png, .jpg and .jpeg.
+        labels: Pattern of the label that belongs to split and name of an image; None where there are no labels.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    images: str
+    labels: str | None = None
+
+    @field_validator("images", "labels")
+    @classmethod
+    def _check_pattern(cls, pattern: str | None) -> str | None:
+        if pattern is None:
+            return None
+        try:
+            validate_path(pattern)
+        except DataError as error:
+            raise ValueError(str(error)) from error
+        if not _PATTERN.fullmatch(pattern) or "*" in pattern.removesuffix(".*"):
+            raise ValueError(
+                "expected folders, at most one of them {split}, and last {name} with a suffix, "
+                "such as images/{split}/{name}.png"
+            )
+        return pattern
+
+    @model_validator(mode="after")
+    def _check_pair(self) -> Self:
+        if self.labels is not None:
+            if self.labels == self.images:
+                raise ValueError("images and labels have the same pattern; give each its own")
+            if "*" in self.labels:
+                raise ValueError("the pattern of labels holds '*'; name the one suffix that they have, such as .png")
+            if "{split}" in self.labels and "{split}" not in self.images:
+                raise ValueError("the pattern of labels has a {split}, that of images has none; write it in both")
+        return self
+
+    def images_folder(self, root: Path) -> Path:
+        """Return the folder that all images lie below."""
+        return root / _parts(self.images).before
+
+    def has_split_folders(self) -> bool:
+        """Return whether images can lie in split folders."""
+        return _parts(self.images).split
+
+    def find_splits(self, root: Path) -> list[str]:
+        """Return the names of the split folders below `root`, sorted."""
+        parts = _parts(self.images)
+        if not parts.split:
+            return []
+        folder = root / parts.before
+        return sorted(
+            path.name for path in folder.iterdir() if (path / parts.inside).is_dir() and not path.name.startswith(".")
+        )
+
+    def split_folder(self, root: Path, split: str) -> Path:
+        """Return the folder that the images of one split lie below."""
+        parts = _parts(self.images)
+        return root / parts.before / split / parts.inside
+
+    def find_images(self, root: Path, split: str | None) -> Iterator[SourceImage]:
+        """Yield the images below `root`, of one split or of all, in no order; a label file is none of them."""
+        for folder in self._searched(self.images, root, split):
+            for path in _files_below(folder):
+                found = self._as_image(path.relative_to(root).as_posix())
+                if found:
+                    groups = found.groupdict()
+                    yield SourceImage(path, groups.get("split") or "", groups["name"])
+
+    def label_path(self, root: Path, image: SourceImage) -> Path | None:
+        """Return where the label of an image should lie; None where there are no labels."""
+        if self.labels is None:
+            return None
+        parts = _parts(self.labels)
+        split = f"{image.split}/" if parts.split and image.split else ""
+        return root / f"{parts.before}{split}{parts.inside}{image.name}{parts.suffix}"
+
+    def labels_folder(self, root: Path, split: str | None) -> Path | None:
+        """Return the folder that the labels of one split, or of all, lie below; None where there are no labels."""
+        if self.labels is None:
+            return None
+        parts = _parts(self.labels)
+        return root / parts.before / (f"{split}/{parts.inside}" if split and parts.split else "")
+
+    def has_labels(self, root: Path, split: str | None) -> bool:
+        """Return whether there is a folder of labels or, where they lie beside the images, any label."""
+        if self.labels is None:
+            return False
+        folders = list(self._searched(self.labels, root, split))
+        if not set(folders) & set(self._searched(self.images, root, split)):
+            return bool(folders)
+        below = (path.relative_to(root).as_posix() for folder in folders for path in _files_below(folder))
+        return any(_expression(self.labels).fullmatch(name) and not self._as_image(name) for name in below)
+
+    def _as_image(self, name: str) -> re.Match[str] | None:
+        found = _expression(self.images).fullmatch(name)
+        if not found or self.labels is None or _literals(self.labels) <= _literals(self.images):
+            return found
+        # The pattern that says more decides: NAME_seg.png is a label beside NAME.png, NAME_rgb.png no label NAME.png.
+        return None if _expression(self.labels).fullmatch(name) else found
+
+    def _searched(self, pattern: str, root: Path, split: str | None) -> Iterator[Path]:
+        parts = _parts(pattern)
+        folder = root / parts.before
+        if not parts.split or (split is None and not parts.inside):
+            folders = [folder]
+        elif split is not None:
+            folders = [folder / split / parts.inside]
+        else:
+            folders = [path / parts.inside for path in folder.iterdir()] if folder.is_dir() else []
+        yield from (path for path in folders if path.is_dir())
+
+
+def require_folder(folder: Path, role: str, known: list[str] | None = None) -> Path:
+    """Return an existing folder.
+
+    Raises:
+        UsageError: It does not exist; the message says what was expected there, and the `known` alternatives.
+    """
+    if folder.is_dir():
+        return folder
+    choice = f" (there are: {', '.join(known)})" if known else ""
+    raise UsageError(f"the folder {folder} does not exist; expected {role} there{choice}: check the path")
+
+
+class _Parts(NamedTuple):
+    before: str
+    split: bool
+    inside: str
+    suffix: str
+
+
+@lru_cache(maxsize=64)
+def _parts(pattern: str) -> _Parts:
+    found = _PATTERN.fullmatch(pattern)
+    if found is None:  # validated before
+        raise ValueError(f"got the pattern {pattern!r}")
+    if found["split"] is None:
+        return _Parts(found["before"] + found["inside"], False, "", found["suffix"])
+    return _Parts(found["before"], True, found["inside"], found["suffix"])
+
+
+def _literals(pattern: str) -> int:
+    parts = _parts(pattern)
+    return len(parts.before + parts.inside + parts.suffix.removesuffix(".*"))
+
+
+@lru_cache(maxsize=64)
+def _expression(pattern: str) -> re.Pattern[str]:
+    parts = _parts(pattern)
+    split = r"(?P<split>[^/]+)/"
+    if not parts.split:
+        split = ""
+    elif not parts.inside:
+        split = f"(?:{split})?"
+    stem, any_suffix = re.escape(parts.suffix.removesuffix(".*")), ""
+    if parts.suffix.endswith(".*"):
+        any_suffix = f"(?:{'|'.join(map(re.escape, IMAGE_SUFFIXES))})"
+    return re.compile(f"{re.escape(parts.before)}{split}{re.escape(parts.inside)}(?P<name>.+)(?i:{stem}{any_suffix})")
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    # os.walk, since Path.rglob passes by linked folders, which large datasets are often made of.
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (Path(parent, name) for name in names if not name.startswith("."))

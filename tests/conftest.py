@@ -1,0 +1,27 @@
+"""Fixtures that all suites share: one tiny dataset a session, and the weights of a tiny run."""
+
+import pytest
+import torch
+
+from dakpn.models.predictor import KernelPredictor
+from dakpn.models.weights import save_predictor
+from tests.scenes import CAMVID, Scenes, make_scenes, tiny_training
+
+
+@pytest.fixture(scope="session")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Scenes:
+    """Rendered and packed once."""
+    return make_scenes(tmp_path_factory.mktemp("scenes"))
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory, scenes: Scenes) -> str:
+    """Predictor weights with a random head: they change every image, which untrained weights would not."""
+    folder = tmp_path_factory.mktemp("weights")
+    config = tiny_training("unused", scenes)
+    torch.manual_seed(0)
+    predictor = KernelPredictor(config.predictor(config.encoder.network, CAMVID.label_space.num_classes))
+    torch.nn.init.normal_(predictor.head.weight)
+    torch.nn.init.normal_(predictor.head.bias)
+    save_predictor(str(folder), predictor, CAMVID.label_space, "random weights of the tests")
+    return str(folder)

@@ -1,0 +1,163 @@
+"""Datasets of other tools as a source: Parquet in Hugging Face's image layout, and webdataset archives."""
+
+import io
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from dakpn.data import manifest
+from dakpn.data.codec import encode_image, encode_label
+from dakpn.data.datasets import load_preset
+from dakpn.data.formats.foreign import count_foreign, read_foreign
+from dakpn.data.pack import pack_dataset
+from dakpn.data.schema import Sample
+from dakpn.data.shards import read_shard
+from dakpn.errors import DataError, UsageError
+
+CAMVID = load_preset("camvid")
+IMAGE = encode_image(np.full((3, 4, 3), 9, np.uint8), "png")
+PHOTO = encode_image(np.full((3, 4, 3), 9, np.uint8), "jpeg")
+LABEL = encode_label(np.full((3, 4), 5, np.uint8))
+ENCODED = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+
+
+def write_parquet(path: Path, **columns: Any) -> str:
+    kinds = {"image": ENCODED, "label": ENCODED, "mask": ENCODED, "annotation": ENCODED}
+    arrays = {name: pa.array(values, kinds.get(name)) for name, values in columns.items()}
+    pq.write_table(pa.table(arrays), path)
+    return str(path)
+
+
+def write_tar(path: Path, members: dict[str, bytes]) -> str:
+    with tarfile.open(path, "w") as archive:
+        for name, data in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return str(path)
+
+
+def encoded(data: bytes | None, path: str | None = None) -> dict[str, Any]:
+    return {"bytes": data, "path": path}
+
+
+def samples_of(uri: Path) -> list[Sample]:
+    index = manifest.read_index(str(uri))
+    return [s for shard in index.shards for s in read_shard(manifest.shard_uri(str(uri), shard.name, index.format))]
+
+
+def test_keys_come_from_a_column_a_path_or_the_row(tmp_path: Path) -> None:
+    image = [encoded(IMAGE, "f/a.b.png"), encoded(PHOTO, "c.jpg")]
+    first = read_foreign(write_parquet(tmp_path / "k.parquet", key=["x", "y"], image=image))
+    assert [(s.key, s.image_path) for s in first] == [("x", "images/x.png"), ("y", "images/y.jpg")]
+    second = read_foreign(write_parquet(tmp_path / "p.parquet", image=image, labels=[3, 4]))
+    assert [(s.key, s.label) for s in second] == [("f/a_b", None), ("c", None)]  # a class number is no label image
+    image = [encoded(IMAGE, "/home/me/d.png"), encoded(IMAGE, "C:\\data\\e.png")]
+    assert [s.key for s in read_foreign(write_parquet(tmp_path / "a.parquet", image=image))] == ["d", "e"]
+    third = read_foreign(write_parquet(tmp_path / "r-0.parquet", image=[encoded(IMAGE)] * 2, mask=[encoded(LABEL)] * 2))
+    assert [(s.key, s.label_path) for s in third] == [
+        ("r-0/00000000", "labels/r-0/00000000.png"),
+        ("r-0/00000001", "labels/r-0/00000001.png"),
+    ]
+    plain = pa.table({"image": pa.array([IMAGE], pa.binary()), "segmentation": pa.array([LABEL], pa.binary())})
+    pq.write_table(plain, tmp_path / "b.parquet")
+    assert [(s.image, s.label) for s in read_foreign(str(tmp_path / "b.parquet"))] == [(IMAGE, LABEL)]
+
+
+@pytest.mark.parametrize(
+    ("members", "image", "label"),
+    [
+        ({"a.png": IMAGE}, IMAGE, None),
+        ({"a.JPG": PHOTO}, PHOTO, None),
+        ({"a.jpg": PHOTO, "a.png": LABEL, "a.json": b"not json"}, PHOTO, LABEL),
+        ({"a.cls": b"3", "a.png": IMAGE, "a.seg.png": LABEL}, IMAGE, LABEL),
+        ({"a.image.jpeg": PHOTO, "a.mask.png": LABEL, "a.pkl": b"\x80"}, PHOTO, LABEL),
+    ],
+)
+def test_archives_of_others_are_understood(
+    members: dict[str, bytes], image: bytes, label: bytes | None, tmp_path: Path
+) -> None:
+    uri = write_tar(tmp_path / "x.tar", members)
+    assert [(s.key, s.image, s.label) for s in read_foreign(uri)] == [("a", image, label)]
+    assert count_foreign(uri) == 1
+
+
+def test_parquet_files_become_a_dataset(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    for part in ("a", "b"):
+        columns = {name: [encoded(data, "same.png")] * 5 for name, data in (("image", IMAGE), ("annotation", LABEL))}
+        write_parquet(source / f"{part}.parquet", key=[f"{part}{i}" for i in range(5)], **columns)
+    index = pack_dataset(source, str(tmp_path / "out"), CAMVID, None, None, None, "folder")
+    assert [shard.rows for shard in index.shards] == [5, 5]
+    assert index.labelled
+    assert [s.label for s in samples_of(tmp_path / "out")] == [LABEL] * 10
+    assert (tmp_path / "out/labels/a0.png").read_bytes() == LABEL
+    again = pack_dataset(source, str(tmp_path / "cut"), CAMVID, None, 4, False, "webdataset")
+    assert [shard.rows for shard in again.shards] == [4, 4, 2]
+    assert not again.labelled
+
+
+def test_archives_become_a_dataset(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    for part in range(2):
+        members = {f"{part}{i}.{end}": data for i in range(3) for end, data in (("jpg", PHOTO), ("png", LABEL))}
+        write_tar(source / f"{part:06d}.tar", members)
+    index = pack_dataset(source, str(tmp_path / "out"), CAMVID, None, 4)
+    assert [shard.rows for shard in index.shards] == [4, 2]
+    assert [(s.key, s.image, s.label) for s in samples_of(tmp_path / "out")] == [
+        (f"{part}{i}", PHOTO, LABEL) for part in range(2) for i in range(3)
+    ]
+
+
+def test_a_key_in_two_files_is_found_before_the_dataset_counts_as_finished(tmp_path: Path) -> None:
+    source, out = tmp_path / "source", tmp_path / "out"
+    source.mkdir()
+    for part in ("a", "b"):
+        write_tar(source / f"{part}.tar", {"000.png": IMAGE})
+    with pytest.raises(DataError, match="the key '000' is in the shards train-00000-of-00002 and train-00001-of-00002"):
+        pack_dataset(source, str(out), None, None, None)
+    assert not manifest.is_complete(str(out))
+
+
+def test_labels_need_classes_and_must_be_there_in_every_row(tmp_path: Path) -> None:
+    write_tar(tmp_path / "x.tar", {"a.png": IMAGE, "a.seg.png": LABEL, "b.png": IMAGE})
+    with pytest.raises(UsageError, match="has labels, and nothing says what their ids mean; name the preset"):
+        pack_dataset(tmp_path, str(tmp_path / "out"), None, None, None)
+    with pytest.raises(DataError, match=r"x\.tar: the row 'b' has no label, expected one as other rows have"):
+        pack_dataset(tmp_path, str(tmp_path / "out"), CAMVID, None, None)
+    with pytest.raises(UsageError, match="a folder of tar files, which takes no split"):
+        pack_dataset(tmp_path, str(tmp_path / "out"), CAMVID, "train", None)
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"pixels": [1]}, "has the columns pixels: int64; expected a column image"),
+        ({"image": [encoded(None, "a.png")]}, "has no image (or only the path of one)"),
+        ({"image": [encoded(IMAGE, "../a.png")]}, "'../a' is not a plain relative path"),
+        ({"image": [encoded(IMAGE, "/")]}, "an empty name was found"),
+        ({"key": ["../a"], "image": [encoded(IMAGE)]}, "'../a' is not a plain relative path"),
+        ({"key": ["a", "a"], "image": [encoded(IMAGE)] * 2}, "holds the key 'a' twice"),
+        ({"key": ["x", None], "image": [encoded(IMAGE)] * 2}, "an empty name was found"),
+        ({"image": [encoded(b"<svg/>", "a.svg")]}, "begins with b'<svg/>', expected a PNG or JPEG"),
+    ],
+)
+def test_bad_parquet_is_a_data_error(columns: dict[str, Any], message: str, tmp_path: Path) -> None:
+    uri = write_parquet(tmp_path / "x.parquet", **columns)
+    with pytest.raises(DataError) as caught:
+        list(read_foreign(uri))
+    assert uri in str(caught.value)
+    assert message in str(caught.value)
+
+
+def test_an_image_that_hides_in_a_label_column_is_checked(tmp_path: Path) -> None:
+    write_tar(tmp_path / "x.tar", {"a.jpg": PHOTO, "a.png": IMAGE})
+    with pytest.raises(DataError, match=r"x\.tar: a: label: got a label with channels rgb"):
+        pack_dataset(tmp_path, str(tmp_path / "out"), CAMVID, None, None)
