@@ -1,0 +1,56 @@
+"""Every setting of every workflow, as frozen pydantic models. Unknown keys are refused by all of them."""
+
+from dakpn.config.base import Config, Fraction, Size
+from dakpn.config.jobs import DemoConfig, EvaluateConfig, TranslateConfig, VerifyConfig
+from dakpn.config.networks import (
+    DiscriminatorConfig,
+    EncoderConfig,
+    FcnResnet50Config,
+    HeadConfig,
+    NetworkConfig,
+    PredictorConfig,
+    SegformerConfig,
+    SegmenterTrainingConfig,
+    SmallNetworkConfig,
+)
+from dakpn.config.training import AdversarialConfig, StreamConfig, TrainConfig
+from dakpn.config.translation import (
+    GammaConfig,
+    GaussianBlurConfig,
+    HsvAffineConfig,
+    NoiseConfig,
+    RgbAffineConfig,
+    StageConfig,
+    SymmetricKernelConfig,
+    TranslationConfig,
+)
+
+__all__ = [
+    "AdversarialConfig",
+    "Config",
+    "DemoConfig",
+    "DiscriminatorConfig",
+    "EncoderConfig",
+    "EvaluateConfig",
+    "FcnResnet50Config",
+    "Fraction",
+    "GammaConfig",
+    "GaussianBlurConfig",
+    "HeadConfig",
+    "HsvAffineConfig",
+    "NetworkConfig",
+    "NoiseConfig",
+    "PredictorConfig",
+    "RgbAffineConfig",
+    "SegformerConfig",
+    "SegmenterTrainingConfig",
+    "Size",
+    "SmallNetworkConfig",
+    "StageConfig",
+    "StreamConfig",
+    "SymmetricKernelConfig",
+    "TrainConfig",
+    "TranslateConfig",
+    "TranslationConfig",
+    "VerifyConfig",
+]

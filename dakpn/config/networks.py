@@ -1,0 +1,102 @@
+"""Encoder, predictor, discriminators, and the training of segmentation networks."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, NonNegativeFloat, PositiveFloat, PositiveInt
+
+from dakpn.config.base import Config, Size
+from dakpn.config.translation import TranslationConfig
+
+
+class SmallNetworkConfig(Config):
+    """The small U-Net style network that comes with this package."""
+
+    kind: Literal["small"] = "small"
+    widths: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt] = (16, 32, 64, 128)
+
+
+class FcnResnet50Config(Config):
+    """FCN on a dilated ResNet-50, one of the paper's two encoders; laid out as torchvision's."""
+
+    kind: Literal["fcn_resnet50"] = "fcn_resnet50"
+    pretrained: Path | None = Field(
+        default=None,
+        description="local torchvision state dict (.pth or .safetensors) of fcn_resnet50, or of resnet50 for the "
+        "backbone alone, that training starts from; every worker reads it",
+    )
+
+
+class SegformerConfig(Config):
+    """SegFormer with a Mix Transformer, the other of the paper's encoders; needs `dakpn[transformers]`."""
+
+    kind: Literal["segformer"] = "segformer"
+    variant: Literal["b0", "b1", "b2", "b3", "b4", "b5"] = "b0"
+    pretrained: Path | None = Field(
+        default=None,
+        description="local folder in the layout of the Hugging Face hub that training starts from; every worker "
+        "reads it",
+    )
+
+
+def _small_by_default(value: Any) -> Any:
+    return {"kind": "small", **value} if isinstance(value, Mapping) else value
+
+
+NetworkConfig = Annotated[
+    SmallNetworkConfig | FcnResnet50Config | SegformerConfig,
+    Field(discriminator="kind"),
+    BeforeValidator(_small_by_default),
+]
+"""Architecture of a segmentation network (encoder or downstream net), told apart by `kind`; `small` if not given."""
+
+
+class SegmenterTrainingConfig(Config):
+    """How a segmentation network is trained."""
+
+    size: Size = Field(default=(96, 128), description="images and labels are resized to this")
+    steps: PositiveInt = 300
+    batch_size_per_worker: PositiveInt = 8
+    learning_rate: PositiveFloat = 2e-3
+    weight_decay: NonNegativeFloat = 1e-4
+
+
+class EncoderConfig(Config):
+    """The frozen network whose class logits the predictor sees."""
+
+    weights: str | None = Field(default=None, description="URI of trained segmenter weights; none: train one first")
+    network: NetworkConfig = SmallNetworkConfig()
+    training: SegmenterTrainingConfig = SegmenterTrainingConfig()
+    cache_features: bool = Field(
+        default=False,
+        description="keep the encoder's logits of synthetic images in fp16 from epoch to epoch; pays with a large "
+        "encoder and more than one epoch",
+    )
+    cache_megabytes: PositiveInt = Field(default=1024, description="most that the kept logits of one worker may take")
+
+
+class HeadConfig(Config):
+    """The 1 x 1 convolution from the encoder's output to the transform params."""
+
+    features: Literal["probabilities", "logits"] = Field(
+        default="probabilities", description="what of the encoder the head sees; the paper's is logits"
+    )
+
+
+class PredictorConfig(Config):
+    """All that is needed to rebuild a kernel predictor; kept beside its weights."""
+
+    num_classes: PositiveInt
+    prediction_size: Size
+    network: NetworkConfig
+    head: HeadConfig
+    translation: TranslationConfig
+
+
+class DiscriminatorConfig(Config):
+    """PatchGAN discriminators of the two scales."""
+
+    widths: tuple[PositiveInt, ...] = Field(default=(64, 128, 256, 512), min_length=1)
+    normalization: Literal["instance", "none"] = "instance"
+    shared: bool = Field(default=False, description="one discriminator for both scales, as in the paper")
