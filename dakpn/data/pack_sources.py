@@ -39,9 +39,11 @@ class Rows(Protocol):
 
     def load(self) -> Iterator[Callable[[], SourceRow]]:
         """Yield, in order, functions that give the rows; they may be called in threads."""
+        ...
 
     def state(self) -> list[Any]:
         """Return what JSON can hold and changes when the rows do."""
+        ...
 
 
 @dataclass(frozen=True)

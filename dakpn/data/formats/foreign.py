@@ -40,8 +40,8 @@ def read_foreign(uri: str) -> Iterator[Sample]:
     `annotation` or `labels`, each a struct<bytes, path> or binary; a key from `key`, or else from the image's path
     (its last part if it is absolute), or else from the file's name and the row's number; paths are never opened.
 
-    An archive needs `KEY.png`, `KEY.jpg` or `KEY.image.*`, and takes a label from `KEY.label.png` (or `seg`, `mask`, `gt`, `segmentation`, `annotation`), or from a `KEY.png` beside a
-    JPEG image; other members are passed over unread.
+    An archive needs `KEY.png`, `KEY.jpg` or `KEY.image.*`, and takes a label from `KEY.label.png` (or `seg`, `mask`,
+    `gt`, `segmentation`, `annotation`), or from a `KEY.png` beside a JPEG image; other members are passed over unread.
 
     Raises:
         StorageError: The file does not exist or cannot be read.
