@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,6 @@ from dakpn.config_file import load_config
 from dakpn.data.datasets import load_preset
 from dakpn.data.pack import pack_dataset
 from dakpn.data.procedural import photograph, render_scene, write_dataset
-from dakpn.errors import UsageError
 from dakpn.evaluation.run_report import OURS, SOURCE_ONLY, ReportInputs
 from workflows import evaluate, report, train, translate, verify
 
@@ -48,7 +47,7 @@ class _Demo:
 
 @dataclass(frozen=True)
 class _Domains:
-    """URIs of the packed datasets; `test` is None when the real images have no labels."""
+    """URIs of the packed datasets; `test` is None when nothing can be scored."""
 
     synthetic: str
     real: str
@@ -115,19 +114,16 @@ def _pack(demo: _Demo) -> _Domains:
         _render(demo, "real", config.real_count // 2, _REAL_SEED + config.real_count, photograph, split="val")
     synthetic_preset, real_preset = load_preset(config.synthetic_dataset), load_preset(config.real_dataset)
     pack_dataset(synthetic, demo.uri("data", "synthetic"), synthetic_preset, None, _ROWS_PER_SHARD, labelled=True)
-    splits = real_preset.find_splits(real)
-    if not {"train", "val"} <= set(splits):
-        raise UsageError(
-            f"{real} has the splits {', '.join(splits) or '(none)'}; the demo expects train (the unlabelled real "
-            "domain) and val (scored): sort the images and labels into images/train, images/val, labels/train and "
-            "labels/val"
-        )
-    index = pack_dataset(real, demo.uri("data", "real"), real_preset, "train", _ROWS_PER_SHARD)
-    if not index.labelled:
-        logger.info("the real images have no labels: nothing will be scored")
-        return _Domains(demo.uri("data", "synthetic"), demo.uri("data", "real"), None)
-    pack_dataset(real, demo.uri("data", "real_test"), real_preset, "val", _ROWS_PER_SHARD, labelled=True)
-    return _Domains(demo.uri("data", "synthetic"), demo.uri("data", "real"), demo.uri("data", "real_test"))
+    packed = _Domains(demo.uri("data", "synthetic"), demo.uri("data", "real"), demo.uri("data", "real_test"))
+    if {"train", "val"} <= set(real_preset.find_splits(real)):
+        index = pack_dataset(real, packed.real, real_preset, "train", _ROWS_PER_SHARD)
+        if index.labelled:
+            pack_dataset(real, demo.uri("data", "real_test"), real_preset, "val", _ROWS_PER_SHARD, labelled=True)
+            return packed
+    else:
+        pack_dataset(real, packed.real, real_preset, None, _ROWS_PER_SHARD, labelled=False)
+    logger.info("nothing will be scored: that takes labelled real images in the splits train and val")
+    return replace(packed, test=None)
 
 
 def _render(demo: _Demo, name: str, count: int, first_seed: int, renderer, split: str | None = None) -> Path:

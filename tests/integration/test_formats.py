@@ -1,0 +1,77 @@
+"""Datasets in every format go through the workflow, and their formats can be mixed."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import pytest
+
+from dakpn.config import TranslateConfig, VerifyConfig
+from dakpn.data import manifest
+from dakpn.data.formats import FormatName
+from dakpn.data.schema import Sample
+from dakpn.data.shards import read_shard
+from dakpn.errors import UsageError, VerificationError
+from dakpn.segmentation.examples import load_examples
+from tests.scenes import Scenes
+from workflows import pack, translate, verify
+from workflows.ingest import ray_shard_reader
+
+KINDS: tuple[FormatName, ...] = get_args(FormatName)
+
+
+def samples_of(uri: str) -> Iterator[Sample]:
+    index = manifest.read_index(uri)
+    for shard in index.shards:
+        yield from read_shard(manifest.shard_uri(uri, shard.name, index.format))
+
+
+@pytest.fixture(scope="module")
+def packed(ray_here: None, scenes: Scenes, tmp_path_factory: pytest.TempPathFactory) -> dict[FormatName, str]:
+    """The synthetic scenes in every format; two of them packed on Ray."""
+    folder = tmp_path_factory.mktemp("formats")
+    for kind in KINDS:
+        workers = 1 if kind == "parquet" else 2
+        pack.main(scenes.synthetic, str(folder / kind), None, None, None, None, kind, workers)
+    return {kind: str(folder / kind) for kind in KINDS}
+
+
+def test_translation_keeps_the_format_and_its_result_does_not_depend_on_it(
+    packed: dict[FormatName, str], weights: str, tmp_path: Path
+) -> None:
+    for kind in KINDS:
+        config = TranslateConfig(weights=weights, input=packed[kind], output=str(tmp_path / kind))
+        assert translate.main(config).format == kind
+        assert translate.main(config).format == kind  # nothing is left to do
+    expected = list(samples_of(str(tmp_path / "parquet")))
+    for kind in KINDS:
+        assert list(samples_of(str(tmp_path / kind))) == expected
+        for other in KINDS:
+            rows = verify.main(VerifyConfig(input=packed[kind], output=str(tmp_path / other)))
+            assert rows == len(expected)
+    label = next((tmp_path / "folder" / "labels").rglob("*.png"))
+    label.write_bytes(label.read_bytes()[:-1] + b"x")
+    with pytest.raises(VerificationError, match="is not the file that was written"):
+        verify.main(VerifyConfig(input=packed["parquet"], output=str(tmp_path / "folder")))
+
+
+def test_translation_never_writes_over_its_input_or_over_other_files(
+    packed: dict[FormatName, str], weights: str, scenes: Scenes
+) -> None:
+    with pytest.raises(UsageError, match="input and output are both"):
+        translate.main(TranslateConfig(weights=weights, input=packed["folder"], output=packed["folder"] + "/"))
+    with pytest.raises(UsageError, match="already holds images, expected an empty folder"):
+        translate.main(TranslateConfig(weights=weights, input=packed["folder"], output=str(scenes.source)))
+    with pytest.raises(UsageError, match=r"already holds train-00000-of-00003\.parquet"):
+        translate.main(TranslateConfig(weights=weights, input=packed["folder"], output=packed["parquet"]))
+
+
+def test_training_and_evaluation_read_every_format(packed: dict[FormatName, str]) -> None:
+    expected = list(samples_of(packed["parquet"]))
+    examples = load_examples(packed["parquet"], (24, 32))
+    for kind in KINDS:
+        read = ray_shard_reader(packed[kind], labelled=True, prefetch_batches=1)
+        names = [shard.name for shard in manifest.read_index(packed[kind]).shards]
+        assert list(read(names)) == expected
+        np.testing.assert_array_equal(load_examples(packed[kind], (24, 32)).labels, examples.labels)

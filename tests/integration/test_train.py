@@ -1,0 +1,218 @@
+"""Training through Ray: what a run leaves, how it resumes, and how it fails."""
+
+import json
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+
+from cluster.failures import actionable_error
+from dakpn.config import TrainConfig
+from dakpn.config_file import load_config, to_yaml
+from dakpn.data.datasets import LabelSpace
+from dakpn.errors import ConfigError, DataError, TrainingError, UsageError
+from dakpn.models.weights import load_predictor, load_segmenter, save_segmenter
+from dakpn.training.metrics_log import read_metrics
+from tests.command import assert_failed, dakpn
+from tests.processes import kill_midway
+from tests.scenes import TINY_TRAINING, Scenes, copy_dataset, tiny_training, truncate
+from workflows import train
+
+pytestmark = pytest.mark.usefixtures("ray_here")
+
+
+def weights_bytes(run: Path) -> dict[str, bytes]:
+    return {name: (run / name / "model.safetensors").read_bytes() for name in ("encoder", "weights")}
+
+
+def assert_a_whole_run(run: Path, config: TrainConfig) -> None:
+    assert load_config(TrainConfig, run / "config.yaml") == config
+    lines = read_metrics(str(run / "metrics.jsonl"))
+    assert [(line["stage"], line["step"]) for line in lines] == [
+        *(("encoder", step) for step in (2, 4)),
+        *(("adversarial", step) for step in (2, 4, 6, 8)),
+    ]
+    assert {"identity", "predictor/patch", "discriminator/whole", "seconds_per_step"} <= lines[-1].keys()
+    for stage, steps in (("encoder", (2, 4)), ("adversarial", (6, 8))):
+        assert [int(path.parent.name[5:]) for path in sorted(run.glob(f"checkpoints/{stage}/*/tree.json"))] == [*steps]
+    predictor, space, _ = load_predictor(str(run / "weights"))
+    encoder = load_segmenter(str(run / "encoder"))[0]
+    assert len(space.class_names) == 11
+    frozen = predictor.encoder.state_dict()
+    assert all(torch.equal(tensor, frozen[name]) for name, tensor in encoder.state_dict().items())
+    assert predictor.head.weight.abs().max() > 0  # it starts at 0
+    assert "dakpn translate" in (run / "weights/README.md").read_text()
+
+
+def test_a_run_leaves_config_metrics_checkpoints_encoder_and_weights(finished_run: Path, scenes: Scenes) -> None:
+    assert_a_whole_run(finished_run, tiny_training(finished_run, scenes))
+
+
+def test_two_workers_leave_the_same_layout(scenes: Scenes, tmp_path: Path) -> None:
+    config = tiny_training(tmp_path / "run", scenes, "workers=2")
+    train.main(config)
+    assert_a_whole_run(tmp_path / "run", config)
+
+
+def test_a_rerun_of_a_finished_run_takes_no_step(finished_run: Path, scenes: Scenes, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(finished_run, run)
+    (run / "config.yaml").unlink()  # it names the folder that was copied
+    before, metrics = weights_bytes(run), (run / "metrics.jsonl").read_bytes()
+    digest = load_predictor(str(run / "weights"))[2]
+    # With more steps left to take, the synthetic shards would have to be read: there is none.
+    empty = copy_dataset(scenes.synthetic, tmp_path / "empty")
+    for shard in empty.glob("*.parquet"):
+        shard.unlink()
+    train.main(tiny_training(run, scenes, f"synthetic={empty}"))
+    assert weights_bytes(run) == before
+    assert load_predictor(str(run / "weights"))[2] == digest
+    assert (run / "metrics.jsonl").read_bytes() == metrics
+
+
+def test_the_same_config_gives_the_same_weights_and_another_seed_others(
+    finished_run: Path, scenes: Scenes, tmp_path: Path
+) -> None:
+    for seed in (0, 1):
+        train.main(tiny_training(tmp_path / f"run{seed}", scenes, f"seed={seed}"))
+    assert weights_bytes(tmp_path / "run0") == weights_bytes(finished_run)
+    other = weights_bytes(tmp_path / "run1")
+    assert all(other[name] != before for name, before in weights_bytes(finished_run).items())
+
+
+def test_a_finished_run_is_not_continued_with_more_steps(finished_run: Path, scenes: Scenes) -> None:
+    before = weights_bytes(finished_run)
+    with pytest.raises(ConfigError, match=r"holds a run with other settings \(adversarial\)"):
+        train.main(tiny_training(finished_run, scenes, "adversarial.steps=12"))
+    assert weights_bytes(finished_run) == before
+
+
+def test_given_encoder_weights_are_used_as_they_are(finished_run: Path, scenes: Scenes, tmp_path: Path) -> None:
+    encoder = finished_run / "encoder"
+    train.main(tiny_training(tmp_path / "run", scenes, f"encoder.weights={encoder}"))
+    assert not (tmp_path / "run/encoder").exists()
+    assert {line["stage"] for line in read_metrics(str(tmp_path / "run/metrics.jsonl"))} == {"adversarial"}
+    assert weights_bytes(finished_run)["weights"] == (tmp_path / "run/weights/model.safetensors").read_bytes()
+
+
+def test_encoder_weights_of_other_classes_are_refused_before_work_starts(
+    finished_run: Path, scenes: Scenes, tmp_path: Path
+) -> None:
+    model, network, space, _ = load_segmenter(str(finished_run / "encoder"))
+    names = (*space.class_names[:-1], "unicorn")
+    save_segmenter(str(tmp_path / "other"), model, network, LabelSpace("other", names), "card")
+    with pytest.raises(UsageError, match="unicorn"):
+        train.main(tiny_training(tmp_path / "run", scenes, f"encoder.weights={tmp_path / 'other'}"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_divergence_ends_in_a_sentence_that_names_step_and_terms(scenes: Scenes, tmp_path: Path) -> None:
+    config = tiny_training(tmp_path / "run", scenes, "encoder.training.learning_rate=1e30")
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - whatever Ray wraps around it
+        train.main(config)
+    error = actionable_error(caught.value)
+    assert isinstance(error, TrainingError)
+    assert "loss not finite at step" in str(error)
+    assert not (tmp_path / "run/encoder").exists()
+
+
+def assert_names_the_shard(error: BaseException, shard: Path) -> None:
+    found = actionable_error(error)
+    assert isinstance(found, DataError)
+    assert str(shard) in str(found)
+    assert "\n" not in str(found)
+    assert "ray" not in str(found).lower()
+
+
+@pytest.fixture
+def damaged_real(scenes: Scenes, tmp_path: Path) -> Path:
+    """The second shard of the real dataset is cut off."""
+    shard = copy_dataset(scenes.real, tmp_path / "damaged") / "train-00001-of-00003.parquet"
+    truncate(shard)
+    return shard
+
+
+def test_a_damaged_shard_ends_training_with_one_sentence(scenes: Scenes, damaged_real: Path, tmp_path: Path) -> None:
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - whatever Ray wraps around it
+        train.main(tiny_training(tmp_path / "run", scenes, f"real={damaged_real.parent}"))
+    assert_names_the_shard(caught.value, damaged_real)
+    assert (tmp_path / "run/encoder/model.safetensors").exists()
+    assert not (tmp_path / "run/weights").exists()
+
+
+@pytest.mark.slow
+def test_a_damaged_shard_ends_training_of_two_workers_with_one_sentence(
+    scenes: Scenes, damaged_real: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - whatever Ray wraps around it
+        train.main(tiny_training(tmp_path / "run", scenes, f"real={damaged_real.parent}", "workers=2"))
+    assert_names_the_shard(caught.value, damaged_real)
+    assert not (tmp_path / "run/weights").exists()
+
+
+def write_config(path: Path, config: TrainConfig) -> Path:
+    path.write_text(to_yaml(config))
+    return path
+
+
+def test_the_command_fails_on_a_damaged_shard_without_a_traceback(
+    scenes: Scenes, damaged_real: Path, tmp_path: Path
+) -> None:
+    config = tiny_training(tmp_path / "run", scenes, f"real={damaged_real.parent}")
+    assert_failed(dakpn("train", write_config(tmp_path / "train.yaml", config)), 1, str(damaged_real))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_killed_run_resumes_and_ends_with_the_weights_of_one_that_was_not(
+    scenes: Scenes, tmp_path: Path, workers: int
+) -> None:
+    steps, every = 120, 10
+    configs = {}
+    for name in ("killed", "straight"):
+        config = tiny_training(
+            tmp_path / name, scenes, f"adversarial.steps={steps}", f"checkpoint_every={every}", f"workers={workers}"
+        )
+        configs[name] = write_config(tmp_path / f"{name}.yaml", config)
+    killed, straight = tmp_path / "killed", tmp_path / "straight"
+    checkpoint = killed / f"checkpoints/adversarial/step-{4 * every:08d}/tree.json"
+    kill_midway(["train", configs["killed"]], checkpoint.exists, tmp_path / "log", timeout=200)
+    assert not (killed / "weights").exists()
+    reached = max(int(path.parent.name[5:]) for path in killed.glob("checkpoints/adversarial/*/tree.json"))
+    assert 4 * every <= reached < steps
+
+    again = dakpn("train", configs["killed"])
+    assert again.returncode == 0, again.stderr
+    assert f"resumed at step {reached}" in again.stderr or workers
+    assert dakpn("train", configs["straight"]).returncode == 0
+    assert weights_bytes(killed) == weights_bytes(straight)
+    lines = [read_metrics(str(run / "metrics.jsonl")) for run in (killed, straight)]
+    timing = ("seconds_per_step", "data_wait_share")
+    assert [strip(line, timing) for line in lines[0]] == [strip(line, timing) for line in lines[1]]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 2])
+def test_ctrl_c_ends_training_with_130_and_says_how_to_go_on(scenes: Scenes, tmp_path: Path, workers: int) -> None:
+    """Ray Train has a handler of its own, which would leave without a word."""
+    config = tiny_training(
+        tmp_path / "run", scenes, "adversarial.steps=5000", f"workers={workers}", "checkpoint_every=10"
+    )
+    checkpoint = tmp_path / "run/checkpoints/adversarial/step-00000010/tree.json"
+    arguments = ["train", write_config(tmp_path / "train.yaml", config)]
+    code = kill_midway(arguments, checkpoint.exists, tmp_path / "log", timeout=200, by=signal.SIGINT)
+    log = (tmp_path / "log").read_text()
+    assert code == 130, log
+    assert "Traceback" not in log
+    assert log.splitlines()[-1] == "dakpn: interrupted; the same command goes on where this one stopped"
+
+
+def strip(line: dict, names: tuple[str, ...]) -> str:
+    return json.dumps({name: value for name, value in line.items() if name not in names})
+
+
+def test_the_tiny_config_names_only_settings_that_exist() -> None:
+    assert TINY_TRAINING.keys() <= TrainConfig.model_fields.keys()

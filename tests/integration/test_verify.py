@@ -1,0 +1,165 @@
+"""Verification finds every way in which an output can break the guarantee, whatever its manifests say."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dakpn.config import TranslateConfig, VerifyConfig
+from dakpn.data import codec
+from dakpn.data.schema import Sample
+from dakpn.data.shards import read_shard
+from dakpn.errors import UsageError, VerificationError
+from tests.command import assert_failed, dakpn
+from tests.scenes import Scenes, copy_dataset, truncate, write_shard
+from workflows import translate, verify
+
+pytestmark = pytest.mark.usefixtures("ray_here")
+
+SHARD = "train-00001-of-00003"
+
+
+@pytest.fixture(scope="module")
+def translated(ray_here: str, scenes: Scenes, weights: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("translated") / "out"
+    translate.main(TranslateConfig(weights=weights, input=scenes.synthetic, output=str(output)))
+    return output
+
+
+@pytest.fixture
+def copied(translated: Path, tmp_path: Path) -> Path:
+    """A translated dataset to be damaged."""
+    return copy_dataset(str(translated), tmp_path / "out")
+
+
+def check(scenes: Scenes, output: Path) -> int:
+    return verify.main(VerifyConfig(input=scenes.synthetic, output=str(output)))
+
+
+def rewrite(output: Path, change: Callable[[list[Sample]], list[Sample]]) -> None:
+    path = output / f"{SHARD}.parquet"
+    write_shard(path, change(list(read_shard(str(path)))))
+
+
+def test_an_untouched_output_holds(scenes: Scenes, translated: Path) -> None:
+    assert check(scenes, translated) == 12
+
+
+def test_an_untouched_rewritten_shard_holds(scenes: Scenes, copied: Path) -> None:
+    rewrite(copied, lambda rows: rows)
+    assert check(scenes, copied) == 12
+
+
+def _one_label_pixel(rows: list[Sample]) -> list[Sample]:
+    label = codec.decode_label(rows[2].label or b"", "label")
+    label[0, 0] += 1
+    return [*rows[:2], replace(rows[2], label=codec.encode_label(label)), *rows[3:]]
+
+
+def _same_label_encoded_anew(rows: list[Sample]) -> list[Sample]:
+    label = rows[2].label or b""
+    anew = codec.encode_label(codec.decode_label(label, "label"))
+    assert anew != label
+    return [*rows[:2], replace(rows[2], label=anew), *rows[3:]]
+
+
+def _no_label(rows: list[Sample]) -> list[Sample]:
+    return [*rows[:2], replace(rows[2], label=None, label_path=None), *rows[3:]]
+
+
+def _two_labels_swapped(rows: list[Sample]) -> list[Sample]:
+    return [rows[0], rows[1], replace(rows[2], label=rows[3].label), replace(rows[3], label=rows[2].label)]
+
+
+def _other_order(rows: list[Sample]) -> list[Sample]:
+    return [rows[0], rows[1], rows[3], rows[2]]
+
+
+def _row_dropped(rows: list[Sample]) -> list[Sample]:
+    return [rows[0], rows[1], rows[3]]
+
+
+def _last_row_dropped(rows: list[Sample]) -> list[Sample]:
+    return rows[:3]
+
+
+def _row_added(rows: list[Sample]) -> list[Sample]:
+    return [*rows, replace(rows[0], key="one/more")]
+
+
+def _other_size(rows: list[Sample]) -> list[Sample]:
+    image = codec.encode_image(np.zeros((10, 10, 3), np.uint8), "png")
+    return [*rows[:2], replace(rows[2], image=image), *rows[3:]]
+
+
+def _image_cut_off(rows: list[Sample]) -> list[Sample]:
+    return [*rows[:2], replace(rows[2], image=rows[2].image[:-30]), *rows[3:]]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (_one_label_pixel, "label of 000106 differs"),
+        (_same_label_encoded_anew, "label of 000106 differs"),
+        (_no_label, "label of 000106 differs"),
+        (_two_labels_swapped, "label of 000106 differs"),
+        (_other_order, "found row 000107 where 000106 was expected"),
+        (_row_dropped, "found row 000107 where 000106 was expected"),
+        (_last_row_dropped, "row 000107 is missing in the output"),
+        (_row_added, "row one/more is missing in the input"),
+        (_other_size, "the image of 000106 has another size"),
+        (_image_cut_off, "000106: the PNG"),
+    ],
+)
+def test_a_changed_row_is_named_with_its_shard(
+    scenes: Scenes, copied: Path, change: Callable[[list[Sample]], list[Sample]], words: str
+) -> None:
+    rewrite(copied, change)
+    with pytest.raises(VerificationError) as caught:
+        check(scenes, copied)
+    assert f"{copied}/{SHARD}.parquet" in str(caught.value)
+    assert words in str(caught.value)
+
+
+def test_a_flipped_byte_in_a_stored_label_is_found(scenes: Scenes, copied: Path) -> None:
+    path = copied / f"{SHARD}.parquet"
+    label = next(read_shard(str(path))).label
+    assert label is not None
+    data = bytearray(path.read_bytes())
+    data[data.index(label) + len(label) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(VerificationError, match=rf"{SHARD}\.parquet: the label of 000104 differs"):
+        check(scenes, copied)
+
+
+@pytest.mark.parametrize("damage", [truncate, Path.unlink], ids=["truncated", "deleted"])
+def test_a_truncated_or_deleted_shard_is_named(scenes: Scenes, copied: Path, damage: Callable[[Path], None]) -> None:
+    damage(copied / f"{SHARD}.parquet")
+    with pytest.raises(VerificationError, match=rf"1 differences, first: .*{SHARD}\.parquet"):
+        check(scenes, copied)
+
+
+def test_a_shard_that_the_index_leaves_out_is_missed(scenes: Scenes, copied: Path) -> None:
+    index = copied / "_dakpn/dataset.json"
+    values = json.loads(index.read_text())
+    values["shards"] = [shard for shard in values["shards"] if shard["name"] != SHARD]
+    index.write_text(json.dumps(values))
+    with pytest.raises(VerificationError, match=f"shard {SHARD} is missing"):
+        check(scenes, copied)
+
+
+def test_an_unfinished_output_is_refused(scenes: Scenes, copied: Path) -> None:
+    (copied / "_SUCCESS").unlink()
+    with pytest.raises(UsageError, match="not finished"):
+        check(scenes, copied)
+
+
+def test_the_command_joins_the_cluster_it_is_told_of(ray_here: str, scenes: Scenes, copied: Path) -> None:
+    arguments = ("--input", scenes.synthetic, "--output", copied)
+    done = dakpn("verify", *arguments, RAY_ADDRESS=ray_here)
+    assert (done.returncode, done.stdout) == (0, f"{copied}: complete, 12 labels byte-identical\n")
+    truncate(copied / f"{SHARD}.parquet")
+    assert_failed(dakpn("verify", *arguments, RAY_ADDRESS=ray_here), 1, str(copied), SHARD)
