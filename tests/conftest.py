@@ -7,6 +7,8 @@ from dakpn.models.predictor import KernelPredictor
 from dakpn.models.weights import save_predictor
 from tests.scenes import CAMVID, Scenes, make_scenes, tiny_training
 
+torch.set_num_threads(1)  # tiny tensors: more threads only wait for one another when the machine is busy
+
 
 @pytest.fixture(scope="session")
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> Scenes:
