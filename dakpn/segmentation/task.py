@@ -23,7 +23,10 @@ class SegmentationTask(nn.Module):
         """`loss` for `image` float [B, 3, H, W] in 0..1 and `label` int64 [B, H, W] of train ids."""
         images, labels = augment(batch["image"], batch["label"])
         logits = self.network(images.contiguous(memory_format=torch.channels_last))
-        return {"loss": F.cross_entropy(logits, labels, self.class_weights, ignore_index=self.ignore_id)}
+        total = F.cross_entropy(logits, labels, self.class_weights, ignore_index=self.ignore_id, reduction="sum")
+        # Not the built-in mean: it is not a number for a batch of ignored pixels alone.
+        weight = self.class_weights[labels[labels != self.ignore_id]].sum()
+        return {"loss": total / weight.clamp(min=1e-6)}
 
 
 def balanced_class_weights(pixel_counts: np.ndarray) -> Tensor:

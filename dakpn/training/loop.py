@@ -71,10 +71,11 @@ def run_steps(
         batch = meter.timed_next(batches)
         torch.manual_seed(step_seed(settings.seed, settings.rank, state.step))
         meter.add(_take_step(state, module, batch, settings.gradient_clip))
-        last = state.step == settings.steps
-        if last or state.step % settings.report_every == 0:
+        checkpoint_due = state.step == settings.steps or state.step % settings.checkpoint_every == 0
+        # A report comes before every checkpoint: it refuses a state that has diverged.
+        if checkpoint_due or state.step % settings.report_every == 0:
             reporter.report(state.step, _checked(meter.read(), state.step))
-        if checkpoints and settings.rank == 0 and (last or state.step % settings.checkpoint_every == 0):
+        if checkpoints and settings.rank == 0 and checkpoint_due:
             checkpoints.save(state)
 
 

@@ -64,6 +64,16 @@ def test_what_lies_under_ignored_pixels_teaches_nothing(label_there: int, matter
     assert torch.equal(*gradients) is not matters
 
 
+def test_a_batch_of_ignored_pixels_alone_teaches_nothing() -> None:
+    network = nn.Conv2d(3, 4, 1)
+    task = SegmentationTask(network, torch.ones(4), ignore_id=255)
+    loss = task({"image": torch.rand(2, 3, 8, 8), "label": torch.full((2, 8, 8), 255)})["loss"]
+    loss.backward()
+    assert loss == 0
+    assert network.weight.grad is not None
+    assert not network.weight.grad.any()
+
+
 def test_examples_are_the_dataset_resized(examples: LabelledExamples) -> None:
     assert examples.images.shape == (12, 3, *SIZE)
     assert examples.labels.shape == (12, *SIZE)

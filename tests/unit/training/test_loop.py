@@ -103,6 +103,17 @@ def test_a_diverged_state_is_not_kept_as_a_checkpoint(tmp_path: Path) -> None:
     assert fresh.step == 2
 
 
+def test_a_checkpoint_between_two_reports_is_checked_too(tmp_path: Path) -> None:
+    folder = CheckpointFolder(str(tmp_path))
+    rare = LoopSettings(6, report_every=6, checkpoint_every=2)
+    state = slope_state()
+    with pytest.raises(TrainingError, match="step 4"):
+        run_steps(state, state.task, values(1, 1, float("nan"), 1, 1, 1), rare, Reports(), folder)
+    resumed = slope_state()
+    assert folder.restore_newest(resumed)
+    assert resumed.step == 2
+
+
 def test_the_gradient_of_each_optimizer_is_clipped() -> None:
     clipped, free = slope_state(1.0), slope_state(1.0)
     run_steps(clipped, clipped.task, values(100.0), settings(1, gradient_clip=0.5), Reports())
