@@ -29,7 +29,13 @@ def kill_midway(
     command = [*CLI, *map(str, arguments)]
     with log.open("wb") as output:
         process = subprocess.Popen(
-            command, env=environment(), stdout=output, stderr=output, cwd=REPOSITORY, start_new_session=True
+            command,
+            env=environment(),
+            stdout=output,
+            stderr=output,
+            cwd=REPOSITORY,
+            start_new_session=True,
+            preexec_fn=_heed_interrupts,
         )
     family: dict[int, str] = {}
     try:
@@ -48,6 +54,11 @@ def kill_midway(
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
         _end(family)
+
+
+def _heed_interrupts() -> None:
+    """A background job of a shell script ignores Ctrl-C, and all that it starts inherits that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def descendants(pid: int) -> dict[int, str]:
