@@ -3,6 +3,7 @@
 import os
 import secrets
 from pathlib import Path
+from typing import Any, cast
 
 from dakpn.data.storage.errors import explained
 from dakpn.data.storage.location import is_local, join, locate
@@ -79,7 +80,7 @@ def _listed(uri: str) -> bool:
             return Path(path) in Path(path).parent.iterdir()
         bucket, _, key = path.partition("/")
         ask = {"Bucket": bucket, "Prefix": key.lstrip("/"), "MaxKeys": 1}
-        return bool(retried(lambda: files.call_s3("list_objects_v2", **ask), f"list {uri}").get("Contents"))
+        return bool(retried(lambda: cast(Any, files).call_s3("list_objects_v2", **ask), f"list {uri}").get("Contents"))
 
 
 def _try_delete(uri: str) -> None:
