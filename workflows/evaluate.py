@@ -22,6 +22,7 @@ def main(config: EvaluateConfig) -> list[dict[str, Any]]:
         UsageError: a dataset is missing, unlabelled or has other classes than the test set.
     """
     cells = plan_cells(config)
+    storage.preflight(config.output, write=True)
     with ray_session(cpus=config.workers):
         results = _run_cells(config, cells)
     ordered = [results[cell] for cell in cells]

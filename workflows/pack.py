@@ -45,6 +45,7 @@ def main(
     """
     preset = load_preset(dataset) if dataset else None
     source, output = storage.absolute(source), storage.absolute(output)  # tasks may run in another folder
+    storage.preflight(output, write=True)
     plan = plan_pack(PackRequest(source, output, preset, split, rows_per_shard, labelled, output_format))
     jobs = plan.todo
     logger.info("%d of %d shards to pack, %d done before", len(jobs), len(plan.jobs), len(plan.finished))

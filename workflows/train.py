@@ -54,6 +54,7 @@ def main(config: TrainConfig) -> str:
     else:
         require_network(config.encoder.network)
     folder = RunFolder(config.run)
+    storage.preflight(config.run, write=True)
     folder.claim(config)
     with ray_session(cpus=max(config.workers, 1) * (config.cpus_per_worker + _STREAMS * READER_CPUS)), interruptible():
         TorchTrainer(

@@ -70,6 +70,7 @@ class ShardTranslator:
 def _claim_output(config: TranslateConfig, index: DatasetIndex) -> None:
     if storage.absolute(config.input).rstrip("/") == storage.absolute(config.output).rstrip("/"):
         raise UsageError(f"input and output are both {config.input}; write to another folder")
+    storage.preflight(config.output, write=True)
     refuse_other_shards(config.output, index.format, [shard.name for shard in index.shards])
     claim_folder(config.output, index.format)
 
