@@ -4,41 +4,27 @@ Unlike packing, which stops at the first bad row, a check goes on and collects. 
 of the others the key and a digest.
 """
 
-import hashlib
 import os
 import random
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
-
-from dakpn.data import codec, manifest, storage
+from dakpn.data import manifest, storage
 from dakpn.data.check_report import CheckReport, Problem, ProblemKind
+from dakpn.data.check_row import Finding, check_pair, check_row, kind_of
 from dakpn.data.datasets import DatasetPreset, Refusal, load_preset
-from dakpn.data.formats import ShardRow
-from dakpn.data.formats.base import require_safe_names
 from dakpn.data.label_space import LabelSpace
 from dakpn.data.manifest import ShardEntry
 from dakpn.data.pack_sources import DEFAULT_PRESET
-from dakpn.data.row_checks import require_same_size
 from dakpn.data.shards import shard_rows
-from dakpn.data.source_pairs import SourcePair
 from dakpn.data.threads import map_in_threads
-from dakpn.errors import DataError, EmptyFileError, FormatError, OversizedError, StorageError, UsageError
+from dakpn.errors import DataError, StorageError, UsageError
 
 __all__ = ["CheckReport", "CheckRequest", "Problem", "check_dataset"]
-
-_KINDS: tuple[tuple[type[Exception], ProblemKind], ...] = (  # the first that fits
-    (EmptyFileError, "empty_file"),
-    (FormatError, "wrong_format"),
-    (OversizedError, "oversized"),
-    (StorageError, "unreadable"),
-)
 
 
 @dataclass(frozen=True)
@@ -64,27 +50,6 @@ class CheckRequest:
     threads: int = min(8, os.cpu_count() or 1)
 
 
-@dataclass
-class _Finding:
-    """What one row holds, and what is wrong with it."""
-
-    key: str
-    path: str
-    problems: list[Problem] = field(default_factory=list)
-    size: tuple[int, int] | None = None
-    labelled: bool = False
-    label_ids: dict[int, int] = field(default_factory=dict)
-    image_digest: bytes | None = None
-
-    @contextmanager
-    def noting(self, path: str, kind: ProblemKind | None = None) -> Iterator[None]:
-        """Turn an error of the block into a problem, of the kind given or the one that the error tells."""
-        try:
-            yield
-        except (DataError, StorageError) as error:
-            self.problems.append(Problem(kind or _kind_of(error), self.key, path, str(error)))
-
-
 class _Rows(Protocol):
     """The rows of a dataset to be checked."""
 
@@ -92,7 +57,7 @@ class _Rows(Protocol):
     label_space: LabelSpace | None
     total: int
 
-    def checks(self, picked: Sequence[int], problems: list[Problem]) -> Iterator[Callable[[], _Finding]]:
+    def checks(self, picked: Sequence[int], problems: list[Problem]) -> Iterator[Callable[[], Finding]]:
         """Yield functions, to be called in threads, that check a row each; add problems of no row to `problems`."""
         ...
 
@@ -148,9 +113,9 @@ class _FolderRows:
         self.source = preset.name
         self.total = len(self._pairs)
 
-    def checks(self, picked: Sequence[int], problems: list[Problem]) -> Iterator[Callable[[], _Finding]]:
+    def checks(self, picked: Sequence[int], problems: list[Problem]) -> Iterator[Callable[[], Finding]]:
         problems += [Problem(found.kind, found.key, str(found.path), str(found.error)) for found in self._refusals]
-        return (partial(_check_pair, self._pairs[index], self.label_space) for index in picked)
+        return (partial(check_pair, self._pairs[index], self.label_space) for index in picked)
 
 
 class _PackedRows:
@@ -165,7 +130,7 @@ class _PackedRows:
         self.source = index.format
         self.total = index.rows
 
-    def checks(self, picked: Sequence[int], problems: list[Problem]) -> Iterator[Callable[[], _Finding]]:
+    def checks(self, picked: Sequence[int], problems: list[Problem]) -> Iterator[Callable[[], Finding]]:
         wanted = set(picked)
         start = 0
         for shard in self._index.shards:
@@ -176,7 +141,7 @@ class _PackedRows:
 
     def _shard_checks(
         self, shard: ShardEntry, wanted: set[int], problems: list[Problem]
-    ) -> Iterator[Callable[[], _Finding]]:
+    ) -> Iterator[Callable[[], Finding]]:
         uri = manifest.shard_uri(self._uri, shard.name, self._index.format)
         seen: set[str] = set()
         count = 0
@@ -187,9 +152,9 @@ class _PackedRows:
                 seen.add(row.key)
                 count += 1
                 if count - 1 in wanted or count > shard.rows:
-                    yield partial(_check_row, row, uri, self.label_space, self._index.labelled)
+                    yield partial(check_row, row, uri, self.label_space, self._index.labelled)
         except (DataError, StorageError) as error:
-            kind, reason = _kind_of(error), str(error)
+            kind, reason = kind_of(error), str(error)
         if count > shard.rows:
             found = f"{uri}: found {count} rows, expected the {shard.rows} that were packed; copy the shard again"
             problems.append(Problem("damaged", "", uri, found))
@@ -212,7 +177,7 @@ class _Seen:
         self._images: dict[bytes, str] = {}
         self._keys: dict[str, str] = {}
 
-    def compare(self, finding: _Finding) -> None:
+    def compare(self, finding: Finding) -> None:
         """Add a problem to a finding that repeats an earlier one."""
         key, path = finding.key, finding.path
         if self._compare_keys and key:
@@ -227,55 +192,7 @@ class _Seen:
                 finding.problems.append(Problem("duplicate_image", key, path, message))
 
 
-def _check_pair(pair: SourcePair, space: LabelSpace | None) -> _Finding:
-    finding = _Finding(pair.key, str(pair.image_path))
-    with finding.noting(finding.path):
-        _check_image(finding, storage.read_bytes(finding.path), finding.path)
-    if pair.label_path is not None and space is not None:
-        label_path = str(pair.label_path)
-        with finding.noting(label_path):
-            _check_label(finding, pair.read_label(finding.size or (0, 0)), label_path, finding.path, space)
-    return finding
-
-
-def _check_row(row: ShardRow, uri: str, space: LabelSpace | None, labelled: bool) -> _Finding:
-    finding = _Finding(row.key, uri)
-    origin = f"{uri}: {row.key}"
-    with finding.noting(uri):
-        sample = row.load()
-        with finding.noting(uri, "bad_name"):
-            require_safe_names(sample, uri)
-        with finding.noting(uri):
-            _check_image(finding, sample.image, origin)
-        if sample.label is not None and space is not None:
-            _check_label(finding, sample.label, f"{origin}: label", origin, space)
-        elif labelled and sample.label is None:
-            message = f"{origin} has no label, expected one as other rows have; add it, or pack without labels"
-            finding.problems.append(Problem("missing_label", row.key, uri, message))
-    return finding
-
-
-def _check_image(finding: _Finding, image: bytes, origin: str) -> None:
-    if image:
-        finding.image_digest = hashlib.blake2b(image, digest_size=16).digest()
-    height, width, _ = codec.decode_image(image, origin).shape
-    finding.size = height, width
-
-
-def _check_label(finding: _Finding, label: bytes, origin: str, image_origin: str, space: LabelSpace) -> None:
-    finding.labelled = True
-    ids = codec.decode_label(label, origin)
-    counts = np.bincount(ids.ravel())
-    finding.label_ids = {int(found): int(counts[found]) for found in np.flatnonzero(counts)}
-    path = finding.path if origin.startswith(f"{finding.path}: ") else origin
-    if finding.size is not None:
-        with finding.noting(path, "size_mismatch"):
-            require_same_size(ids, origin, finding.size, image_origin)
-    with finding.noting(path, "unknown_label_id"):
-        space.to_train_ids(ids, origin)
-
-
-def _add(finding: _Finding, report: CheckReport) -> None:
+def _add(finding: Finding, report: CheckReport) -> None:
     report.keys.append(finding.key)
     report.labelled += finding.labelled
     report.problems += finding.problems
@@ -283,10 +200,6 @@ def _add(finding: _Finding, report: CheckReport) -> None:
     report.labels_with_id.update(finding.label_ids.keys())
     if finding.size is not None:
         report.sizes[finding.size] += 1
-
-
-def _kind_of(error: DataError | StorageError) -> ProblemKind:
-    return next((kind for type_, kind in _KINDS if isinstance(error, type_)), "damaged")
 
 
 def _spread(total: int, sample: int | None, seed: int) -> Sequence[int]:
