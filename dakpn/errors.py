@@ -21,6 +21,18 @@ class DataError(DakpnError):
     """An image, label or shard whose content is not what it should be."""
 
 
+class FormatError(DataError):
+    """An image or label of a kind that is not taken: another file format, too many bits, transparent pixels."""
+
+
+class EmptyFileError(FormatError):
+    """A file of no bytes where an image or label was expected."""
+
+
+class OversizedError(DataError):
+    """An image or label of more pixels than are ever decoded."""
+
+
 class StorageError(DakpnError):
     """A URI that cannot be read, written or listed."""
 

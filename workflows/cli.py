@@ -4,6 +4,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or config, 3 done with items quarant
 errors to stderr. The workflows are imported inside the commands: they load Ray and torch, and `--help` should not.
 """
 
+import json
 import logging
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from rich.table import Table
 from dakpn import __version__
 from dakpn.config import DemoConfig, EvaluateConfig, TrainConfig, TranslateConfig, VerifyConfig
 from dakpn.config_file import build_config, load_config
+from dakpn.errors import UsageError
 
 app = typer.Typer(
     name="dakpn",
@@ -60,6 +62,9 @@ def pack(
         Literal["parquet", "webdataset", "folder"], typer.Option("--format", help="Format of OUT.")
     ] = "parquet",
     workers: Annotated[int, typer.Option(min=1, help="Shards packed at a time; more than 1 run on Ray.")] = 1,
+    exclude: Annotated[
+        str | None, typer.Option(help="Leave out the bad rows of this file of `dakpn check --fix quarantine`.")
+    ] = None,
 ) -> None:
     """Pack a folder of images (and labels) into checked shards, or convert a packed dataset to another format.
 
@@ -68,9 +73,41 @@ def pack(
     """
     from workflows import pack as workflow
 
-    index = workflow.main(source, output, dataset, split, rows_per_shard, labels, output_format, workers)
+    index = workflow.main(source, output, dataset, split, rows_per_shard, labels, output_format, workers, exclude)
     kind = "labelled" if index.labelled else "unlabelled"
     typer.echo(f"{output}: {index.rows} {kind} images in {len(index.shards)} shards")
+
+
+@app.command()
+def check(
+    uri: Annotated[str, typer.Argument(metavar="URI", help="Folder of images and labels; or URI of a packed dataset.")],
+    dataset: Annotated[
+        str | None, typer.Option(help="Preset that describes a folder and its classes; camvid by default.")
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="Take one split of a folder; all by default.")] = None,
+    labels: Annotated[
+        bool | None, typer.Option(help="Require or ignore a folder's labels; by default they are taken if there.")
+    ] = None,
+    sample: Annotated[int | None, typer.Option(min=1, help="Decode so many images, spread; all by default.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the sample.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    fix: Annotated[Literal["quarantine"] | None, typer.Option(help="List bad and good rows in --output.")] = None,
+    output: Annotated[str | None, typer.Option(help="URI of that list, for `dakpn pack --exclude`.")] = None,
+) -> None:
+    """Find bad images, labels and label ids before any work starts. Nothing is changed, moved or deleted.
+
+    Exits with 0 if the dataset is clean, 1 if there are problems, 3 if all of them are in the list of --fix quarantine.
+    """
+    if (fix is None) != (output is None):
+        raise UsageError("--fix quarantine and --output FILE belong together; got one of them")
+    from workflows import check as workflow
+
+    report = workflow.main(uri, dataset, split, labels, sample, seed, output)
+    if as_json:
+        typer.echo(json.dumps(report.to_dict(), indent=2))
+    else:
+        workflow.print_report(report)
+    raise typer.Exit(workflow.exit_code(report, quarantined=fix is not None))
 
 
 @app.command()

@@ -7,9 +7,10 @@ from typing import Any, cast
 
 from dakpn.data import storage
 from dakpn.data.datasets import load_preset
+from dakpn.data.exclusion import Exclusions
 from dakpn.data.formats import FormatName
 from dakpn.data.manifest import DatasetIndex, ShardMarker
-from dakpn.data.pack import PackRequest, ShardJob, finish_pack, pack_shard, plan_pack
+from dakpn.data.pack import PackPlan, PackRequest, ShardJob, finish_pack, pack_shard, plan_pack
 from dakpn.errors import DakpnError, DataError
 
 logger = logging.getLogger(__name__)
@@ -24,6 +25,7 @@ def main(
     labelled: bool | None = None,
     output_format: FormatName = "parquet",
     workers: int = 1,
+    exclude: str | None = None,
 ) -> DatasetIndex:
     """Pack `source` into `output`; see `dakpn.data.pack.PackRequest`.
 
@@ -37,6 +39,7 @@ def main(
         output_format: of the shards.
         workers: 1 packs in this process; more are Ray tasks of one CPU each, on as many machines as Ray has. Each
             must see a local source and a local output under the same path.
+        exclude: URI of an exclusion manifest, as `dakpn check --fix quarantine` writes it; its bad rows are left out.
 
     Raises:
         UsageError: bad arguments, a source that cannot be packed, or an output that holds something else.
@@ -46,7 +49,10 @@ def main(
     preset = load_preset(dataset) if dataset else None
     source, output = storage.absolute(source), storage.absolute(output)  # tasks may run in another folder
     storage.preflight(output, write=True)
-    plan = plan_pack(PackRequest(source, output, preset, split, rows_per_shard, labelled, output_format))
+    exclusions = Exclusions.read(exclude) if exclude else None
+    plan = plan_pack(PackRequest(source, output, preset, split, rows_per_shard, labelled, output_format, exclusions))
+    if exclusions:
+        _tell_of_exclusions(exclusions, plan)
     jobs = plan.todo
     logger.info("%d of %d shards to pack, %d done before", len(jobs), len(plan.jobs), len(plan.finished))
     made = _pack_on_ray(jobs, workers) if workers > 1 and len(jobs) > 1 else map(pack_shard, jobs)
@@ -55,6 +61,15 @@ def main(
         markers.append(marker)
         logger.info("%s: %d images (%d of %d shards)", marker.name, marker.rows, len(markers), len(jobs))
     return finish_pack(plan, markers)
+
+
+def _tell_of_exclusions(exclusions: Exclusions, plan: PackPlan) -> None:
+    left_out = plan.source.excluded
+    logger.info("%d rows left out; the run record names them", len(left_out))
+    if exclusions.dataset.rstrip("/") != plan.source.uri.rstrip("/"):
+        logger.warning("the exclusion manifest is of %s, not of %s", exclusions.dataset, plan.source.uri)
+    if absent := exclusions.reasons.keys() - {row.key for row in left_out}:
+        logger.warning("%d excluded keys are not in the source, such as %r", len(absent), min(absent))
 
 
 def _try_shard(job: ShardJob) -> ShardMarker | str:

@@ -12,7 +12,7 @@ from PIL.PngImagePlugin import PngImageFile
 
 from dakpn.data import png
 from dakpn.data.image_header import ImageFormat, ImageHeader, detect_format, read_header
-from dakpn.errors import DataError
+from dakpn.errors import DataError, FormatError, OversizedError
 
 try:  # decodes JPEG three times as fast to the same pixels, and refuses damaged data that Pillow lets through
     import simplejpeg
@@ -68,9 +68,9 @@ def decode_image(data: bytes, origin: str) -> NDArray[np.uint8]:
     """
     header = _checked_header(data, origin)
     if header.bits > 8:
-        raise DataError(f"{origin}: got an image with {header.bits} bits a channel, expected 8; convert it first")
+        raise FormatError(f"{origin}: got an image with {header.bits} bits a channel, expected 8; convert it first")
     if header.channels == "cmyk":
-        raise DataError(f"{origin}: got a CMYK image, expected RGB or grey; convert it first")
+        raise FormatError(f"{origin}: got a CMYK image, expected RGB or grey; convert it first")
     if header.format == "jpeg" and simplejpeg is not None:
         try:
             return simplejpeg.decode_jpeg(data, colorspace="RGB")
@@ -92,9 +92,9 @@ def decode_label(data: bytes, origin: str) -> NDArray[np.uint8] | NDArray[np.uin
     """
     header = _checked_header(data, origin)
     if header.format != "png":
-        raise DataError(f"{origin}: got a JPEG label, expected PNG, for JPEG changes class ids; get the original")
+        raise FormatError(f"{origin}: got a JPEG label, expected PNG, for JPEG changes class ids; get the original")
     if header.channels not in ("grey", "palette"):
-        raise DataError(
+        raise FormatError(
             f"{origin}: got a label with channels {header.channels}, expected a single channel of class ids; "
             "convert colours to ids first"
         )
@@ -186,7 +186,7 @@ def _nearest(old: int, new: int) -> NDArray[np.int64]:
 def _checked_header(data: bytes, origin: str) -> ImageHeader:
     header = read_header(data, origin)
     if header.height * header.width > MAX_PIXELS:
-        raise DataError(
+        raise OversizedError(
             f"{origin}: got an image of {header.width} x {header.height} pixels, expected at most "
             f"{MAX_PIXELS} in all; cut or shrink it first"
         )
@@ -245,6 +245,6 @@ def _plain_rgb(stored: NDArray[np.uint8], origin: str) -> NDArray[np.uint8]:
 
 def _check_opaque(rgba: NDArray[np.uint8], origin: str) -> None:
     if rgba[..., 3].min() < 255:
-        raise DataError(
+        raise FormatError(
             f"{origin}: got an image with transparent pixels, expected an opaque one; put it on a background first"
         )

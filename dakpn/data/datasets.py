@@ -4,10 +4,11 @@ Presets are data (`presets/NAME.yaml`), so that another dataset needs a YAML fil
 """
 
 import re
+from collections.abc import Callable
 from importlib import resources
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, NamedTuple, NoReturn, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
@@ -28,6 +29,20 @@ _LABEL_NOTES = {
     "channel are kept as they are.",
     "celebamask_parts": "Labels are PNG files, merged from the original mask of each part and enlarged to the image.",
 }
+
+
+class Refusal(NamedTuple):
+    """An image that cannot become a row: which key it has or would have, and why."""
+
+    kind: Literal["bad_name", "missing_label", "duplicate_key"]
+    key: str
+    path: Path
+    error: UsageError
+
+
+def raise_refusal(refusal: Refusal) -> NoReturn:
+    """Stop at a refused image. Raises `UsageError`."""
+    raise refusal.error
 
 
 class DatasetPreset(BaseModel):
@@ -101,7 +116,13 @@ class DatasetPreset(BaseModel):
         """A sentence that says how packed labels come from the dataset's files."""
         return _LABEL_NOTES[self.label_format]
 
-    def find_pairs(self, root: Path, split: str | None, labelled: bool | None = None) -> list[SourcePair]:
+    def find_pairs(
+        self,
+        root: Path,
+        split: str | None,
+        labelled: bool | None = None,
+        refuse: Callable[[Refusal], None] = raise_refusal,
+    ) -> list[SourcePair]:
         """Return the pairs below `root`, sorted by key, without opening a file.
 
         A key is split, if any, and name of the image (see `Layout`).
@@ -111,6 +132,8 @@ class DatasetPreset(BaseModel):
             split: Split folder to take; None takes all.
             labelled: True requires labels, False ignores them, None takes them if there is a labels folder (or,
                 where labels lie beside the images, any label).
+            refuse: Called with each image that cannot become a row; if it returns, the image is among the pairs
+                nevertheless, without its label if that is what it lacks.
 
         Raises:
             UsageError: A folder is missing, it holds no image, an image has no label while there is a labels
@@ -133,7 +156,7 @@ class DatasetPreset(BaseModel):
         masks = (
             CelebAMaskParts(layout.labels_folder(root, None) or root, self.label_parts) if self.label_parts else None
         )
-        return _unique([self._pair(root, layout, image, labelled, masks) for image in images])
+        return _unique([self._pair(root, layout, image, labelled, masks, refuse) for image in images], refuse)
 
     def find_splits(self, root: Path) -> list[str]:
         """Return the names of the split folders below `root`, sorted; empty if its images lie in no split.
@@ -168,21 +191,32 @@ class DatasetPreset(BaseModel):
         require_folder(folder, "labels, which were asked for,")
 
     def _pair(
-        self, root: Path, layout: Layout, image: SourceImage, labelled: bool, masks: CelebAMaskParts | None
+        self,
+        root: Path,
+        layout: Layout,
+        image: SourceImage,
+        labelled: bool,
+        masks: CelebAMaskParts | None,
+        refuse: Callable[[Refusal], None],
     ) -> SourcePair:
         name = f"{image.split}/{image.name}" if image.split else image.name
         try:
             key = key_from_path(f"{name}.png")
         except DataError as error:
-            raise UsageError(f"{image.path}: {error}") from error
+            refuse(Refusal("bad_name", name, image.path, UsageError(f"{image.path}: {error}")))
+            key = name
         label = layout.label_path(root, image) if labelled else None
         if label is None:
             return SourcePair(key, image.path, None)
-        parts: tuple[LabelPart, ...] = masks.of(image.path) if masks else ()
-        if not parts and not label.is_file():
-            raise UsageError(
-                f"{image.path} has no label; expected {label}: add it, take the image away, or pack without labels"
-            )
+        try:
+            parts: tuple[LabelPart, ...] = masks.of(image.path) if masks else ()
+            if not parts and not label.is_file():
+                raise UsageError(
+                    f"{image.path} has no label; expected {label}: add it, take the image away, or pack without labels"
+                )
+        except UsageError as error:
+            refuse(Refusal("missing_label", key, image.path, error))
+            return SourcePair(key, image.path, None)
         return SourcePair(key, image.path, label, self.label_format, parts)
 
 
@@ -217,12 +251,13 @@ def load_preset(name: str) -> DatasetPreset:
         raise UsageError(f"the preset file {name}.yaml is damaged: {error}; install dakpn again") from error
 
 
-def _unique(pairs: list[SourcePair]) -> list[SourcePair]:
-    pairs = sorted(pairs)
+def _unique(pairs: list[SourcePair], refuse: Callable[[Refusal], None]) -> list[SourcePair]:
+    pairs = sorted(pairs, key=lambda pair: (pair.key, pair.image_path))
     for one, other in pairwise(pairs):
         if one.key == other.key:
-            raise UsageError(
+            error = UsageError(
                 f"{one.image_path} and {other.image_path} would both get the key {one.key!r}; "
                 "expected one image for each key: rename one of them"
             )
+            refuse(Refusal("duplicate_key", one.key, other.image_path, error))
     return pairs

@@ -7,7 +7,7 @@ very large images, and trusts process-wide switches that any other library may h
 from typing import Literal, NamedTuple
 
 from dakpn.data import png
-from dakpn.errors import DataError
+from dakpn.errors import DataError, EmptyFileError, FormatError
 
 ImageFormat = Literal["png", "jpeg"]
 
@@ -32,14 +32,18 @@ def detect_format(data: bytes, origin: str) -> ImageFormat:
     """Return the format that the first bytes of `data` announce; nothing but PNG and JPEG is let in.
 
     Raises:
-        DataError: The bytes are empty or of any other format.
+        FormatError: The bytes are empty or of any other format.
     """
     if data.startswith(png.SIGNATURE):
         return "png"
     if data.startswith(_JPEG_MAGIC):
         return "jpeg"
-    found = "an empty file" if not data else f"a file that begins with {bytes(data[:8])!r}"
-    raise DataError(f"{origin}: got {found}, expected a PNG or JPEG image; convert the file or leave it out")
+    if not data:
+        raise EmptyFileError(f"{origin}: got an empty file, expected a PNG or JPEG image; copy or remove it")
+    raise FormatError(
+        f"{origin}: got a file that begins with {bytes(data[:8])!r}, expected a PNG or JPEG image; convert the file or "
+        "leave it out"
+    )
 
 
 def read_header(data: bytes, origin: str) -> ImageHeader:

@@ -18,13 +18,15 @@ from dakpn import __version__
 from dakpn.data import manifest, storage
 from dakpn.data.claim import claim_folder, refuse_other_shards
 from dakpn.data.datasets import DatasetPreset
+from dakpn.data.exclusion import Exclusions
 from dakpn.data.formats import FORMATS, FormatName
 from dakpn.data.label_space import LabelSpace
 from dakpn.data.manifest import DatasetIndex, RowRecord, ShardEntry, ShardMarker
-from dakpn.data.pack_sources import Rows, Source, open_source
+from dakpn.data.pack_sources import Source, open_source
 from dakpn.data.row_checks import checked_rows
 from dakpn.data.schema import Sample
 from dakpn.data.shards import shard_name, write_shard
+from dakpn.data.source_rows import Rows
 from dakpn.errors import DataError, UsageError
 
 _CHECK_THREADS = min(4, os.cpu_count() or 1)
@@ -44,6 +46,7 @@ class PackRequest:
             source is cut.
         labelled: True requires labels, False leaves them out, None takes them if there are any.
         format: Of the output.
+        exclude: Rows to leave out, each of which the run record names; None for none.
     """
 
     source: str
@@ -53,6 +56,7 @@ class PackRequest:
     rows_per_shard: int | None = None
     labelled: bool | None = None
     format: FormatName = "parquet"
+    exclude: Exclusions | None = None
 
 
 @dataclass(frozen=True)
@@ -118,7 +122,9 @@ def plan_pack(request: PackRequest) -> PackPlan:
     """
     if storage.absolute(request.source).rstrip("/") == storage.absolute(request.output).rstrip("/"):
         raise UsageError(f"source and output are both {request.source}; write to another folder")
-    source = open_source(request.source, request.preset, request.split, request.rows_per_shard, request.labelled)
+    source = open_source(
+        request.source, request.preset, request.split, request.rows_per_shard, request.labelled, request.exclude
+    )
     names = [shard_name(index, len(source.shards)) for index in range(len(source.shards))]
     jobs = [
         ShardJob(name, request.output, request.format, source.label_space, rows, _fingerprint(rows, source.label_space))
@@ -233,6 +239,7 @@ def _run_record(plan: PackPlan, index: DatasetIndex) -> dict[str, object]:
         "rows_per_shard": request.rows_per_shard,
         "format": index.format,
         "rows": index.rows,
+        "excluded": [row.model_dump() for row in plan.source.excluded],
         "versions": {"dakpn": __version__, **versions, "python": platform.python_version()},
     }
 

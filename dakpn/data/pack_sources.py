@@ -1,49 +1,28 @@
 """What can be packed: a folder in a preset's layout, a packed dataset in any format, files of other tools.
 
-A source is cut into shards without reading images; each cut knows how to read its rows later, in any process.
+A source is cut into shards (see `source_rows`) without reading images.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
 
-from dakpn.data import codec, manifest, storage
-from dakpn.data.datasets import DatasetPreset, load_preset
+from dakpn.data import manifest, storage
+from dakpn.data.datasets import DatasetPreset, Refusal, load_preset, raise_refusal
+from dakpn.data.exclusion import ExcludedRow, Exclusions
 from dakpn.data.formats.foreign import SUFFIXES, count_foreign, list_foreign, read_foreign
 from dakpn.data.label_space import LabelSpace
-from dakpn.data.schema import Sample
 from dakpn.data.shards import read_shard
-from dakpn.data.source_pairs import SourcePair
-from dakpn.errors import DataError, UsageError
+from dakpn.data.source_rows import PairRows, Part, Rows, ShardRows, cut_parts
+from dakpn.errors import UsageError
 
 DEFAULT_ROWS = 256
 """Rows of a shard where neither caller nor source says how many."""
 
-_DEFAULT_PRESET = "camvid"
-
-
-class SourceRow(NamedTuple):
-    """A row as its source has it; the origins name image and label in errors."""
-
-    sample: Sample
-    source: str
-    image_origin: str
-    label_origin: str
-
-
-class Rows(Protocol):
-    """The rows of one shard to be, which can be sent to another process."""
-
-    def load(self) -> Iterator[Callable[[], SourceRow]]:
-        """Yield, in order, functions that give the rows; they may be called in threads."""
-        ...
-
-    def state(self) -> list[Any]:
-        """Return what JSON can hold and changes when the rows do."""
-        ...
+DEFAULT_PRESET = "camvid"
+"""Preset of a folder where the caller names none."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +36,7 @@ class Source:
         label_note: A sentence on what the labels are.
         shards: The rows of each shard.
         unique_keys: Keys are known to differ; otherwise that remains to be checked.
+        excluded: The rows that were left out because the caller wanted it.
     """
 
     uri: str
@@ -65,10 +45,16 @@ class Source:
     label_note: str
     shards: Sequence[Rows]
     unique_keys: bool = True
+    excluded: Sequence[ExcludedRow] = ()
 
 
 def open_source(
-    uri: str, preset: DatasetPreset | None, split: str | None, rows_per_shard: int | None, labelled: bool | None
+    uri: str,
+    preset: DatasetPreset | None,
+    split: str | None,
+    rows_per_shard: int | None,
+    labelled: bool | None,
+    exclude: Exclusions | None = None,
 ) -> Source:
     """Find out what is at `uri`, and cut it into shards.
 
@@ -79,6 +65,7 @@ def open_source(
         split: Split of the preset's layout; None takes all.
         rows_per_shard: At least 1. None means 256 for a folder, else the files' own.
         labelled: True requires labels, False leaves them out, None takes them if there are any.
+        exclude: Rows to leave out, not of other tools' files.
 
     Raises:
         UsageError: Nothing that can be packed is there, or arguments that do not fit it.
@@ -89,114 +76,77 @@ def open_source(
         raise UsageError(f"got rows_per_shard {rows_per_shard}, expected 1 or more")
     if storage.exists(storage.join(uri, "_dakpn")):
         _refuse(uri, "a packed dataset", split=split, preset=preset)
-        return _packed(uri, rows_per_shard, labelled)
+        return _packed(uri, rows_per_shard, labelled, exclude or Exclusions())
     if not _has_layout(uri, preset) and (files := list_foreign(uri)):
-        _refuse(uri, f"a folder of {files[0].rpartition('.')[2]} files", split=split)
+        _refuse(uri, f"a folder of {files[0].rpartition('.')[2]} files", split=split, exclude=exclude)
         return _foreign(uri, files, preset, rows_per_shard, labelled)
     if "://" in uri:
         raise UsageError(
             f"cannot pack from {uri}: expected a local folder of images, or a packed dataset or a folder of "
             f"{' or '.join(SUFFIXES)} files; check the URI, or copy the dataset to this machine"
         )
-    return _folder(Path(uri), preset or load_preset(_DEFAULT_PRESET), split, rows_per_shard or DEFAULT_ROWS, labelled)
+    preset = preset or load_preset(DEFAULT_PRESET)
+    return _folder(Path(uri), preset, split, rows_per_shard or DEFAULT_ROWS, labelled, exclude or Exclusions())
 
 
-@dataclass(frozen=True)
-class _PairRows:
-    """Rows from pairs of files."""
+def _folder(
+    root: Path, preset: DatasetPreset, split: str | None, rows: int, labelled: bool | None, exclude: Exclusions
+) -> Source:
+    def refuse(refusal: Refusal) -> None:
+        if refusal.key not in exclude.reasons:
+            raise_refusal(refusal)
 
-    root: Path
-    pairs: list[SourcePair]
-
-    def load(self) -> Iterator[Callable[[], SourceRow]]:
-        return (partial(_read_pair, pair, self.root) for pair in self.pairs)
-
-    def state(self) -> list[Any]:
-        return [
-            [pair.key, *_how(pair), *(storage.fingerprint(str(path)) for path in pair.files)] for pair in self.pairs
-        ]
-
-
-def _how(pair: SourcePair) -> list[Any]:
-    """Return how a label is made; nothing where it is the original file."""
-    return [] if pair.label_format == "class_ids" else [pair.label_format, [part.class_id for part in pair.label_parts]]
-
-
-def _read_pair(pair: SourcePair, root: Path) -> SourceRow:
-    origin = str(pair.image_path)
-    image = storage.read_bytes(origin)
-    label = pair.read_label(codec.image_size(image, origin)) if pair.label_path else None
-    image_path = pair.image_path.relative_to(root).as_posix()
-    label_path = pair.label_path.relative_to(root).as_posix() if pair.label_path else None
-    sample = Sample(pair.key, image, image_path, label, label_path)
-    return SourceRow(sample, image_path, origin, str(pair.label_path))
-
-
-class _Part(NamedTuple):
-    """Some rows of a file; `rows` is None for all of them, however many."""
-
-    uri: str
-    fingerprint: str
-    start: int
-    rows: int | None
-
-
-@dataclass(frozen=True)
-class _ShardRows:
-    """Rows from parts of shards, or of other tools' files."""
-
-    read: Callable[[str], Iterator[Sample]]
-    parts: list[_Part]
-    labelled: bool
-
-    def load(self) -> Iterator[Callable[[], SourceRow]]:
-        for part in self.parts:
-            count = 0
-            stop = None if part.rows is None else part.start + part.rows
-            for sample in islice(self.read(part.uri), part.start, stop):
-                count += 1
-                yield partial(self._row, sample, part.uri)
-            if part.rows is not None and count != part.rows:
-                raise DataError(
-                    f"{part.uri}: found {count} rows from row {part.start} on, expected {part.rows}; copy it again"
-                )
-
-    def state(self) -> list[Any]:
-        return [self.labelled, *([part.fingerprint, part.start, part.rows] for part in self.parts)]
-
-    def _row(self, sample: Sample, uri: str) -> SourceRow:
-        if not self.labelled:
-            sample = Sample(sample.key, sample.image, sample.image_path, None, None)
-        elif sample.label is None:
-            raise DataError(
-                f"{uri}: the row {sample.key!r} has no label, expected one as other rows have; add it, or pack "
-                "without labels"
-            )
-        origin = f"{uri}: {sample.key}"
-        return SourceRow(sample, uri, origin, f"{origin}: label")
-
-
-def _folder(root: Path, preset: DatasetPreset, split: str | None, rows: int, labelled: bool | None) -> Source:
-    pairs = preset.find_pairs(root, split, labelled)
+    found = preset.find_pairs(root, split, labelled, refuse)
+    pairs = [pair for pair in found if pair.key not in exclude.reasons]
+    if not pairs:
+        raise UsageError(f"all {len(found)} images of {root} are excluded; nothing is left to be packed")
+    excluded = [
+        ExcludedRow(key=pair.key, source=pair.image_path.relative_to(root).as_posix(), reason=exclude.reasons[pair.key])
+        for pair in found
+        if pair.key in exclude.reasons
+    ]
     space = preset.label_space if pairs[0].label_path is not None else None
     groups = [pairs[start : start + rows] for start in range(0, len(pairs), rows)]
-    return Source(
-        str(root.resolve()), preset.name, space, preset.label_note, [_PairRows(root, group) for group in groups]
-    )
+    shards = [PairRows(root, group) for group in groups]
+    return Source(str(root.resolve()), preset.name, space, preset.label_note, shards, excluded=excluded)
 
 
-def _packed(uri: str, rows_per_shard: int | None, labelled: bool | None) -> Source:
+def _packed(uri: str, rows_per_shard: int | None, labelled: bool | None, exclude: Exclusions) -> Source:
     index = manifest.read_index(uri)
     if labelled and not index.labelled:
         raise UsageError(f"{uri} has no labels, which were asked for; pack it with its labels first")
     keep = index.labelled and labelled is not False
     space = LabelSpace.from_dict(index.label_space) if keep and index.label_space else None
-    located = [(manifest.shard_uri(uri, shard.name, index.format), shard.rows) for shard in index.shards]
-    wholes = [_Part(at, storage.fingerprint(at), 0, rows) for at, rows in located]
-    cuts = _cut(wholes, rows_per_shard) if rows_per_shard else [[whole] for whole in wholes]
+    excluded: list[ExcludedRow] = []
+    wholes: list[Part] = []
+    for shard in index.shards:
+        at = manifest.shard_uri(uri, shard.name, index.format)
+        left_out = _excluded_of_shard(uri, shard.name, at, exclude)
+        if not left_out or len(left_out) < shard.rows:
+            version = storage.fingerprint(at) + _digest_of_keys(left_out)
+            wholes.append(Part(at, version, 0, shard.rows - len(left_out)))
+        excluded += left_out
+    if not wholes:
+        raise UsageError(f"all {index.rows} rows of {uri} are excluded; nothing is left to be packed")
+    cuts = cut_parts(wholes, rows_per_shard) if rows_per_shard else [[whole] for whole in wholes]
     title = space.dataset if space else "Images"
     note = "Labels are those of the dataset that this one was made from, byte for byte."
-    return Source(storage.absolute(uri), title, space, note, [_ShardRows(read_shard, parts, keep) for parts in cuts])
+    read = partial(read_shard, exclude=frozenset(row.key for row in excluded)) if excluded else read_shard
+    shards = [ShardRows(read, parts, keep) for parts in cuts]
+    return Source(storage.absolute(uri), title, space, note, shards, excluded=excluded)
+
+
+def _excluded_of_shard(uri: str, name: str, at: str, exclude: Exclusions) -> list[ExcludedRow]:
+    """Return the rows of a shard that are to be left out, from its row manifest: the shard may be damaged."""
+    if not exclude.reasons:
+        return []
+    keys = (row.key for row in manifest.read_rows(uri, name))
+    return [ExcludedRow(key=key, source=at, reason=exclude.reasons[key]) for key in keys if key in exclude.reasons]
+
+
+def _digest_of_keys(rows: Sequence[ExcludedRow]) -> str:
+    """Return what makes a shard another one when other rows are left out; nothing where none are."""
+    return "" if not rows else "-without-" + hashlib.sha256("\n".join(row.key for row in rows).encode()).hexdigest()
 
 
 def _foreign(
@@ -214,35 +164,19 @@ def _foreign(
             f"{uri} has labels, and nothing says what their ids mean; name the preset of their classes, or pack "
             "without labels"
         )
-    wholes = [_Part(at, storage.fingerprint(at), 0, count_foreign(at) if rows_per_shard else None) for at in files]
-    cuts = _cut(wholes, rows_per_shard) if rows_per_shard else [[whole] for whole in wholes]
+    wholes = [Part(at, storage.fingerprint(at), 0, count_foreign(at) if rows_per_shard else None) for at in files]
+    cuts = cut_parts(wholes, rows_per_shard) if rows_per_shard else [[whole] for whole in wholes]
     title, space = preset.name if preset else "Images", preset.label_space if preset and keep else None
-    shards = [_ShardRows(read_foreign, parts, keep) for parts in cuts]
+    shards = [ShardRows(read_foreign, parts, keep) for parts in cuts]
     note = "Labels are the original ones, byte for byte."
     return Source(storage.absolute(uri), title, space, note, shards, unique_keys=False)
-
-
-def _cut(wholes: list[_Part], rows_per_shard: int) -> list[list[_Part]]:
-    """Cut files of known row counts anew: `rows_per_shard` rows each, the last may have fewer."""
-    cuts: list[list[_Part]] = []
-    room = 0
-    for uri, fingerprint, start, rows in wholes:
-        left = rows or 0
-        while left:
-            if not room:
-                cuts.append([])
-                room = rows_per_shard
-            taken = min(room, left)
-            cuts[-1].append(_Part(uri, fingerprint, start, taken))
-            start, left, room = start + taken, left - taken, room - taken
-    return cuts
 
 
 def _has_layout(uri: str, preset: DatasetPreset | None) -> bool:
     """Tell whether a folder of images of the preset is there, other than the folder itself."""
     if "://" in uri:
         return False
-    layouts = (preset or load_preset(_DEFAULT_PRESET)).layouts
+    layouts = (preset or load_preset(DEFAULT_PRESET)).layouts
     folders = [layout.images_folder(Path(uri)) for layout in layouts]
     return any(folder != Path(uri) and folder.is_dir() for folder in folders)
 

@@ -2,18 +2,18 @@
 
 import hashlib
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from itertools import islice
+
+import numpy as np
+from numpy.typing import NDArray
 
 from dakpn.data import codec
 from dakpn.data.label_space import LabelSpace
 from dakpn.data.manifest import RowRecord
-from dakpn.data.pack_sources import Rows, SourceRow
 from dakpn.data.schema import Sample
+from dakpn.data.source_rows import Rows, SourceRow
+from dakpn.data.threads import map_in_threads
 from dakpn.errors import DataError
-
-_ROWS_IN_FLIGHT = 16
 
 
 def checked_rows(rows: Rows, space: LabelSpace | None, threads: int) -> Iterator[tuple[Sample, RowRecord]]:
@@ -25,18 +25,28 @@ def checked_rows(rows: Rows, space: LabelSpace | None, threads: int) -> Iterator
         DataError: An image or label that cannot be decoded, sizes that differ, an unknown label id.
         StorageError: A file that cannot be read.
     """
-    loaders = rows.load()
-    with ThreadPoolExecutor(threads) as pool:
-        while group := list(islice(loaders, _ROWS_IN_FLIGHT)):
-            yield from pool.map(partial(_check, space=space), group)
+    yield from map_in_threads(partial(_check, space=space), rows.load(), threads)
+
+
+def require_same_size(
+    label: NDArray[np.uint8] | NDArray[np.uint16], label_origin: str, image_size: tuple[int, int], image_origin: str
+) -> None:
+    """Refuse a label, [H, W], whose size is not that of its image, (height, width). Raises `DataError`."""
+    if label.shape != image_size:
+        raise DataError(
+            f"{label_origin}: got a label of {label.shape[1]} x {label.shape[0]} pixels, expected "
+            f"{image_size[1]} x {image_size[0]} as its image {image_origin}; replace one of them"
+        )
 
 
 def _check(load: Callable[[], SourceRow], space: LabelSpace | None) -> tuple[Sample, RowRecord]:
     row = load()
     sample = row.sample
-    height, width = codec.decode_image(sample.image, row.image_origin).shape[:2]
+    height, width, _ = codec.decode_image(sample.image, row.image_origin).shape
     if sample.label is not None and space is not None:
-        _check_label(sample.label, row, (height, width), space)
+        ids = codec.decode_label(sample.label, row.label_origin)
+        require_same_size(ids, row.label_origin, (height, width), row.image_origin)
+        space.to_train_ids(ids, row.label_origin)
     digest = _digest(sample.image)
     record = RowRecord(
         key=sample.key,
@@ -50,16 +60,6 @@ def _check(load: Callable[[], SourceRow], space: LabelSpace | None) -> tuple[Sam
         reason=None,
     )
     return sample, record
-
-
-def _check_label(label: bytes, row: SourceRow, image_size: tuple[int, int], space: LabelSpace) -> None:
-    ids = codec.decode_label(label, row.label_origin)
-    if ids.shape != image_size:
-        raise DataError(
-            f"{row.label_origin}: got a label of {ids.shape[1]} x {ids.shape[0]} pixels, expected "
-            f"{image_size[1]} x {image_size[0]} as its image {row.image_origin}; replace one of them"
-        )
-    space.to_train_ids(ids, row.label_origin)
 
 
 def _digest(data: bytes) -> str:

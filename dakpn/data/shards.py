@@ -1,8 +1,8 @@
 """Shards: the units in which datasets are stored, read and written, whatever their format."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 
-from dakpn.data.formats import FORMATS, ShardFormat, WrittenShard
+from dakpn.data.formats import FORMATS, ShardFormat, ShardRow, WrittenShard
 from dakpn.data.schema import Sample
 from dakpn.errors import UsageError
 
@@ -18,11 +18,12 @@ def shard_name(index: int, count: int) -> str:
     return f"train-{index:05d}-of-{count:05d}"
 
 
-def read_shard(uri: str) -> Iterator[Sample]:
+def read_shard(uri: str, exclude: Set[str] = frozenset()) -> Iterator[Sample]:
     """Yield the samples of a shard in their order, holding a few at a time.
 
     Args:
         uri: As `manifest.shard_uri` gives it; its ending tells the format.
+        exclude: Keys of rows to leave out.
 
     Raises:
         UsageError: The URI is not one of a shard.
@@ -30,7 +31,18 @@ def read_shard(uri: str) -> Iterator[Sample]:
         DataError: It is damaged, truncated or not of its format, or holds a key or path that is unsafe or
             occurs twice.
     """
-    return _format_of(uri).read(uri)
+    return _format_of(uri).read(uri, exclude)
+
+
+def shard_rows(uri: str) -> Iterator[ShardRow]:
+    """Yield the rows of a shard in their order, unchecked, so that a bad one does not hide those behind it.
+
+    Raises:
+        UsageError: The URI is not one of a shard.
+        StorageError: It does not exist or cannot be read.
+        DataError: It is damaged, so that its rows cannot be told apart.
+    """
+    return _format_of(uri).rows(uri)
 
 
 def write_shard(uri: str, samples: Iterable[Sample]) -> WrittenShard:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from dakpn.data import codec, png, storage
 from dakpn.data.image_header import read_header
-from dakpn.errors import DataError, UsageError
+from dakpn.errors import DataError, FormatError, UsageError
 
 try:  # the one decoder here that keeps 16 bits a channel
     import pyspng
@@ -115,7 +115,7 @@ def _first_channel(data: bytes, origin: str) -> bytes:
     if header.format != "png" or header.channels != "rgb":
         return data  # for the codec to take or to refuse
     if header.bits != 16:
-        raise DataError(
+        raise FormatError(
             f"{origin}: got a label with 8-bit colours, expected 16-bit RGB with class ids in red, or a single channel "
             "of class ids; get the original"
         )
@@ -151,7 +151,7 @@ def _merge_parts(parts: tuple[LabelPart, ...]) -> NDArray[np.uint8]:
 def _read_mask(path: Path) -> NDArray[np.bool_]:
     data = storage.read_bytes(str(path))
     if codec.image_format(data, str(path)) != "png":
-        raise DataError(f"{path}: got a JPEG mask, expected PNG, for JPEG blurs its edge; get the original")
+        raise FormatError(f"{path}: got a JPEG mask, expected PNG, for JPEG blurs its edge; get the original")
     return codec.decode_image(data, str(path)).max(axis=2) > 0
 
 

@@ -13,7 +13,7 @@ from dakpn.data import codec
 from tests.command import assert_failed, dakpn
 from tests.scenes import Scenes, truncate
 
-COMMANDS = ("pack", "train", "translate", "verify", "evaluate", "report", "demo")
+COMMANDS = ("pack", "check", "train", "translate", "verify", "evaluate", "report", "demo")
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])

@@ -2,7 +2,7 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 from typing import ClassVar, Literal, NamedTuple
 
 from dakpn.data import storage
@@ -17,6 +17,13 @@ class WrittenShard(NamedTuple):
 
     sha256: str
     bytes: int
+
+
+class ShardRow(NamedTuple):
+    """A row by its key, empty if it has none; `load` raises what is wrong with it."""
+
+    key: str
+    load: Callable[[], Sample]
 
 
 class ShardFormat(ABC):
@@ -42,14 +49,23 @@ class ShardFormat(ABC):
         return [uri.rpartition("/")[2].removesuffix(self.suffix) for uri in uris]
 
     @abstractmethod
-    def read(self, uri: str) -> Iterator[Sample]:
-        """Yield the samples of a shard in their order, holding a few at a time.
+    def rows(self, uri: str) -> Iterator[ShardRow]:
+        """Yield the rows of a shard in their order, unchecked: a bad row fails alone, when it is loaded.
+
+        Raises:
+            StorageError: The shard does not exist or cannot be read.
+            DataError: It is damaged, truncated or not of this format, so that its rows cannot be told apart.
+        """
+
+    def read(self, uri: str, exclude: Set[str] = frozenset()) -> Iterator[Sample]:
+        """Yield the samples of a shard in their order, those with an excluded key left out, holding a few at a time.
 
         Raises:
             StorageError: Something of the shard does not exist or cannot be read.
             DataError: It is damaged, truncated or not of this format, or holds a key or path that is unsafe
                 or occurs twice.
         """
+        yield from checked((row.load() for row in self.rows(uri) if row.key not in exclude), uri)
 
     @abstractmethod
     def write(self, uri: str, samples: Iterable[Sample]) -> WrittenShard:
@@ -70,6 +86,17 @@ def write_object(uri: str, data: bytes) -> WrittenShard:
     return WrittenShard(hashlib.sha256(data).hexdigest(), len(data))
 
 
+def require_safe_names(sample: Sample, origin: str) -> None:
+    """Refuse a key or path that could lead out of a folder. Raises `DataError`."""
+    try:
+        validate_key(sample.key)
+        for path in (sample.image_path, sample.label_path):
+            if path is not None:
+                validate_path(path)
+    except DataError as error:
+        raise DataError(f"{origin}: {error}") from error
+
+
 def checked(samples: Iterable[Sample], origin: str) -> Iterator[Sample]:
     """Pass samples on whose names are safe and whose keys are new.
 
@@ -78,13 +105,7 @@ def checked(samples: Iterable[Sample], origin: str) -> Iterator[Sample]:
     """
     seen: set[str] = set()
     for sample in samples:
-        try:
-            validate_key(sample.key)
-            for path in (sample.image_path, sample.label_path):
-                if path is not None:
-                    validate_path(path)
-        except DataError as error:
-            raise DataError(f"{origin}: {error}") from error
+        require_safe_names(sample, origin)
         if sample.key in seen:
             raise DataError(f"{origin} holds the key {sample.key!r} twice; expected once: pack it again")
         seen.add(sample.key)

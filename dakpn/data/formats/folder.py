@@ -6,23 +6,20 @@ make a file that changed since an error instead of a surprise.
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
-from typing import Any, TypeVar
+from collections.abc import Iterable, Iterator, Set
+from functools import partial
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from dakpn.data import storage
-from dakpn.data.formats.base import ShardFormat, WrittenShard, checked
+from dakpn.data.formats.base import ShardFormat, ShardRow, WrittenShard, checked
 from dakpn.data.schema import Sample, validate_path
+from dakpn.data.threads import map_in_threads
 from dakpn.errors import DataError
 
 _THREADS = 8  # files are small and storage is slow to answer
-_ROWS_IN_FLIGHT = 16
 _RESERVED = ("_dakpn", "_SUCCESS", "README.md")
-_In = TypeVar("_In")
-_Out = TypeVar("_Out")
 
 
 class _File(BaseModel):
@@ -52,17 +49,22 @@ class FolderFormat(ShardFormat):
     suffix = ".json"
     folder = "_dakpn/files"
 
-    def read(self, uri: str) -> Iterator[Sample]:
-        """See `ShardFormat.read`."""
+    def rows(self, uri: str) -> Iterator[ShardRow]:
+        """See `ShardFormat.rows`."""
         root = _root(uri)
-        rows = _read_list(uri)
-        yield from checked(_in_threads(lambda row: _read_row(row, root, uri), rows), uri)
+        for row in _read_list(uri):
+            yield ShardRow(row.key, partial(_read_row, row, root, uri))
+
+    def read(self, uri: str, exclude: Set[str] = frozenset()) -> Iterator[Sample]:
+        """See `ShardFormat.read`; files are read in threads."""
+        kept = (row for row in self.rows(uri) if row.key not in exclude)
+        yield from checked(map_in_threads(lambda row: row.load(), kept, _THREADS), uri)
 
     def write(self, uri: str, samples: Iterable[Sample]) -> WrittenShard:
         """See `ShardFormat.write`."""
         root = _root(uri)
         rows, size = [], 0
-        for row, written in _in_threads(lambda sample: _write_row(sample, root), _own_paths(samples, uri)):
+        for row, written in map_in_threads(partial(_write_row, root=root), _own_paths(samples, uri), _THREADS):
             rows.append(row)
             size += written
         listed = _FileList(rows=rows).model_dump()
@@ -133,11 +135,3 @@ def _write_row(sample: Sample, root: str) -> tuple[dict[str, Any], int]:
     listed = [{"path": path, "sha256": hashlib.sha256(data).hexdigest()} for path, data in files]
     row = {"key": sample.key, "image": listed[0], "label": listed[1] if len(listed) > 1 else None}
     return row, sum(len(data) for _, data in files)
-
-
-def _in_threads(function: Callable[[_In], _Out], items: Iterable[_In]) -> Iterator[_Out]:
-    """Like `map`, a few calls at the same time."""
-    items = iter(items)
-    with ThreadPoolExecutor(_THREADS) as pool:
-        while group := list(islice(items, _ROWS_IN_FLIGHT)):
-            yield from pool.map(function, group)

@@ -7,12 +7,13 @@ import io
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dakpn.data.formats.base import ShardFormat, WrittenShard, checked, write_object
+from dakpn.data.formats.base import ShardFormat, ShardRow, WrittenShard, checked, write_object
 from dakpn.data.schema import Sample
 from dakpn.data.storage import open_input
 from dakpn.errors import DataError
@@ -38,11 +39,12 @@ class ParquetFormat(ShardFormat):
     suffix = ".parquet"
     data_files = "train-*.parquet"
 
-    def read(self, uri: str) -> Iterator[Sample]:
-        """See `ShardFormat.read`."""
+    def rows(self, uri: str) -> Iterator[ShardRow]:
+        """See `ShardFormat.rows`."""
         with open_parquet(uri) as file:
             columns = _require_columns(file.schema_arrow, uri)
-            yield from checked((_to_sample(row, uri) for row in parquet_rows(file, columns)), uri)
+            for row in parquet_rows(file, columns):
+                yield ShardRow(row["key"] or "", partial(_to_sample, row, uri))
 
     def write(self, uri: str, samples: Iterable[Sample]) -> WrittenShard:
         """See `ShardFormat.write`."""

@@ -8,9 +8,10 @@ import io
 import json
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
-from dakpn.data.formats.base import ShardFormat, WrittenShard, checked, write_object
+from dakpn.data.formats.base import ShardFormat, ShardRow, WrittenShard, checked, write_object
 from dakpn.data.formats.tar import tar_members
 from dakpn.data.image_header import detect_format
 from dakpn.data.schema import Sample
@@ -27,9 +28,10 @@ class WebdatasetFormat(ShardFormat):
     suffix = ".tar"
     data_files = "train-*.tar"
 
-    def read(self, uri: str) -> Iterator[Sample]:
-        """See `ShardFormat.read`."""
-        yield from checked((_to_sample(key, fields, uri) for key, fields in tar_rows(uri, _ENDINGS)), uri)
+    def rows(self, uri: str) -> Iterator[ShardRow]:
+        """See `ShardFormat.rows`."""
+        for key, fields in tar_rows(uri, _ENDINGS):
+            yield ShardRow(key, partial(_to_sample, key, fields, uri))
 
     def write(self, uri: str, samples: Iterable[Sample]) -> WrittenShard:
         """See `ShardFormat.write`."""

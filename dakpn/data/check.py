@@ -1,0 +1,211 @@
+"""Find all that is wrong with a dataset, before anything is packed or trained on it.
+
+Unlike packing, which stops at the first bad row, a check goes on and collects. It holds a few images at a time, and
+of the others the key and a digest.
+"""
+
+import os
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Protocol
+
+from dakpn.data import manifest, storage
+from dakpn.data.check_report import CheckReport, Problem, ProblemKind
+from dakpn.data.check_row import Finding, check_pair, check_row, kind_of
+from dakpn.data.datasets import DatasetPreset, Refusal, load_preset
+from dakpn.data.label_space import LabelSpace
+from dakpn.data.manifest import ShardEntry
+from dakpn.data.pack_sources import DEFAULT_PRESET
+from dakpn.data.shards import shard_rows
+from dakpn.data.threads import map_in_threads
+from dakpn.errors import DataError, StorageError, UsageError
+
+__all__ = ["CheckReport", "CheckRequest", "Problem", "check_dataset"]
+
+
+@dataclass(frozen=True)
+class CheckRequest:
+    """What to check.
+
+    Attributes:
+        uri: A local folder in the preset's layout, or a packed dataset in any format, local or `s3://`.
+        preset: Layout and classes of a folder; None means camvid. A packed dataset has its own.
+        split: Split to take from a folder; None takes all.
+        labelled: For a folder: True requires labels, False ignores them, None takes them if there are any.
+        sample: Decode so many images, spread over the dataset; None decodes all.
+        seed: Of the sample.
+        threads: Images decoded at a time.
+    """
+
+    uri: str
+    preset: DatasetPreset | None = None
+    split: str | None = None
+    labelled: bool | None = None
+    sample: int | None = None
+    seed: int = 0
+    threads: int = min(8, os.cpu_count() or 1)
+
+
+class _Rows(Protocol):
+    """The rows of a dataset to be checked."""
+
+    source: str
+    label_space: LabelSpace | None
+    total: int
+
+    def checks(self, picked: Sequence[int], problems: list[Problem]) -> Iterator[Callable[[], Finding]]:
+        """Yield functions, to be called in threads, that check a row each; add problems of no row to `problems`."""
+        ...
+
+
+def check_dataset(
+    request: CheckRequest, on_progress: Callable[[int, int], None] = lambda done, total: None
+) -> CheckReport:
+    """Look at every image and label, or at a sample of them, and report all that is wrong.
+
+    Args:
+        request: What to check.
+        on_progress: Called after each row with the number of rows done and of those to be done.
+
+    Raises:
+        UsageError: Nothing that can be checked is there, or it is empty.
+        DataError: The index of a packed dataset is damaged.
+        StorageError: The dataset cannot be listed.
+    """
+    if request.sample is not None and request.sample < 1:
+        raise UsageError(f"got a sample of {request.sample} images, expected 1 or more; leave it out to check all")
+    packed = storage.exists(storage.join(request.uri, manifest.FOLDER))
+    rows: _Rows = _PackedRows(request) if packed else _FolderRows(request)
+    if not rows.total:
+        raise UsageError(f"{request.uri} holds no image; expected at least one: check the URI")
+    report = CheckReport(storage.absolute(request.uri), rows.source, rows.label_space, rows.total)
+    picked = _spread(rows.total, request.sample, request.seed)
+    seen = _Seen(packed)
+    checks = rows.checks(picked, report.problems)
+    for done, finding in enumerate(map_in_threads(lambda check: check(), checks, request.threads), start=1):
+        seen.compare(finding)
+        _add(finding, report)
+        on_progress(done, len(picked))
+    return report
+
+
+class _FolderRows:
+    """The pairs of files of a folder; names, missing labels and double keys are looked at in all of them."""
+
+    def __init__(self, request: CheckRequest) -> None:
+        if "://" in request.uri:
+            raise UsageError(
+                f"cannot check {request.uri}: expected a local folder or a packed dataset; check the URI, or copy the "
+                "folder to this machine"
+            )
+        preset = request.preset or load_preset(DEFAULT_PRESET)
+        self._refusals: list[Refusal] = []
+        self._pairs = preset.find_pairs(Path(request.uri), request.split, request.labelled, self._refusals.append)
+        # Where labels are expected and all are missing, they are refusals, and no pair tells.
+        labelled = any(pair.label_path for pair in self._pairs) or any(
+            r.kind == "missing_label" for r in self._refusals
+        )
+        self.label_space = preset.label_space if labelled else None
+        self.source = preset.name
+        self.total = len(self._pairs)
+
+    def checks(self, picked: Sequence[int], problems: list[Problem]) -> Iterator[Callable[[], Finding]]:
+        problems += [Problem(found.kind, found.key, str(found.path), str(found.error)) for found in self._refusals]
+        return (partial(check_pair, self._pairs[index], self.label_space) for index in picked)
+
+
+class _PackedRows:
+    """The rows of a packed dataset; shards that hold no picked row are not opened."""
+
+    def __init__(self, request: CheckRequest) -> None:
+        if request.preset or request.split is not None or request.labelled is not None:
+            raise UsageError(f"{request.uri} is a packed dataset, which has its own classes and no split; give neither")
+        index = manifest.read_index(request.uri)
+        self._uri, self._index = request.uri, index
+        self.label_space = LabelSpace.from_dict(index.label_space) if index.labelled and index.label_space else None
+        self.source = index.format
+        self.total = index.rows
+
+    def checks(self, picked: Sequence[int], problems: list[Problem]) -> Iterator[Callable[[], Finding]]:
+        wanted = set(picked)
+        start = 0
+        for shard in self._index.shards:
+            here = {index - start for index in wanted.intersection(range(start, start + shard.rows))}
+            start += shard.rows
+            if here:
+                yield from self._shard_checks(shard, here, problems)
+
+    def _shard_checks(
+        self, shard: ShardEntry, wanted: set[int], problems: list[Problem]
+    ) -> Iterator[Callable[[], Finding]]:
+        uri = manifest.shard_uri(self._uri, shard.name, self._index.format)
+        seen: set[str] = set()
+        count = 0
+        kind: ProblemKind = "missing_row"
+        reason = f"{uri}: found fewer rows than the {shard.rows} that were packed; copy the shard again"
+        try:
+            for row in shard_rows(uri):
+                seen.add(row.key)
+                count += 1
+                if count - 1 in wanted or count > shard.rows:
+                    yield partial(check_row, row, uri, self.label_space, self._index.labelled)
+        except (DataError, StorageError) as error:
+            kind, reason = kind_of(error), str(error)
+        if count > shard.rows:
+            found = f"{uri}: found {count} rows, expected the {shard.rows} that were packed; copy the shard again"
+            problems.append(Problem("damaged", "", uri, found))
+        elif kind != "missing_row" or count < shard.rows:
+            problems += [Problem(kind, key, uri, reason) for key in self._unread(shard, seen)]
+
+    def _unread(self, shard: ShardEntry, seen: set[str]) -> list[str]:
+        """Return the keys of the rows that a shard should hold besides those seen; one empty key if unknown."""
+        try:
+            return [row.key for row in manifest.read_rows(self._uri, shard.name) if row.key not in seen] or [""]
+        except (DataError, StorageError):
+            return [""]
+
+
+class _Seen:
+    """Finds images, and keys where those can repeat, that occur twice."""
+
+    def __init__(self, compare_keys: bool) -> None:
+        self._compare_keys = compare_keys
+        self._images: dict[bytes, str] = {}
+        self._keys: dict[str, str] = {}
+
+    def compare(self, finding: Finding) -> None:
+        """Add a problem to a finding that repeats an earlier one."""
+        key, path = finding.key, finding.path
+        if self._compare_keys and key:
+            if (other := self._keys.get(key)) is not None:
+                message = f"{path}: the key {key!r} is also in {other}, expected it once; rename one of the rows"
+                finding.problems.append(Problem("duplicate_key", key, path, message))
+            self._keys.setdefault(key, path)
+        if finding.image_digest is not None:
+            first = self._images.setdefault(finding.image_digest, key)
+            if first != key:
+                message = f"{path}: {key!r} is the same image, byte for byte, as {first!r}; leave one of them out"
+                finding.problems.append(Problem("duplicate_image", key, path, message))
+
+
+def _add(finding: Finding, report: CheckReport) -> None:
+    report.keys.append(finding.key)
+    report.labelled += finding.labelled
+    report.problems += finding.problems
+    report.label_ids.update(finding.label_ids)
+    report.labels_with_id.update(finding.label_ids.keys())
+    if finding.size is not None:
+        report.sizes[finding.size] += 1
+
+
+def _spread(total: int, sample: int | None, seed: int) -> Sequence[int]:
+    """Return which rows to look at: one of each of `sample` equal stretches, or all."""
+    if sample is None or sample >= total:
+        return range(total)
+    draw = random.Random(seed)  # noqa: S311 - no secret
+    bounds = [index * total // sample for index in range(sample + 1)]
+    return [draw.randrange(start, stop) for start, stop in pairwise(bounds)]

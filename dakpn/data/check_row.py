@@ -1,0 +1,103 @@
+"""The check of one row, which collects what is wrong with it instead of raising the first error."""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from dakpn.data import codec, storage
+from dakpn.data.check_report import Problem, ProblemKind
+from dakpn.data.formats import ShardRow
+from dakpn.data.formats.base import require_safe_names
+from dakpn.data.label_space import LabelSpace
+from dakpn.data.row_checks import require_same_size
+from dakpn.data.source_pairs import SourcePair
+from dakpn.errors import DataError, EmptyFileError, FormatError, OversizedError, StorageError
+
+_KINDS: tuple[tuple[type[Exception], ProblemKind], ...] = (  # the first that fits
+    (EmptyFileError, "empty_file"),
+    (FormatError, "wrong_format"),
+    (OversizedError, "oversized"),
+    (StorageError, "unreadable"),
+)
+
+
+@dataclass
+class Finding:
+    """What one row holds, and what is wrong with it."""
+
+    key: str
+    path: str
+    problems: list[Problem] = field(default_factory=list)
+    size: tuple[int, int] | None = None
+    labelled: bool = False
+    label_ids: dict[int, int] = field(default_factory=dict)
+    image_digest: bytes | None = None
+
+    @contextmanager
+    def noting(self, path: str, kind: ProblemKind | None = None) -> Iterator[None]:
+        """Turn an error of the block into a problem, of the kind given or the one that the error tells."""
+        try:
+            yield
+        except (DataError, StorageError) as error:
+            self.problems.append(Problem(kind or kind_of(error), self.key, path, str(error)))
+
+
+def check_pair(pair: SourcePair, space: LabelSpace | None) -> Finding:
+    """Check a pair of files; a label is read only if there is a label space."""
+    finding = Finding(pair.key, str(pair.image_path))
+    with finding.noting(finding.path):
+        _check_image(finding, storage.read_bytes(finding.path), finding.path)
+    if pair.label_path is not None and space is not None:
+        label_path = str(pair.label_path)
+        with finding.noting(label_path):
+            _check_label(finding, pair.read_label(finding.size or (0, 0)), label_path, finding.path, space)
+    return finding
+
+
+def check_row(row: ShardRow, uri: str, space: LabelSpace | None, labelled: bool) -> Finding:
+    """Check a row of the shard at `uri`; in a `labelled` dataset it must have a label."""
+    finding = Finding(row.key, uri)
+    origin = f"{uri}: {row.key}"
+    with finding.noting(uri):
+        sample = row.load()
+        with finding.noting(uri, "bad_name"):
+            require_safe_names(sample, uri)
+        with finding.noting(uri):
+            _check_image(finding, sample.image, origin)
+        if sample.label is not None and space is not None:
+            _check_label(finding, sample.label, f"{origin}: label", origin, space)
+        elif labelled and sample.label is None:
+            message = f"{origin} has no label, expected one as other rows have; add it, or pack without labels"
+            finding.problems.append(Problem("missing_label", row.key, uri, message))
+    return finding
+
+
+def _check_image(finding: Finding, image: bytes, origin: str) -> None:
+    if image:
+        finding.image_digest = hashlib.blake2b(image, digest_size=16).digest()
+    height, width, _ = codec.decode_image(image, origin).shape
+    finding.size = height, width
+
+
+def _check_label(finding: Finding, label: bytes, origin: str, image_origin: str, space: LabelSpace) -> None:
+    finding.labelled = True
+    ids = codec.decode_label(label, origin)
+    counts = np.bincount(ids.ravel())
+    finding.label_ids = {int(found): int(counts[found]) for found in np.flatnonzero(counts)}
+    path = finding.path if origin.startswith(f"{finding.path}: ") else origin
+    if finding.size is not None:
+        with finding.noting(path, "size_mismatch"):
+            require_same_size(ids, origin, finding.size, image_origin)
+    with finding.noting(path, "unknown_label_id"):
+        space.to_train_ids(ids, origin)
+
+
+def kind_of(error: DataError | StorageError) -> ProblemKind:
+    """Return the kind of problem that an error tells of."""
+    for type_, kind in _KINDS:
+        if isinstance(error, type_):
+            return kind
+    return "damaged"

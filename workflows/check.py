@@ -1,0 +1,140 @@
+"""Check a dataset before any worker starts: progress, the table for people, the exclusion manifest."""
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from dakpn.data.check import CheckReport, CheckRequest, check_dataset
+from dakpn.data.datasets import load_preset
+from dakpn.errors import UsageError
+
+logger = logging.getLogger(__name__)
+_LINE_EVERY_S = 30.0
+_SHOWN_PROBLEMS = 100
+_SHOWN_SIZES = 5
+
+
+def main(
+    uri: str,
+    dataset: str | None,
+    split: str | None = None,
+    labelled: bool | None = None,
+    sample: int | None = None,
+    seed: int = 0,
+    exclusions: str | None = None,
+) -> CheckReport:
+    """Check the dataset at `uri`; see `dakpn.data.check.CheckRequest`.
+
+    Args:
+        uri: of a local folder or a packed dataset.
+        dataset: name of a folder's preset; None takes camvid.
+        split: name of a split of a folder; None takes all.
+        labelled: of a folder: True requires labels, False ignores them, None takes them if there are any.
+        sample: decode so many images; None decodes all.
+        seed: of the sample.
+        exclusions: URI of the exclusion manifest to be written; None writes none.
+
+    Raises:
+        UsageError: bad arguments, or nothing there that can be checked.
+        DataError: a packed dataset whose index is damaged.
+        StorageError: a dataset that cannot be listed, or an exclusion manifest that cannot be written.
+    """
+    if exclusions and sample is not None:
+        raise UsageError(
+            "got --sample and --fix quarantine; to tell good rows from bad all must be looked at: leave one out"
+        )
+    preset = load_preset(dataset) if dataset else None
+    request = CheckRequest(uri, preset, split, labelled, sample, seed)
+    with _progress() as on_progress:
+        report = check_dataset(request, on_progress)
+    if exclusions:
+        report.exclusions().write(exclusions)
+    return report
+
+
+def exit_code(report: CheckReport, quarantined: bool) -> int:
+    """Return 0 for a clean dataset, 3 if every problem is one of a row that was quarantined, else 1."""
+    if report.ok:
+        return 0
+    return 3 if quarantined and all(problem.key for problem in report.problems) else 1
+
+
+def print_report(report: CheckReport) -> None:
+    """Print tables for people to stdout."""
+    console = Console()
+    overview = Table("", "", title=_text(f"{report.dataset} ({report.source})"), show_header=False)
+    checked = f"{len(report.keys)} checked" if len(report.keys) < report.images else "all checked"
+    overview.add_row("images", f"{report.images}, {checked}")
+    overview.add_row("labels", f"{report.labelled} labelled, {len(report.keys) - report.labelled} without label")
+    for (height, width), count in report.sizes.most_common(_SHOWN_SIZES):
+        overview.add_row("size", f"{width} x {height}: {count} images")
+    if len(report.sizes) > _SHOWN_SIZES:
+        overview.add_row("size", f"and {len(report.sizes) - _SHOWN_SIZES} more")
+    console.print(overview)
+    if report.labelled:
+        console.print(_class_table(report))
+    if report.ok:
+        console.print("no problems")
+        return
+    table = Table("problem", "key", "what", title="problems")
+    for problem in report.problems[:_SHOWN_PROBLEMS]:
+        table.add_row(problem.kind, _text(problem.key), _text(problem.message))
+    console.print(table)
+    if len(report.problems) > _SHOWN_PROBLEMS:
+        console.print(f"and {len(report.problems) - _SHOWN_PROBLEMS} more; --json prints all")
+    console.print(", ".join(f"{count} {kind}" for kind, count in report.problem_counts.items()))
+
+
+def _class_table(report: CheckReport) -> Table:
+    table = Table("id", "class", "pixels", "share", title="label ids against the class map")
+    for share in report.classes():
+        seen = f"{100 * share.share:.2f} %" if share.pixels else "never occurs"
+        table.add_row(str(share.train_id), _text(share.name), str(share.pixels), seen)
+    if report.label_space is not None:
+        ignored = report.train_id_pixels()[report.label_space.ignore_id]
+        table.add_row(str(report.label_space.ignore_id), "ignored", str(ignored), "")
+    for unknown in report.unknown_ids():
+        table.add_row(f"file id {unknown.id}", "UNKNOWN", str(unknown.pixels), f"in {unknown.labels} labels")
+    return table
+
+
+def _text(text: str) -> str:
+    """Return what a terminal can show of a file's name."""
+    return escape(text.encode("utf-8", "backslashreplace").decode())
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[int, int], None]]:
+    """Give a function that shows progress on stderr: a bar on a terminal, a line every 30 s elsewhere."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _line_now_and_then()
+        return
+    columns = (TextColumn("checking"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("checking", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _line_now_and_then() -> Callable[[int, int], None]:
+    last = time.monotonic()
+
+    def show(done: int, total: int) -> None:
+        nonlocal last
+        if time.monotonic() - last >= _LINE_EVERY_S:
+            last = time.monotonic()
+            logger.info("%d of %d images checked", done, total)
+
+    return show
+
+
+if __name__ == "__main__":
+    from workflows.cli import run
+
+    run("check")
