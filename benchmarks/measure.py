@@ -50,23 +50,25 @@ def alternate(contestants: Mapping[str, Callable[[], Any]], rounds: int, *, warm
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
-def peak_bytes(work: Callable[[], Any], baseline: Callable[[], Any]) -> int:
-    """How much `work` raises the peak resident memory of a fresh process above that of `baseline`."""
-    return max(_peak(work) - _peak(baseline), 1)
-
-
-def _peak(work: Callable[[], Any]) -> int:
+def peak_bytes(work: Callable[[], Any], prepare: Callable[[], Any]) -> int:
+    """How far `work` raises resident memory at its peak, in a fresh process that has done `prepare` before (Linux)."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_report_peak, args=(work, sender))
+    process = context.Process(target=_send_peak, args=(work, prepare, sender))
     process.start()
     peak = receiver.recv()
     process.join()
-    return peak
+    return max(peak, 1)
 
 
-def _report_peak(work: Callable[[], Any], sender: Any) -> None:
+def _send_peak(work: Callable[[], Any], prepare: Callable[[], Any], sender: Any) -> None:
+    prepare()
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew from here
+    before = _memory("VmRSS")
     work()
-    # Not getrusage: its peak is inherited from the process that started this one.
-    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
-    sender.send(int(line.split()[1]) * 1024)
+    sender.send(_memory("VmHWM") - before)
+
+
+def _memory(field: str) -> int:
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(f"{field}:"))
+    return int(line.split()[1]) * 1024
