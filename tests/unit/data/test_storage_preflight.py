@@ -3,6 +3,7 @@ import os
 from pathlib import Path
 
 import pytest
+from s3fs import S3FileSystem
 
 from dakpn.data import storage
 from dakpn.errors import StorageError
@@ -69,5 +70,6 @@ def test_no_credentials_at_all_is_said_so(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    S3FileSystem.clear_instance_cache()  # a client that another test made has its credentials still
     with pytest.raises(StorageError, match=r"no credentials found .*set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"):
         storage.preflight("s3://bucket/out", write=True)
