@@ -87,6 +87,7 @@ def gather_report(inputs: ReportInputs) -> ReportData:
         examples=_examples(config.synthetic, index, label_space, translator),
         real_samples=[codec.decode_image(s.image, s.image_path) for s in _spread_samples(config.real, _REAL_SAMPLES)],
         class_names=label_space.class_names,
+        class_colors=label_space.class_colors,
         curves=_curves(read_metrics(folder.metrics)),
         contenders=_contenders(inputs.evaluation),
         protocol=_protocol(inputs.evaluation),
