@@ -52,7 +52,7 @@ def run() -> Iterator[Claim]:
     """One core, one image at a time, from decoded pixels to translated pixels."""
     torch.set_num_threads(1)
     generator = resnet9_generator()
-    ours = {kind: _translator(kind) for kind in _TARGETS}
+    ours = {kind: benchmark_translator(kind) for kind in _TARGETS}
     for size, rounds in _SIZES.items():
         pixels = image(size)
         work = {kind: partial(translator.translate, pixels, "key") for kind, translator in ours.items()}
@@ -63,7 +63,7 @@ def run() -> Iterator[Claim]:
             yield at_least(claim, target, seconds["generator"] / seconds[kind], **seconds)
 
 
-def _translator(kind: str) -> Translator:
+def benchmark_translator(kind: str) -> Translator:
     network = SmallNetworkConfig() if kind == "small" else FcnResnet50Config()
     config = PredictorConfig(
         num_classes=_CITYSCAPES_CLASSES,

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import torch
 
-from benchmarks.bench_generator import _translator
+from benchmarks.bench_generator import benchmark_translator
 from benchmarks.measure import Claim, alternate, at_most
 from benchmarks.scenes import PREDICTION, image
 from dakpn.config import TranslateConfig
@@ -33,7 +33,7 @@ def run() -> Iterator[Claim]:
 def _stages(format_name: Literal["jpeg", "png"]) -> dict[str, Callable[[], Any]]:
     pixels = image()
     encoded = codec.encode_image(pixels, format_name)
-    translator = _translator("small")
+    translator = benchmark_translator("small")
     params = translator.low_res_params(pixels)
     low = torch.rand(1, 3, *PREDICTION)
     translated = translate_image(translator.predictor.function, pixels, params, noise_seed("key"))
@@ -54,5 +54,5 @@ def _predict(predictor: torch.nn.Module, low: torch.Tensor) -> None:
 def _pipeline(format_name: Literal["jpeg", "png"]) -> Callable[[], Any]:
     sample = Sample("key", codec.encode_image(image(), format_name), f"key.{format_name}", None, None)
     config = TranslateConfig(weights="benchmark", input="benchmark", output="benchmark")
-    translator = _translator("small")
+    translator = benchmark_translator("small")
     return lambda: translate_sample(translator, config, sample, "benchmark")
