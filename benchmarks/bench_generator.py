@@ -8,7 +8,15 @@ from torch import Tensor, nn
 
 from benchmarks.measure import Claim, alternate, at_least
 from benchmarks.scenes import GTA5, PREDICTION, image
-from dakpn.config import FcnResnet50Config, HeadConfig, PredictorConfig, SmallNetworkConfig, TranslationConfig
+from dakpn.config import (
+    FcnResnet50Config,
+    HeadConfig,
+    PredictorConfig,
+    SmallNetworkConfig,
+    StyleConfig,
+    TranslationConfig,
+)
+from dakpn.data.label_space import LabelSpace
 from dakpn.inference.translator import Translator
 from dakpn.models.predictor import KernelPredictor
 
@@ -69,12 +77,14 @@ def benchmark_translator(kind: str) -> Translator:
         num_classes=_CITYSCAPES_CLASSES,
         prediction_size=PREDICTION,
         network=network,
-        head=HeadConfig(),
+        head=HeadConfig(condition="encoder"),
         translation=TranslationConfig(),
+        style=StyleConfig(kind="none"),
     )
     predictor = KernelPredictor(config)
     nn.init.normal_(predictor.head.weight, generator=torch.Generator().manual_seed(0))
-    return Translator(predictor.eval().for_inference(), "benchmark")
+    classes = tuple(f"class-{number}" for number in range(_CITYSCAPES_CLASSES))
+    return Translator(predictor.eval().for_inference(), LabelSpace("benchmark", classes), "benchmark")
 
 
 @torch.inference_mode()

@@ -14,6 +14,7 @@ from dakpn.config import (
     HeadConfig,
     PredictorConfig,
     SmallNetworkConfig,
+    StyleConfig,
     TranslationConfig,
 )
 from dakpn.models import stages
@@ -46,8 +47,9 @@ def _task() -> AdversarialTask:
         num_classes=_CLASSES,
         prediction_size=PREDICTION,
         network=SmallNetworkConfig(),
-        head=HeadConfig(),
+        head=HeadConfig(condition="encoder"),
         translation=TranslationConfig(),
+        style=StyleConfig(kind="none"),
     )
     return AdversarialTask(KernelPredictor(config), AdversarialConfig(), DiscriminatorConfig()).train()
 

@@ -32,6 +32,7 @@ from dakpn.training.loop import Batch, LoopSettings, Reporter, run_steps
 from dakpn.training.metrics_log import MetricsLog, NoReport
 from dakpn.training.run_folder import RunFolder
 from dakpn.training.state import ExponentialMovingAverage, TrainState
+from dakpn.training.style_collection import collect_styles, has_styles, read_styles
 from workflows.ingest import READER_CPUS, ray_shard_reader
 
 logger = logging.getLogger(__name__)
@@ -78,6 +79,7 @@ def train_worker(loop_config: dict) -> None:
     """What every worker runs: both stages, each resuming from its newest complete checkpoint."""
     worker = _Worker(TrainConfig.model_validate(loop_config["config"]))
     worker.make_encoder()
+    worker.make_style_bank()
     worker.train_predictor()
 
 
@@ -95,6 +97,10 @@ class _Worker:
         self.label_space, self.synthetic_index = labelled_index(config.synthetic)
         if self.device.type == "cpu" and config.workers:
             limit_threads(config.cpus_per_worker)
+
+    @property
+    def _encoder_weights(self) -> str:
+        return self.config.encoder.weights or self.folder.encoder
 
     def make_encoder(self) -> None:
         """Train the source segmenter, unless its weights are given or already there."""
@@ -121,22 +127,42 @@ class _Worker:
                 self.folder.encoder, network.cpu(), self.config.encoder.network, self.label_space, _ENCODER_CARD
             )
 
+    def make_style_bank(self) -> None:
+        """Collect the style bank, unless the recipe has none or it is already there."""
+        if self.config.style.kind != "none" and self.rank == 0 and not has_styles(self.folder.styles):
+            encoder = load_segmenter(self._encoder_weights)[0].to(self.device)
+            order = StreamOrder(manifest.read_index(self.config.real), self.config.seed, shuffle_shards=1)
+            read = ray_shard_reader(self.config.real, labelled=False, prefetch_batches=1)
+            samples = islice(stream_samples(order, read), min(self.config.style.entries, order.index.rows))
+            collect_styles(self.folder.styles, samples, encoder, self.config.prediction_size)
+        self._wait_for_all()
+
+    def _untrained_predictor(self) -> tuple[KernelPredictor, str]:
+        """The predictor before its first step, and the digest of its encoder."""
+        encoder, network, _, digest = load_segmenter(self._encoder_weights)
+        keys, moments = read_styles(self.folder.styles) if self.config.style.kind != "none" else ((), None)
+        torch.manual_seed(self.config.seed)
+        predictor = KernelPredictor(self.config.predictor(network, self.label_space.num_classes, tuple(keys)))
+        predictor.encoder.load_state_dict(encoder.state_dict())
+        if predictor.style_bank is not None and moments is not None:
+            predictor.style_bank.fill(moments)
+        return predictor, digest
+
     def train_predictor(self) -> None:
         """Train the predictor against the discriminators and, on rank 0, save its smoothed weights."""
         settings = self.config.adversarial
-        encoder, network, _, encoder_digest = load_segmenter(self.config.encoder.weights or self.folder.encoder)
-        torch.manual_seed(self.config.seed)
-        predictor = KernelPredictor(self.config.predictor(network, self.label_space.num_classes))
-        predictor.encoder.load_state_dict(encoder.state_dict())
+        predictor, encoder_digest = self._untrained_predictor()
         task = AdversarialTask(predictor, settings, self.config.discriminator).to(self.device)
         state = adversarial_state(task, self.config)
 
         def batches(start_step: int) -> Iterator[Batch]:
             sizes = (self.config.prediction_size, settings.patch_size)
             size, cached = settings.batch_size_per_worker, self.config.encoder.cache_features
-            prepare = with_key(synthetic_example(*sizes)) if cached else synthetic_example(*sizes)
+            labelled = self.config.head.needs_label
+            prepare = synthetic_example(*sizes, self.label_space if labelled else None)
+            prepare = with_key(prepare) if cached else prepare
             both = zipped(
-                self._stream(self.config.synthetic, prepare, size, start_step, labelled=False),
+                self._stream(self.config.synthetic, prepare, size, start_step, labelled=labelled),
                 self._stream(self.config.real, real_example(*sizes), size, start_step, labelled=False),
             )
             max_bytes = self.config.encoder.cache_megabytes * 2**20

@@ -12,12 +12,14 @@ from dakpn.config.networks import (
     SegformerConfig,
     SegmenterTrainingConfig,
     SmallNetworkConfig,
+    StyleConfig,
 )
 from dakpn.config.training import AdversarialConfig, StreamConfig, TrainConfig
 from dakpn.config.translation import (
     GammaConfig,
     GaussianBlurConfig,
     HsvAffineConfig,
+    LabAffineConfig,
     NoiseConfig,
     RgbAffineConfig,
     StageConfig,
@@ -38,6 +40,7 @@ __all__ = [
     "GaussianBlurConfig",
     "HeadConfig",
     "HsvAffineConfig",
+    "LabAffineConfig",
     "NetworkConfig",
     "NoiseConfig",
     "PredictorConfig",
@@ -48,6 +51,7 @@ __all__ = [
     "SmallNetworkConfig",
     "StageConfig",
     "StreamConfig",
+    "StyleConfig",
     "SymmetricKernelConfig",
     "TrainConfig",
     "TranslateConfig",

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import BeforeValidator, Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
-from dakpn.config.base import Config, Size
+from dakpn.config.base import Config, Fraction, Size
 from dakpn.config.translation import TranslationConfig
 
 
@@ -77,11 +77,47 @@ class EncoderConfig(Config):
 
 
 class HeadConfig(Config):
-    """The 1 x 1 convolution from the encoder's output to the transform params."""
+    """The 1 x 1 convolution from a map of classes to the transform params."""
 
+    condition: Literal["encoder", "label", "both"] = Field(
+        default="label",
+        description="where the class map comes from: the encoder's guess (paper), the label that every synthetic "
+        "image has, or both side by side",
+    )
     features: Literal["probabilities", "logits"] = Field(
         default="probabilities", description="what of the encoder the head sees; the paper's is logits"
     )
+
+    @property
+    def needs_label(self) -> bool:
+        """Whether an image can be translated only together with its label."""
+        return self.condition != "encoder"
+
+
+class StyleConfig(Config):
+    """The style bank: colour moments of real images that synthetic ones are moved to, a different one for each."""
+
+    kind: Literal["none", "global", "class"] = Field(
+        default="class", description="moments of the whole image, or of each class in it; none: no bank (paper)"
+    )
+    entries: PositiveInt = Field(default=400, description="real images in the bank, at most")
+    max_gain: Annotated[float, Field(gt=1.0, le=10.0)] = Field(
+        default=2.5, description="largest ratio of spreads, and the inverse of the smallest"
+    )
+    scarce_mass: PositiveFloat = Field(
+        default=0.01,
+        description="share of the image at which a class's own moments and the whole image's count alike",
+    )
+    refinement: tuple[Fraction, Fraction] = Field(
+        default=(0.0, 1.0),
+        description="range of the strength of the head's params on top of the style: each draw takes one from it",
+    )
+
+    @model_validator(mode="after")
+    def _is_a_range(self) -> Self:
+        if self.refinement[0] > self.refinement[1]:
+            raise ValueError(f"refinement {self.refinement} must be (lowest, highest)")
+        return self
 
 
 class PredictorConfig(Config):
@@ -92,6 +128,8 @@ class PredictorConfig(Config):
     network: NetworkConfig
     head: HeadConfig
     translation: TranslationConfig
+    style: StyleConfig
+    style_keys: tuple[str, ...] = Field(default=(), description="keys of the real images in the style bank")
 
 
 class DiscriminatorConfig(Config):

@@ -5,7 +5,14 @@ from typing import Annotated, Literal
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from dakpn.config.base import Config, Fraction, Size
-from dakpn.config.networks import DiscriminatorConfig, EncoderConfig, HeadConfig, NetworkConfig, PredictorConfig
+from dakpn.config.networks import (
+    DiscriminatorConfig,
+    EncoderConfig,
+    HeadConfig,
+    NetworkConfig,
+    PredictorConfig,
+    StyleConfig,
+)
 from dakpn.config.translation import TranslationConfig
 
 
@@ -49,6 +56,7 @@ class TrainConfig(Config):
     prediction_size: Size = Field(default=(96, 128), description="low-res size h x w at which params are predicted")
     encoder: EncoderConfig = EncoderConfig()
     head: HeadConfig = HeadConfig()
+    style: StyleConfig = StyleConfig()
     translation: TranslationConfig = TranslationConfig()
     discriminator: DiscriminatorConfig = DiscriminatorConfig()
     adversarial: AdversarialConfig = AdversarialConfig()
@@ -58,12 +66,14 @@ class TrainConfig(Config):
     keep_checkpoints: PositiveInt = 2
     max_failures: Annotated[int, Field(ge=0)] = Field(default=3, description="worker restarts before the run fails")
 
-    def predictor(self, network: NetworkConfig, num_classes: int) -> PredictorConfig:
-        """The predictor that this run trains, on an encoder of this architecture."""
+    def predictor(self, network: NetworkConfig, num_classes: int, style_keys: tuple[str, ...]) -> PredictorConfig:
+        """The predictor that this run trains, on an encoder of this architecture and these real images' styles."""
         return PredictorConfig(
             num_classes=num_classes,
             prediction_size=self.prediction_size,
             network=network,
             head=self.head,
             translation=self.translation,
+            style=self.style,
+            style_keys=style_keys,
         )

@@ -60,6 +60,17 @@ class RgbAffineConfig(Config):
     bias: NonNegativeFloat = 0.4
 
 
+class LabAffineConfig(Config):
+    """Bounds of the affine in l-alpha-beta, a decorrelated space of base-10 logarithms.
+
+    Its lightness spans -4.2 (black) to 0 (white), its two colour axes about -2 to 2.
+    """
+
+    kind: Literal["lab_affine"] = "lab_affine"
+    max_gain: Annotated[float, Field(gt=1.0, le=10.0)] = 2.5
+    max_bias: PositiveFloat = Field(default=15.0, description="lets any picture's mean be moved to any other's")
+
+
 class GammaConfig(Config):
     """Bounds of the gamma stage: exponents between 1 / max_gamma and max_gamma, one per RGB channel."""
 
@@ -78,7 +89,13 @@ class SymmetricKernelConfig(Config):
 
 
 StageConfig = Annotated[
-    HsvAffineConfig | GaussianBlurConfig | NoiseConfig | RgbAffineConfig | GammaConfig | SymmetricKernelConfig,
+    HsvAffineConfig
+    | GaussianBlurConfig
+    | NoiseConfig
+    | RgbAffineConfig
+    | LabAffineConfig
+    | GammaConfig
+    | SymmetricKernelConfig,
     Field(discriminator="kind"),
 ]
 

@@ -3,8 +3,10 @@
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dakpn.data import codec
+from dakpn.data.class_shares import class_shares
 from dakpn.data.datasets import LabelSpace
 from dakpn.data.schema import Sample
 from dakpn.errors import DataError
@@ -17,29 +19,37 @@ def labelled_example(label_space: LabelSpace, size: tuple[int, int]) -> Prepare:
     """Image [3, h, w] and train ids [h, w] of a labelled sample, both resized to `size`."""
 
     def prepare(sample: Sample, rng: np.random.Generator) -> Arrays:
-        if sample.label is None or sample.label_path is None:
-            raise DataError(
-                f"{sample.key} has no label; expected one in a dataset used for segmentation: pack it with labels"
-            )
         image = codec.resize_image(codec.decode_image(sample.image, sample.image_path), size)
-        label = codec.resize_label(codec.decode_label(sample.label, sample.label_path), size)
-        return {"image": _channel_first(image), "label": label_space.to_train_ids(label, sample.label_path)}
+        label = codec.resize_label(_label(sample), size)
+        return {"image": _channel_first(image), "label": label_space.to_train_ids(label, str(sample.label_path))}
 
     return prepare
 
 
-def synthetic_example(low_size: tuple[int, int], patch_size: tuple[int, int]) -> Prepare:
-    """`synthetic_low` [3, h, w], `synthetic_patch` [3, H', W'] and the patch's `synthetic_window` (6 numbers)."""
+def synthetic_example(
+    low_size: tuple[int, int], patch_size: tuple[int, int], label_space: LabelSpace | None = None
+) -> Prepare:
+    """What the predictor needs of a synthetic sample.
+
+    `synthetic_low` [3, h, w], `synthetic_patch` [3, H', W'], the patch's `synthetic_window` (6 numbers) and
+    `synthetic_style`, a random number that chooses its style; given the classes, also `synthetic_classes` [C, h, w],
+    the share of each in each low-res pixel, from the sample's label.
+    """
 
     def prepare(sample: Sample, rng: np.random.Generator) -> Arrays:
         image = codec.decode_image(sample.image, sample.image_path)
         top, left = _random_corner(image, patch_size, sample.key, rng)
         window = np.array([*image.shape[:2], top, left, *patch_size], dtype=np.int64)
-        return {
+        arrays = {
             "synthetic_low": _channel_first(codec.resize_image(image, low_size)),
             "synthetic_patch": _channel_first(_crop(image, top, left, patch_size)),
             "synthetic_window": window,
+            "synthetic_style": rng.integers(2**31),
         }
+        if label_space is not None:
+            train_ids = label_space.to_train_ids(_label(sample), str(sample.label_path))
+            arrays["synthetic_classes"] = class_shares(train_ids, label_space.num_classes, low_size)
+        return arrays
 
     return prepare
 
@@ -56,6 +66,25 @@ def real_example(low_size: tuple[int, int], patch_size: tuple[int, int]) -> Prep
         }
 
     return prepare
+
+
+def low_res_example(low_size: tuple[int, int]) -> Prepare:
+    """`low` [3, h, w] of a real sample, for the style bank."""
+
+    def prepare(sample: Sample, rng: np.random.Generator) -> Arrays:
+        image = codec.decode_image(sample.image, sample.image_path)
+        return {"low": _channel_first(codec.resize_image(image, low_size))}
+
+    return prepare
+
+
+def _label(sample: Sample) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    if sample.label is None or sample.label_path is None:
+        raise DataError(
+            f"{sample.key} has no label; expected a labelled dataset, which segmentation and label-conditioned "
+            "translation need: pack it with labels"
+        )
+    return codec.decode_label(sample.label, sample.label_path)
 
 
 def _random_corner(

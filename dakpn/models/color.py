@@ -1,10 +1,23 @@
-"""Branch-free conversion between RGB and HSV with finite gradients on every colour."""
+"""Branch-free conversion between RGB, HSV and l-alpha-beta with finite gradients on every colour."""
 
+import math
+
+import numpy as np
 import torch
 from torch import Tensor
 
 GREY_CHROMA = 1e-5
 """Below this chroma a colour counts as grey: its hue is 0 and carries no gradient."""
+
+LOG_OFFSET = 1 / 255
+"""Added to cone responses before the logarithm and taken off after: black stays finite, there and back is exact."""
+RGB_TO_CONES = ((0.3811, 0.5783, 0.0402), (0.1967, 0.7244, 0.0782), (0.0241, 0.1288, 0.8444))
+"""Red, green and blue to the responses of long, medium and short cones (Reinhard et al. 2001)."""
+CONES_TO_RGB = tuple(map(tuple, np.linalg.inv(RGB_TO_CONES).tolist()))
+LOG_CONES_TO_LAB = tuple(
+    tuple(weight / math.sqrt(sum(w * w for w in row)) for weight in row) for row in ((1, 1, 1), (1, 1, -2), (1, -1, 0))
+)
+"""An orthonormal basis: lightness, yellow to blue, red to green."""
 
 
 def rgb_to_hsv(rgb: Tensor) -> Tensor:
@@ -47,3 +60,32 @@ def hsv_to_rgb(hsv: Tensor) -> Tensor:
     sector = torch.remainder(offsets + 6 * hue, 6.0)
     fall = torch.minimum(sector, 4 - sector).clamp(0, 1)
     return value - value * saturation * fall
+
+
+def rgb_to_lab(rgb: Tensor) -> Tensor:
+    """Decorrelated log colours (l, alpha, beta) of RGB colours.
+
+    Args:
+        rgb: float [..., 3, H, W] in 0..1.
+
+    Returns:
+        float [..., 3, H, W]; l in -4.2..0.01, alpha and beta within -2.1..2.1.
+
+    Source: Ruderman et al. 1998, as used by Reinhard et al. 2001. Departure: an offset instead of a cut before the
+    logarithm.
+    """
+    cones = _mix(RGB_TO_CONES, rgb) + LOG_OFFSET
+    return _mix(LOG_CONES_TO_LAB, cones.log10())
+
+
+def lab_to_rgb(lab: Tensor) -> Tensor:
+    """RGB colours float [..., 3, H, W] of l-alpha-beta ones; out of 0..1 where the colour cannot be shown."""
+    log_cones = _mix(tuple(zip(*LOG_CONES_TO_LAB, strict=True)), lab)
+    cones = torch.exp(log_cones * math.log(10)) - LOG_OFFSET
+    return _mix(CONES_TO_RGB, cones)
+
+
+def _mix(matrix: tuple[tuple[float, ...], ...], channels: Tensor) -> Tensor:
+    """A 3 x 3 matrix applied to each colour, term by term: the same sum for a pixel in whatever tile it lies."""
+    first, second, third = channels.unbind(-3)
+    return torch.stack([row[0] * first + row[1] * second + row[2] * third for row in matrix], -3)

@@ -1,17 +1,19 @@
-"""The paper's three stages as compiled CPU kernels: uint8 in, uint8 out, params interpolated on the fly.
+"""The style affine and the paper's three stages as compiled CPU kernels: uint8 in, uint8 out, params interpolated on
+the fly.
 
-A band of rows goes through two kernels. `color_rows` writes the colour affine into a padded float buffer, each pixel
+A band of rows goes through two kernels. `color_rows` writes the colour affines into a padded float buffer, each pixel
 once; `finish_rows` blurs, adds noise and rounds. A pixel's value depends on its place in the image alone, not on the
 band, block or thread that computes it.
 
 Loops run over contiguous 1-D slices and choose by arithmetic instead of branches, so that the compiler vectorises them.
+All kernels share this file because the compiler's cache on disk follows the changes of one file only.
 """
 
 import numpy as np
 from numba import njit
 
 from dakpn.models.blur import MAX_RADIUS, SIGMAS_IN_WINDOW
-from dakpn.models.color import GREY_CHROMA
+from dakpn.models.color import CONES_TO_RGB, GREY_CHROMA, LOG_CONES_TO_LAB, LOG_OFFSET, RGB_TO_CONES
 from dakpn.models.noise import BITS_PER_CHANNEL, GOLDEN, MIX_1, MIX_2
 
 BLOCK = 512
@@ -20,6 +22,11 @@ _F = np.float32
 _ZERO, _ONE, _SIX = _F(0), _F(1), _F(6)
 _GREY = _F(GREY_CHROMA)
 _SIGMAS = _F(SIGMAS_IN_WINDOW)
+_OFFSET = _F(LOG_OFFSET)
+_LOG2_OF_10 = _F(np.log2(10))
+_RGB_TO_CONES = np.array(RGB_TO_CONES, np.float32)
+_CONES_TO_RGB = np.array(CONES_TO_RGB, np.float32)
+_LAB = np.array(LOG_CONES_TO_LAB, np.float32)
 _SHIFT = np.uint64(BITS_PER_CHANNEL)
 
 _compiled = njit(cache=True, nogil=True, fastmath={"contract", "nsz", "arcp"}, error_model="numpy")
@@ -31,7 +38,7 @@ def color_rows(image, params, rows, row_fractions, columns, column_fractions, li
 
     Args:
         image: uint8 [H, W, 3].
-        params: float32 [12, h, w].
+        params: float32 [6, h, w] of the HSV affine, or [12, h, w]: of the l-alpha-beta affine before it, too.
         rows: lower low-res row of each full-res row.
         row_fractions: fraction of each full-res row towards the next low-res row.
         columns: as `rows`, for the columns.
@@ -42,15 +49,19 @@ def color_rows(image, params, rows, row_fractions, columns, column_fractions, li
     """
     height, width = image.shape[0], image.shape[1]
     low = np.empty(params.shape[2] + 1, np.float32)
-    affine = np.empty((6, width), np.float32)
+    affine = np.empty((params.shape[0], width), np.float32)
     scratch = np.empty((6, width), np.float32)
+    bits = np.empty((3, width), np.int32)
     inner = slice(MAX_RADIUS, MAX_RADIUS + width)
     for line in range(lines[0], lines[1]):
         y = min(max(first_row + line, 0), height - 1)
-        for p in range(6):
+        for p in range(params.shape[0]):
             _interpolate_row(params[p], rows[y], row_fractions[y], columns, column_fractions, low, affine[p])
+        _rgb_row(image[y], scratch)
+        if params.shape[0] > 6:
+            _lab_affine_row(affine, scratch, bits)
         red, green, blue = buffer[0, line], buffer[1, line], buffer[2, line]
-        _color_row(image[y], affine, scratch, red[inner], green[inner], blue[inner])
+        _hsv_affine_row(affine[-6:], scratch, red[inner], green[inner], blue[inner])
         for channel in (red, green, blue):
             channel[:MAX_RADIUS] = channel[MAX_RADIUS]
             channel[MAX_RADIUS + width :] = channel[MAX_RADIUS + width - 1]
@@ -60,8 +71,9 @@ def color_rows(image, params, rows, row_fractions, columns, column_fractions, li
 def finish_rows(params, rows, row_fractions, columns, column_fractions, lines, first_row, buffer, seed, quantiles, out):
     """Blur image rows [lines[0], lines[1]), add noise and write them to `out`, uint8 [H, W, 3].
 
-    `buffer` comes from `color_rows`, starts at image row `first_row` and holds MAX_RADIUS rows around those asked for;
-    `seed` and `quantiles` are those of `dakpn.models.noise`; the other arguments are as for `color_rows`.
+    `params` are float32 [6, h, w], of blur and noise. `buffer` comes from `color_rows`, starts at image row `first_row`
+    and holds MAX_RADIUS rows around those asked for. `seed` and `quantiles` are those of `dakpn.models.noise`; the other
+    arguments are as for `color_rows`.
     """
     width = out.shape[1]
     low = np.empty(params.shape[2] + 1, np.float32)
@@ -71,7 +83,7 @@ def finish_rows(params, rows, row_fractions, columns, column_fractions, lines, f
     scratch = np.empty((4, BLOCK + 2 * MAX_RADIUS), np.float32)
     for y in range(lines[0], lines[1]):
         for p in range(6):
-            _interpolate_row(params[6 + p], rows[y], row_fractions[y], columns, column_fractions, low, maps[p])
+            _interpolate_row(params[p], rows[y], row_fractions[y], columns, column_fractions, low, maps[p])
         for channel in range(3):
             for left in range(0, width, BLOCK):
                 part = slice(left, min(left + BLOCK, width))
@@ -95,12 +107,90 @@ def _interpolate_row(param, row, row_fraction, columns, column_fractions, low, o
 
 
 @_compiled
-def _color_row(image, affine, scratch, red_out, green_out, blue_out):
-    width = image.shape[0]
+def _rgb_row(image, scratch):
+    red, green, blue = scratch[0], scratch[1], scratch[2]
+    for x in range(image.shape[0]):
+        red[x], green[x], blue[x] = image[x, 0] / _F(255), image[x, 1] / _F(255), image[x, 2] / _F(255)
+
+
+@_compiled
+def _lab_affine_row(affine, scratch, bits):
+    """The l-alpha-beta affine of the colours in scratch[:3], in place.
+
+    Logarithms are to base 2 throughout; the bias, to base 10, is scaled to it.
+    """
+    width = scratch.shape[1]
+    for c in range(3):
+        weights, row = _RGB_TO_CONES[c], scratch[3 + c]
+        for x in range(width):
+            row[x] = weights[0] * scratch[0, x] + weights[1] * scratch[1, x] + weights[2] * scratch[2, x] + _OFFSET
+        _log2_row(row, bits[c])
+    long, medium, short = scratch[3], scratch[4], scratch[5]
+    for c in range(3):
+        weights, gain, bias, row = _LAB[c], affine[c], affine[3 + c], scratch[c]
+        for x in range(width):
+            lab = weights[0] * long[x] + weights[1] * medium[x] + weights[2] * short[x]
+            row[x] = gain[x] * lab + _LOG2_OF_10 * bias[x]
+    for c in range(3):
+        row = scratch[3 + c]
+        for x in range(width):
+            row[x] = _LAB[0, c] * scratch[0, x] + _LAB[1, c] * scratch[1, x] + _LAB[2, c] * scratch[2, x]
+        _exp2_row(row, bits[c])
+    for c in range(3):
+        weights, row = _CONES_TO_RGB[c], scratch[c]
+        for x in range(width):
+            level = (
+                weights[0] * (long[x] - _OFFSET)
+                + weights[1] * (medium[x] - _OFFSET)
+                + weights[2] * (short[x] - _OFFSET)
+            )
+            row[x] = min(max(level, _ZERO), _ONE)
+
+
+@_compiled
+def _log2_row(row, bits):
+    """Base-2 logarithm in place, of positive numbers; unlike a call it vectorises. It is off by 1e-7 at most.
+
+    The number is 2^e * m with m in sqrt(1/2)..sqrt(2), and log2(m) an odd series in (m - 1) / (m + 1).
+    """
+    as_bits = row.view(np.int32)
+    for x in range(len(row)):
+        bits[x] = (as_bits[x] - np.int32(0x3F3504F3)) >> np.int32(23)
+        as_bits[x] = as_bits[x] - (bits[x] << np.int32(23))
+    for x in range(len(row)):
+        t = (row[x] - _ONE) / (row[x] + _ONE)
+        u = t * t
+        series = _F(2 / 7 / np.log(2)) + u * _F(2 / 9 / np.log(2))
+        series = _F(2 / 5 / np.log(2)) + u * series
+        series = _F(2 / 3 / np.log(2)) + u * series
+        series = _F(2 / np.log(2)) + u * series
+        row[x] = _F(bits[x]) + t * series
+
+
+@_compiled
+def _exp2_row(row, bits):
+    """2^row in place, for exponents cut to -30..30; relative error 2e-7."""
+    for x in range(len(row)):
+        exponent = min(max(row[x], _F(-30)), _F(30))
+        whole = np.floor(exponent + _F(0.5))
+        part = (exponent - whole) * _F(np.log(2))
+        series = _F(1 / 120) + part * _F(1 / 720)
+        series = _F(1 / 24) + part * series
+        series = _F(1 / 6) + part * series
+        series = _F(1 / 2) + part * series
+        row[x] = _ONE + part * (_ONE + part * series)
+        bits[x] = np.int32(whole)
+    as_bits = row.view(np.int32)
+    for x in range(len(row)):
+        as_bits[x] = as_bits[x] + (bits[x] << np.int32(23))
+
+
+@_compiled
+def _hsv_affine_row(affine, scratch, red_out, green_out, blue_out):
+    """The HSV affine of the colours in scratch[:3]."""
+    width = scratch.shape[1]
     red_in, green_in, blue_in = scratch[0], scratch[1], scratch[2]
     turns, saturations, values = scratch[3], scratch[4], scratch[5]
-    for x in range(width):
-        red_in[x], green_in[x], blue_in[x] = image[x, 0] / _F(255), image[x, 1] / _F(255), image[x, 2] / _F(255)
     hue_gain, saturation_gain, value_gain = affine[0], affine[1], affine[2]
     hue_shift, saturation_bias, value_bias = affine[3], affine[4], affine[5]
     for x in range(width):

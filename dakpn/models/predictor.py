@@ -1,4 +1,4 @@
-"""The kernel predictor: a frozen encoder's class map, and a 1 x 1 convolution to the transform params."""
+"""The kernel predictor: a map of classes, and a 1 x 1 convolution from it to the transform params."""
 
 import copy
 from typing import Self
@@ -6,48 +6,97 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from dakpn.config import PredictorConfig
+from dakpn.config import LabAffineConfig, PredictorConfig, TranslationConfig
 from dakpn.models.folding import optimize_for_inference
 from dakpn.models.networks import build_network
 from dakpn.models.segmenter import resize_like
+from dakpn.models.style import StyleBank, affine_towards
 from dakpn.models.translation import TranslationFunction
 
 
 class KernelPredictor(nn.Module):
-    """Predicts params at low resolution. The head sees only the encoder's classes: what a pixel becomes depends on
-    what the pixel is.
+    """Predicts params at low resolution. The head sees classes alone: what a pixel becomes depends on what it is.
+
+    With a style bank, f begins with an affine in l-alpha-beta whose params are computed, not learned: they take the
+    image to the colours of one real image. The head's stages refine what comes out.
 
     Attributes:
-        function: the translation function whose params are predicted.
+        function: the whole translation function f, style affine and refinement.
+        refinement: the stages whose params the head predicts.
+        style_bank: None without styles.
         folded: whether the encoder is in its form for inference alone.
 
-    Source: DA-KPN. The head starts at the function's initial params for every pixel: weights and biases 0.
+    Source: DA-KPN. The head starts at the function's initial params for every pixel: weights and biases 0. Departures:
+    the style bank, and the label as class map.
     """
 
     def __init__(self, config: PredictorConfig) -> None:
         super().__init__()
         self.config = config
         self.folded = False
+        self.refinement = TranslationFunction(config.translation)
         self.function = TranslationFunction(config.translation)
+        self.style_bank: StyleBank | None = None
+        if config.style.kind != "none":
+            affine = LabAffineConfig(max_gain=config.style.max_gain)
+            self.function = TranslationFunction(TranslationConfig(stages=(affine, *config.translation.stages)))
+            self.style_bank = StyleBank(len(config.style_keys), config.num_classes)
         self.encoder = build_network(config.network, config.num_classes).requires_grad_(False).eval()
-        self.head = nn.Conv2d(config.num_classes, self.function.num_params, 1)
+        maps = 2 if config.head.condition == "both" else 1
+        self.head = nn.Conv2d(maps * config.num_classes, self.refinement.num_params, 1)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)  # pyright: ignore[reportArgumentType]
 
-    def forward(self, low: Tensor, coarse_logits: Tensor | None = None) -> Tensor:
-        """Params [B, P, h, w] inside their bounds, for low-res images float [B, 3, h, w] in 0..1.
+    def forward(
+        self,
+        low: Tensor,
+        *,
+        label_classes: Tensor | None = None,
+        styles: Tensor | None = None,
+        coarse_logits: Tensor | None = None,
+    ) -> Tensor:
+        """Params [B, P, h, w] of `function`, inside their bounds.
 
-        `coarse_logits` are the encoder's for these images, if they are known already.
+        Args:
+            low: low-res images, float [B, 3, h, w] in 0..1.
+            label_classes: [B, C, h, w], the share of each class in each low-res pixel; needed by the conditions
+                `label` and `both`.
+            styles: int64 [B], entries of the style bank; needed where there is one.
+            coarse_logits: the encoder's for these images, if they are known already.
         """
-        return self.function.bound(self.head(self.features(low, coarse_logits)))
+        guess = self._encoder_logits(low, coarse_logits) if self.config.head.condition != "label" else None
+        params = self.refinement.bound(self.head(self._features(guess, label_classes)))
+        if self.style_bank is None:
+            return params
+        classes = label_classes if label_classes is not None else guess.softmax(1)
+        return torch.cat((self._style_affine(low, classes, styles), params), 1)
+
+    def apply_style(self, images: Tensor, params: Tensor) -> Tensor:
+        """Images [B, 3, H, W] after the style affine alone, with params [B, 6, H, W]; unchanged without a bank."""
+        if self.style_bank is None:
+            return images
+        return self.function.stages[0].apply(images, params, images)
+
+    def split_params(self, params: Tensor) -> tuple[Tensor, Tensor]:
+        """The style affine's params [B, 6 or 0, ...] and the refinement's [B, P', ...]."""
+        styled = self.function.num_params - self.refinement.num_params
+        return params[:, :styled], params[:, styled:]
 
     @torch.no_grad()
-    def features(self, low: Tensor, coarse_logits: Tensor | None = None) -> Tensor:
-        """What the head sees: class probabilities or logits [B, C, h, w] of the frozen encoder."""
-        if coarse_logits is None:
-            coarse_logits = self.encoder.coarse_logits(low)
-        logits = resize_like(coarse_logits, low)
-        return logits.softmax(1) if self.config.head.features == "probabilities" else logits
+    def _encoder_logits(self, low: Tensor, coarse_logits: Tensor | None) -> Tensor:
+        return resize_like(self.encoder.coarse_logits(low) if coarse_logits is None else coarse_logits, low)
+
+    def _features(self, guess: Tensor | None, label_classes: Tensor | None) -> Tensor:
+        maps = []
+        if guess is not None:
+            maps.append(guess.softmax(1) if self.config.head.features == "probabilities" else guess)
+        if self.config.head.needs_label:
+            maps.append(label_classes)
+        return torch.cat(maps, 1)
+
+    @torch.no_grad()
+    def _style_affine(self, low: Tensor, classes: Tensor, styles: Tensor) -> Tensor:
+        return affine_towards(self.style_bank(styles), low, classes, self.config.style)
 
     def for_inference(self) -> Self:
         """A copy that predicts the same, but for rounding, faster; its weights cannot be saved."""

@@ -18,7 +18,7 @@ from torch import Tensor
 from dakpn.errors import WeightsError
 from dakpn.models.blur import MAX_RADIUS
 from dakpn.models.noise import keyed_noise, normal_quantiles
-from dakpn.models.stages import GaussianBlur, HsvAffine, Noise
+from dakpn.models.stages import GaussianBlur, HsvAffine, LabAffine, Noise
 from dakpn.models.translation import TranslationFunction, Window, upsample_params
 
 try:
@@ -30,12 +30,15 @@ DEFAULT_PIXELS_IN_FLIGHT = 4_000_000
 """About 100 MB of buffers in the fused form, 1 GB in the torch form."""
 _TILE_WIDTH = 2048
 _SMALLEST_BAND = 16
+_FINISHING_PARAMS = 6
+"""Of blur and noise."""
 
 
 def can_fuse(function: TranslationFunction) -> bool:
     """Whether the fused kernels compute exactly these stages."""
     kinds = [type(stage) for stage in function.stages]
-    return fused_kernels is not None and kinds == [HsvAffine, GaussianBlur, Noise]
+    fused = [HsvAffine, GaussianBlur, Noise]
+    return fused_kernels is not None and kinds in (fused, [LabAffine, *fused])
 
 
 def translate_image(
@@ -97,7 +100,7 @@ def translate_fused(
     max_pixels_in_flight: int = DEFAULT_PIXELS_IN_FLIGHT,
     threads: int = 1,
 ) -> NDArray[np.uint8]:
-    """The fused CPU form of the paper's three stages, band by band; arguments as for `translate_image`."""
+    """The fused CPU form of the paper's three stages, with or without a style affine before, band by band; arguments as for `translate_image`."""
     kernels = fused_kernels
     if kernels is None:
         raise RuntimeError("the fused form needs numba; call translate_image, which falls back to the torch form")
@@ -105,16 +108,17 @@ def translate_fused(
     image = np.ascontiguousarray(image)
     low = np.ascontiguousarray(params[0].numpy(), dtype=np.float32)
     rows, columns = _axis(low.shape[1], height), _axis(low.shape[2], width)
-    grid = (low, rows.lower, rows.fraction, columns.lower, columns.fraction)
+    grid = (rows.lower, rows.fraction, columns.lower, columns.fraction)
+    colors, rest = low[:-_FINISHING_PARAMS], low[-_FINISHING_PARAMS:]
     output = np.empty_like(image)
     band = min(height, max(_SMALLEST_BAND, max_pixels_in_flight // width))
     buffer = np.empty((3, band + 2 * MAX_RADIUS, width + 2 * MAX_RADIUS), np.float32)
 
     def color(lines: tuple[int, int]) -> None:
-        kernels.color_rows(image, *grid, lines, top - MAX_RADIUS, buffer)
+        kernels.color_rows(image, colors, *grid, lines, top - MAX_RADIUS, buffer)
 
     def finish(lines: tuple[int, int]) -> None:
-        kernels.finish_rows(*grid, lines, top - MAX_RADIUS, buffer, np.uint64(seed), normal_quantiles(), output)
+        kernels.finish_rows(rest, *grid, lines, top - MAX_RADIUS, buffer, np.uint64(seed), normal_quantiles(), output)
 
     for top in range(0, height, band):
         bottom = min(top + band, height)

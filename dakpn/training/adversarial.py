@@ -43,15 +43,23 @@ class AdversarialTask(nn.Module):
         Args:
             batch: float images in 0..1: `synthetic_low` and `real_low` [B, 3, h, w], `synthetic_patch` and
                 `real_patch` [B, 3, H', W']; `synthetic_window` int64 [B, 6], the patch's (H, W, top, left, H', W');
-                and, if known, `synthetic_logits` [B, C, h', w'], the encoder's coarse logits of `synthetic_low`.
+                `synthetic_style` int64 [B], the number that chooses a style; where the predictor sees labels,
+                `synthetic_classes` [B, C, h, w]; and, if known, `synthetic_logits` [B, C, h', w'], the encoder's coarse
+                logits of `synthetic_low`.
 
         Returns:
             `loss`, the scalar to minimise, and detached scalars for the log.
         """
-        params = self.predictor(batch["synthetic_low"], batch.get("synthetic_logits"))
-        patch = self._translate(batch["synthetic_patch"], _window_params(params, batch["synthetic_window"]))
-        whole = self._translate(batch["synthetic_low"], params)
-        identity = F.mse_loss(patch, batch["synthetic_patch"])
+        params = self.predictor(
+            batch["synthetic_low"],
+            label_classes=batch.get("synthetic_classes"),
+            styles=batch.get("synthetic_style"),
+            coarse_logits=batch.get("synthetic_logits"),
+        )
+        patch_params = _window_params(params, batch["synthetic_window"])
+        styled_patch, patch = self._translate(batch["synthetic_patch"], patch_params)
+        _, whole = self._translate(batch["synthetic_low"], params)
+        identity = F.mse_loss(patch, styled_patch)
         loss = self.config.identity_weight * identity
         terms = {"identity": identity.detach()}
         for name, discriminator, translated, real in (
@@ -63,8 +71,11 @@ class AdversarialTask(nn.Module):
             terms |= {f"{term}/{name}": value.detach() for term, value in log.items()}
         return {"loss": loss, **terms}
 
-    def _translate(self, images: Tensor, params: Tensor) -> Tensor:
-        return self.predictor.function.apply(images, params, torch.randn_like(images))
+    def _translate(self, images: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        """Images in their new style, and these refined as the head says."""
+        style_params, refinement_params = self.predictor.split_params(params)
+        styled = self.predictor.apply_style(images, style_params)
+        return styled, self.predictor.refinement.apply(styled, refinement_params, torch.randn_like(images))
 
     def _play(self, discriminator: nn.Module, translated: Tensor, real: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         reversal = self.config.players == "reversal"

@@ -33,6 +33,11 @@ class RunFolder:
         return storage.join(self.uri, "encoder")
 
     @property
+    def styles(self) -> str:
+        """The style bank, as it was before training."""
+        return storage.join(self.uri, "styles")
+
+    @property
     def weights(self) -> str:
         """Weights of the trained predictor: what `dakpn translate` takes."""
         return storage.join(self.uri, "weights")

@@ -16,6 +16,7 @@ from dakpn.config import (
     PredictorConfig,
     SegformerConfig,
     SmallNetworkConfig,
+    StyleConfig,
     TranslationConfig,
 )
 from dakpn.config_file import build_config, parse_config, to_yaml
@@ -67,8 +68,9 @@ def predictor(network: NetworkConfig) -> KernelPredictor:
         num_classes=CLASSES,
         prediction_size=(32, 48),
         network=network,
-        head=HeadConfig(),
+        head=HeadConfig(condition="encoder"),
         translation=TranslationConfig(),
+        style=StyleConfig(kind="none"),
     )
     built = KernelPredictor(config)
     built.encoder.load_state_dict(random_network(network).state_dict())

@@ -14,6 +14,7 @@ from dakpn.config import (
     HeadConfig,
     PredictorConfig,
     SegmenterTrainingConfig,
+    StyleConfig,
     TranslationConfig,
 )
 from dakpn.models.predictor import KernelPredictor
@@ -31,7 +32,7 @@ Batch = dict[str, Tensor]
 def tiny_predictor(seed: int = 0, translation: TranslationConfig | None = None, spread: float = 0.5) -> KernelPredictor:
     """A predictor with a random encoder, and a random head that is not at its starting point."""
     torch.manual_seed(seed)
-    head = HeadConfig(features="logits")
+    head = HeadConfig(condition="encoder", features="logits")
     predictor = KernelPredictor(
         PredictorConfig(
             num_classes=CLASSES,
@@ -39,6 +40,7 @@ def tiny_predictor(seed: int = 0, translation: TranslationConfig | None = None, 
             network=NETWORK,
             head=head,
             translation=translation or TranslationConfig(),
+            style=StyleConfig(kind="none"),
         )
     )
     for parameter in predictor.head.parameters():

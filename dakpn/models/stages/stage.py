@@ -1,0 +1,42 @@
+"""What every stage promises."""
+
+import math
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+class Stage(Protocol):
+    """One local function with per-pixel params.
+
+    Attributes:
+        names: one name per param, in channel order.
+        identity: the params that change nothing.
+        low, high: inclusive bounds of each param.
+        radius: pixels to each side of p that output pixel p depends on.
+    """
+
+    names: tuple[str, ...]
+    identity: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    radius: int
+
+    def bound(self, raw: Tensor) -> Tensor:
+        """Params [B, P, H, W] inside the bounds for any raw head output [B, P, H, W]."""
+        ...
+
+    def apply(self, image: Tensor, params: Tensor, noise: Tensor) -> Tensor:
+        """The image [B, 3, H, W] after this stage; `noise` is standard normal, of the image's shape."""
+        ...
+
+
+def channels(values: tuple[float, ...], like: Tensor) -> Tensor:
+    """One value a channel [P, 1, 1], of the dtype and on the device of another tensor."""
+    return torch.tensor(values, dtype=like.dtype, device=like.device).view(-1, 1, 1)
+
+
+def logit(fraction: float) -> float:
+    """What a sigmoid takes to a fraction in 0..1."""
+    return math.log(fraction / (1 - fraction))
