@@ -16,8 +16,16 @@ class TranslateConfig(Config):
     input: str = Field(description="URI of a packed dataset")
     output: str = Field(description="URI of the translated dataset")
     strength: Fraction = Field(default=1.0, description="0 is the exact identity, 1 the full translation")
+    refinement: tuple[Fraction, Fraction] | None = Field(
+        default=None,
+        description="range of the strength of the trained head on top of the style, drawn for each image; the default "
+        "is that of the weights",
+    )
+    style: str | None = Field(
+        default=None, description="key of the real image whose style all images take; the default draws one for each"
+    )
     draw: Annotated[int, Field(ge=0)] = Field(
-        default=0, description="number of the noise draw; the seed is (draw, key)"
+        default=0, description="number of the draw of style, refinement and noise; the seed is (draw, key)"
     )
     workers: PositiveInt = 2
     jpeg_quality: Annotated[int, Field(ge=1, le=100)] = 95

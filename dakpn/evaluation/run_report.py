@@ -115,14 +115,14 @@ def _examples(
         if sample.label is not None:
             origin = sample.label_path or sample.key
             label = label_space.to_train_ids(codec.decode_label(sample.label, origin), origin)
-        after = translator.translate(before, sample.key)
-        examples.append(TranslationExample(sample.key, before, after, label, _change_maps(translator, before)))
+        after = translator.translate(before, sample.key, label)
+        params = translator.parameter_maps(before, sample.key, label)
+        examples.append(TranslationExample(sample.key, before, after, label, _change_maps(params, before)))
     return examples
 
 
-def _change_maps(translator: Translator, before: NDArray[np.uint8]) -> dict[str, ParameterMap]:
+def _change_maps(params: dict[str, NDArray[np.float32]], before: NDArray[np.uint8]) -> dict[str, ParameterMap]:
     """What the params do to this image, for the stages that its translation function has."""
-    params = translator.parameter_maps(before)
     maps: dict[str, ParameterMap] = {}
     if "hue_shift" in params:
         maps["hue shift"] = _around_zero(360 * params["hue_shift"], "°", least=5)

@@ -25,7 +25,7 @@ def shard_fingerprint(config: TranslateConfig, weights_digest: str, name: str, s
         "shard": name,
         "input": storage.fingerprint(manifest.shard_uri(config.input, name, shard_format)),
         "weights": weights_digest,
-        "settings": config.model_dump(include={"strength", "draw", "jpeg_quality"}),
+        "settings": config.model_dump(include={"strength", "refinement", "style", "draw", "jpeg_quality"}),
     }
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
 

@@ -72,8 +72,8 @@ def finish_rows(params, rows, row_fractions, columns, column_fractions, lines, f
     """Blur image rows [lines[0], lines[1]), add noise and write them to `out`, uint8 [H, W, 3].
 
     `params` are float32 [6, h, w], of blur and noise. `buffer` comes from `color_rows`, starts at image row `first_row`
-    and holds MAX_RADIUS rows around those asked for. `seed` and `quantiles` are those of `dakpn.models.noise`; the other
-    arguments are as for `color_rows`.
+    and holds MAX_RADIUS rows around those asked for. `seed` and `quantiles` are those of `dakpn.models.noise`. The
+    other arguments are as for `color_rows`.
     """
     width = out.shape[1]
     low = np.empty(params.shape[2] + 1, np.float32)

@@ -100,7 +100,10 @@ def translate_fused(
     max_pixels_in_flight: int = DEFAULT_PIXELS_IN_FLIGHT,
     threads: int = 1,
 ) -> NDArray[np.uint8]:
-    """The fused CPU form of the paper's three stages, with or without a style affine before, band by band; arguments as for `translate_image`."""
+    """The fused CPU form of the paper's three stages, with or without the style affine before, band by band.
+
+    Arguments as for `translate_image`.
+    """
     kernels = fused_kernels
     if kernels is None:
         raise RuntimeError("the fused form needs numba; call translate_image, which falls back to the torch form")

@@ -1,11 +1,12 @@
-"""HSV conversion: against the standard library, and gradients on every awkward colour."""
+"""Colour conversions: against others' formulas, there and back, and gradients on every awkward colour."""
 
 import colorsys
+import math
 
 import pytest
 import torch
 
-from dakpn.models.color import hsv_to_rgb, rgb_to_hsv
+from dakpn.models.color import hsv_to_rgb, lab_to_rgb, rgb_to_hsv, rgb_to_lab
 
 AWKWARD = {
     "black": (0, 0, 0),
@@ -51,3 +52,36 @@ def test_hue_wraps_instead_of_clamping():
     red = as_image((0.99, 0.5, 0.5))
     assert torch.allclose(hsv_to_rgb(red), hsv_to_rgb(red + torch.tensor([1.0, 0, 0]).view(1, 3, 1, 1)))
     assert torch.allclose(hsv_to_rgb(red), hsv_to_rgb(red - torch.tensor([1.0, 0, 0]).view(1, 3, 1, 1)))
+
+
+@pytest.mark.parametrize("color", AWKWARD.values(), ids=AWKWARD.keys())
+def test_lab_round_trip_and_finite_gradients(color):
+    rgb = as_image(color).requires_grad_()
+    lab = rgb_to_lab(rgb)
+    back = lab_to_rgb(lab)
+    assert torch.allclose(back, rgb, atol=1e-12)
+    (gradient,) = torch.autograd.grad(back.sum() + lab.sum(), rgb)
+    assert gradient.isfinite().all()
+
+
+def test_lab_is_that_of_reinhard_but_for_the_offset():
+    red, green, blue = 0.6, 0.3, 0.8
+    cones = (
+        0.3811 * red + 0.5783 * green + 0.0402 * blue,
+        0.1967 * red + 0.7244 * green + 0.0782 * blue,
+        0.0241 * red + 0.1288 * green + 0.8444 * blue,
+    )
+    long, medium, short = (math.log10(cone + 1 / 255) for cone in cones)
+    expected = (
+        (long + medium + short) / math.sqrt(3),
+        (long + medium - 2 * short) / math.sqrt(6),
+        (long - medium) / math.sqrt(2),
+    )
+    assert rgb_to_lab(as_image((red, green, blue))).flatten().tolist() == pytest.approx(expected)
+
+
+def test_lab_of_greys_differs_in_lightness_alone():
+    greys = torch.linspace(0, 1, 30, dtype=torch.float64).expand(1, 3, 1, 30)
+    lab = rgb_to_lab(greys)[0, :, 0]
+    assert (lab[0].diff() > 0).all()
+    assert lab[1:].abs().max() < 0.02

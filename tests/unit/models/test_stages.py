@@ -23,7 +23,7 @@ STAGES = {
         GaussianBlurConfig(max_sigma=1.0),
         NoiseConfig(),
         RgbAffineConfig(),
-        LabAffineConfig(max_bias=1.0),
+        LabAffineConfig(max_gain=1.1, max_bias=0.02),
         GammaConfig(),
         SymmetricKernelConfig(size=3),
         SymmetricKernelConfig(size=5),

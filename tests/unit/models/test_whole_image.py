@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dakpn.config import GaussianBlurConfig, HsvAffineConfig, NoiseConfig, TranslationConfig
+from dakpn.config import GaussianBlurConfig, HsvAffineConfig, LabAffineConfig, NoiseConfig, TranslationConfig
 from dakpn.models.noise import keyed_noise, noise_seed
 from dakpn.models.translation import TranslationFunction, upsample_params
 from dakpn.models.whole_image import can_fuse, translate_fused, translate_image, translate_tiled
@@ -17,9 +17,10 @@ SIZES = [(1, 1), (7, 3), (1, 40), (61, 83), (130, 257)]
 SEED = noise_seed("image")
 
 
-def function_with(max_sigma: float = 3.0) -> TranslationFunction:
+def function_with(max_sigma: float = 3.0, *, styled: bool = False) -> TranslationFunction:
     stages = (HsvAffineConfig(hue_gain=0.2), GaussianBlurConfig(max_sigma=max_sigma), NoiseConfig())
-    return TranslationFunction(TranslationConfig(stages=stages))
+    style = (LabAffineConfig(max_bias=1.0),) if styled else ()
+    return TranslationFunction(TranslationConfig(stages=(*style, *stages)))
 
 
 def random_image(size: tuple[int, int], seed: int = 0) -> np.ndarray:
@@ -42,10 +43,14 @@ def float64_reference(function: TranslationFunction, image: np.ndarray, params: 
     return 255 * function.apply(pixels, theta, torch.zeros_like(pixels))[0].permute(1, 2, 0).numpy()
 
 
+with_and_without_style = pytest.mark.parametrize("styled", [False, True], ids=["paper", "styled"])
+
+
+@with_and_without_style
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("max_sigma", [1.0, 3.0, 8.0])
-def test_both_forms_are_within_half_a_grey_level_of_float64(size, max_sigma):
-    function = function_with(max_sigma)
+def test_both_forms_are_within_half_a_grey_level_of_float64(size, max_sigma, styled):
+    function = function_with(max_sigma, styled=styled)
     image, params = random_image(size), random_params(function, noisy=False)
     reference = float64_reference(function, image, params)
     for form in (translate_fused(image, params, SEED), translate_tiled(function, image, params, SEED)):
@@ -69,10 +74,11 @@ def test_noise_is_that_of_the_key():
     assert np.abs(change - keyed_noise(SEED, (64, 64)).transpose(1, 2, 0)).max() < 0.05
 
 
+@with_and_without_style
 @settings(max_examples=20, deadline=None)
 @given(st.integers(1, 60), st.integers(1, 60), st.integers(1, 2000), st.integers(1, 3), st.integers(0, 1000))
-def test_tiles_bands_and_threads_do_not_change_a_bit(height, width, max_pixels, threads, seed):
-    function = function_with()
+def test_tiles_bands_and_threads_do_not_change_a_bit(styled, height, width, max_pixels, threads, seed):
+    function = function_with(styled=styled)
     image, params = random_image((height, width), seed), random_params(function, noisy=True, seed=seed)
     whole = translate_fused(image, params, SEED)
     banded = translate_fused(image, params, SEED, max_pixels_in_flight=max_pixels, threads=threads)
@@ -88,9 +94,10 @@ def test_wide_images_are_tiled_in_both_directions_without_seams():
     assert np.mean(tiled != translate_fused(image, params, SEED)) < 0.01
 
 
+@with_and_without_style
 @pytest.mark.parametrize("form", ["fused", "tiled"])
-def test_identity_params_return_the_bytes_of_every_colour(form):
-    function = function_with()
+def test_identity_params_return_the_bytes_of_every_colour(form, styled):
+    function = function_with(styled=styled)
     levels = np.arange(0, 256, 3, dtype=np.uint8)
     image = np.stack(np.meshgrid(levels, levels, levels), -1).reshape(len(levels), -1, 3)
     identity = torch.tensor(function.identity).view(1, -1, 1, 1).expand(1, -1, 3, 4).contiguous()
@@ -100,8 +107,9 @@ def test_identity_params_return_the_bytes_of_every_colour(form):
     assert np.array_equal(output, image)
 
 
-def test_strength_zero_returns_the_bytes():
-    function = function_with()
+@with_and_without_style
+def test_strength_zero_returns_the_bytes(styled):
+    function = function_with(styled=styled)
     image, params = random_image((33, 47)), random_params(function, noisy=True)
     assert np.array_equal(translate_image(function, image, function.with_strength(params, 0.0), SEED), image)
 

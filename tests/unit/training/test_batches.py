@@ -53,6 +53,7 @@ def test_both_domains_come_as_one_batch_of_floats(scenes: Scenes) -> None:
         "synthetic_low": (2, 3, *LOW),
         "synthetic_patch": (2, 3, *PATCH),
         "synthetic_window": (2, 6),
+        "synthetic_style": (2,),
         "real_low": (2, 3, *LOW),
         "real_patch": (2, 3, *PATCH),
     }
