@@ -13,7 +13,7 @@ from dakpn.config.networks import (
     SegmenterTrainingConfig,
     SmallNetworkConfig,
 )
-from dakpn.config.training import AdversarialConfig, StreamConfig, TrainConfig
+from dakpn.config.training import AdversarialConfig, ScheduleConfig, StreamConfig, TrainConfig
 from dakpn.config.translation import (
     GammaConfig,
     GaussianBlurConfig,
@@ -42,6 +42,7 @@ __all__ = [
     "NoiseConfig",
     "PredictorConfig",
     "RgbAffineConfig",
+    "ScheduleConfig",
     "SegformerConfig",
     "SegmenterTrainingConfig",
     "Size",

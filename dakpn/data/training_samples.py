@@ -29,7 +29,9 @@ def labelled_example(label_space: LabelSpace, size: tuple[int, int]) -> Prepare:
 
 
 def synthetic_example(low_size: tuple[int, int], patch_size: tuple[int, int]) -> Prepare:
-    """`synthetic_low` [3, h, w], `synthetic_patch` [3, H', W'] and the patch's `synthetic_window` (6 numbers)."""
+    """`synthetic_low` [3, h, w], `synthetic_patch` [3, H', W'] and the patch's `synthetic_window` (6 numbers);
+    `synthetic_noise`, a number that seeds the image's noise.
+    """
 
     def prepare(sample: Sample, rng: np.random.Generator) -> Arrays:
         image = codec.decode_image(sample.image, sample.image_path)
@@ -39,6 +41,7 @@ def synthetic_example(low_size: tuple[int, int], patch_size: tuple[int, int]) ->
             "synthetic_low": _channel_first(codec.resize_image(image, low_size)),
             "synthetic_patch": _channel_first(_crop(image, top, left, patch_size)),
             "synthetic_window": window,
+            "synthetic_noise": np.array(rng.integers(2**32)),
         }
 
     return prepare
