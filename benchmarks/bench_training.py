@@ -58,7 +58,8 @@ def _batch(size: int) -> dict[str, torch.Tensor]:
     patch = tile_size(GTA5)
     window = torch.tensor([[*GTA5, 100, 200, *patch]] * size)
     shapes = {"synthetic_low": PREDICTION, "real_low": PREDICTION, "synthetic_patch": patch, "real_patch": patch}
-    return {name: torch.rand(size, 3, *shape) for name, shape in shapes.items()} | {"synthetic_window": window}
+    images = {name: torch.rand(size, 3, *shape) for name, shape in shapes.items()}
+    return {**images, "synthetic_window": window, "synthetic_noise": torch.arange(size)}
 
 
 def _step(task: AdversarialTask, batch: dict[str, torch.Tensor]) -> None:

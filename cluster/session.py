@@ -17,7 +17,7 @@ _LOCAL_OBJECT_STORE_BYTES = 500_000_000
 
 
 @contextmanager
-def ray_session(cpus: float) -> Iterator[None]:
+def ray_session(cpus: float, wanted_cpus: float = 0) -> Iterator[None]:
     """Run the block with Ray connected.
 
     On this machine Ray counts CPUs only for scheduling, so a local session gets as many as the job asks for. On a
@@ -25,6 +25,7 @@ def ray_session(cpus: float) -> Iterator[None]:
 
     Args:
         cpus: logical CPUs that the job holds at the same time.
+        wanted_cpus: what it could make use of, if that is more.
 
     Raises:
         UsageError: the cluster is too small for the job.
@@ -38,7 +39,7 @@ def ray_session(cpus: float) -> Iterator[None]:
     else:
         ray.init(
             address="local",
-            num_cpus=max(os.cpu_count() or 1, round(cpus + 0.5)),
+            num_cpus=max(os.cpu_count() or 1, round(max(cpus, wanted_cpus) + 0.5)),
             include_dashboard=False,
             object_store_memory=_LOCAL_OBJECT_STORE_BYTES,
             logging_level=logging.ERROR,

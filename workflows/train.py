@@ -9,8 +9,6 @@ import ray.train
 import torch
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer, get_device
-from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
 from cluster.session import interruptible, quiet_ray_data, ray_session
 from dakpn.config import TrainConfig
@@ -20,6 +18,7 @@ from dakpn.data.stream import StreamOrder, stream_samples
 from dakpn.data.training_samples import Prepare, labelled_example, real_example, synthetic_example
 from dakpn.errors import UsageError
 from dakpn.models.networks import build_untrained_network, require_network
+from dakpn.models.precision import compute_dtype, place
 from dakpn.models.predictor import KernelPredictor
 from dakpn.models.weights import load_segmenter, save_predictor, save_segmenter
 from dakpn.segmentation.examples import labelled_index, limit_threads
@@ -27,11 +26,13 @@ from dakpn.segmentation.fit import segmentation_state
 from dakpn.training.adversarial import AdversarialTask
 from dakpn.training.batches import batched, to_device, zipped
 from dakpn.training.checkpoint import CheckpointFolder
+from dakpn.training.distributed import require_same_params, wait_for_all, wrapped
 from dakpn.training.feature_cache import LogitCache, with_key
 from dakpn.training.loop import Batch, LoopSettings, Reporter, run_steps
 from dakpn.training.metrics_log import MetricsLog, NoReport
+from dakpn.training.players import adversarial_state
 from dakpn.training.run_folder import RunFolder
-from dakpn.training.state import ExponentialMovingAverage, TrainState
+from dakpn.training.state import TrainState
 from dakpn.training.style_collection import collect_styles, has_styles, read_styles
 from workflows.ingest import READER_CPUS, ray_shard_reader
 
@@ -57,7 +58,7 @@ def main(config: TrainConfig) -> str:
     folder = RunFolder(config.run)
     storage.preflight(config.run, write=True)
     folder.claim(config)
-    with ray_session(cpus=max(config.workers, 1) * (config.cpus_per_worker + _STREAMS * READER_CPUS)), interruptible():
+    with ray_session(*_cpus(config)), interruptible():
         TorchTrainer(
             train_worker,
             train_loop_config={"config": config.model_dump(mode="json")},
@@ -73,6 +74,12 @@ def main(config: TrainConfig) -> str:
             ),
         ).fit()
     return folder.weights
+
+
+def _cpus(config: TrainConfig) -> tuple[float, float]:
+    """CPUs held at the same time by the fewest workers and by the most."""
+    each = config.cpus_per_worker + _STREAMS * READER_CPUS
+    return max(config.fewest_workers, 1) * each, max(config.most_workers, 1) * each
 
 
 def train_worker(loop_config: dict) -> None:
@@ -93,6 +100,7 @@ class _Worker:
         self.config = config
         self.rank, self.world_size = context.get_world_rank(), context.get_world_size()
         self.device = get_device()
+        self.compute_dtype = compute_dtype(config.precision, self.device)
         self.folder = RunFolder(config.run)
         self.label_space, self.synthetic_index = labelled_index(config.synthetic)
         if self.device.type == "cpu" and config.workers:
@@ -107,13 +115,14 @@ class _Worker:
         given = self.config.encoder.weights is not None
         if not given and not storage.exists(storage.join(self.folder.encoder, "model.safetensors")):
             self._train_encoder()
-        self._wait_for_all()
+        wait_for_all()
 
     def _train_encoder(self) -> None:
         training = self.config.encoder.training
         torch.manual_seed(self.config.seed)
         network = build_untrained_network(self.config.encoder.network, self.label_space.num_classes)
-        state = segmentation_state(network.to(self.device), training, self._pixel_counts(), self.label_space.ignore_id)
+        network, ignore_id = place(network, self.device), self.label_space.ignore_id
+        state = segmentation_state(network, training, self._pixel_counts(), ignore_id, self.compute_dtype)
 
         def batches(start_step: int) -> Iterator[Batch]:
             prepare = labelled_example(self.label_space, training.size)
@@ -135,7 +144,7 @@ class _Worker:
             read = ray_shard_reader(self.config.real, labelled=False, prefetch_batches=1)
             samples = islice(stream_samples(order, read), min(self.config.style.entries, order.index.rows))
             collect_styles(self.folder.styles, samples, encoder, self.config.prediction_size)
-        self._wait_for_all()
+        wait_for_all()
 
     def _untrained_predictor(self) -> tuple[KernelPredictor, str]:
         """The predictor before its first step, and the digest of its encoder."""
@@ -152,12 +161,13 @@ class _Worker:
         """Train the predictor against the discriminators and, on rank 0, save its smoothed weights."""
         settings = self.config.adversarial
         predictor, encoder_digest = self._untrained_predictor()
-        task = AdversarialTask(predictor, settings, self.config.discriminator).to(self.device)
-        state = adversarial_state(task, self.config)
+        task = AdversarialTask(predictor, settings, self.config.discriminator, self.compute_dtype)
+        state = adversarial_state(place(task, self.device), settings)
 
         def batches(start_step: int) -> Iterator[Batch]:
             sizes = (self.config.prediction_size, settings.patch_size)
-            size, cached = settings.batch_size_per_worker, self.config.encoder.cache_features
+            size = settings.batch_size_per_worker
+            cached = self.config.encoder.cache_features and predictor.uses_encoder
             labelled = self.config.head.needs_label
             prepare = synthetic_example(*sizes, self.label_space if labelled else None)
             prepare = with_key(prepare) if cached else prepare
@@ -185,7 +195,8 @@ class _Worker:
             steps, self.config.report_every, self.config.checkpoint_every, self.config.seed, self.rank, clip
         )
         on_device = to_device(batches(state.step), self.device)
-        run_steps(state, self._wrapped(state.task), on_device, settings, reporter, checkpoints)
+        run_steps(state, wrapped(state.task), on_device, settings, reporter, checkpoints)
+        require_same_params(state.task)
 
     def _stream(
         self, dataset: str, prepare: Prepare, batch_size: int, start_step: int, *, labelled: bool
@@ -194,16 +205,7 @@ class _Worker:
         order = StreamOrder(index, seed, self.rank, self.world_size, self.config.stream.shuffle_shards)
         read = ray_shard_reader(dataset, labelled=labelled, prefetch_batches=self.config.stream.prefetch_batches)
         samples = stream_samples(order, read, start_step * batch_size)
-        return batched(samples, prepare, batch_size, seed, self.rank, start_step)
-
-    def _wrapped(self, task: nn.Module) -> nn.Module:
-        if self.world_size == 1:
-            return task
-        return DistributedDataParallel(task)
-
-    def _wait_for_all(self) -> None:
-        if self.world_size > 1:
-            torch.distributed.barrier()
+        return batched(samples, prepare, batch_size, seed, self.rank, self.world_size, start_step)
 
     def _pixel_counts(self) -> np.ndarray:
         """Pixels of each class in the first labels of the shuffled stream: the same on every rank."""
@@ -215,19 +217,6 @@ class _Worker:
         for sample in islice(stream_samples(order, read), wanted):
             counts += np.bincount(prepare(sample, np.random.default_rng(0))["label"].ravel(), minlength=256)
         return counts[: self.label_space.num_classes]
-
-
-def adversarial_state(task: AdversarialTask, config: TrainConfig) -> TrainState:
-    """Adam for each player; the predictor's head is smoothed."""
-    settings = config.adversarial
-    head = task.predictor.head.parameters()
-    # With a shared discriminator both names lead to the same parameters: a dict keeps each once.
-    judges = {p: None for d in (task.patch_discriminator, task.whole_discriminator) for p in d.parameters()}
-    optimizers: dict[str, torch.optim.Optimizer] = {
-        "predictor": torch.optim.Adam(head, settings.predictor_learning_rate, betas=settings.betas),
-        "discriminator": torch.optim.Adam(judges, settings.discriminator_learning_rate, betas=settings.betas),
-    }
-    return TrainState(task, optimizers, {}, ExponentialMovingAverage(task.predictor, settings.ema_decay))
 
 
 def predictor_card(config: TrainConfig, label_space: LabelSpace, encoder_digest: str) -> str:

@@ -14,7 +14,7 @@ from dakpn.config.networks import (
     SmallNetworkConfig,
     StyleConfig,
 )
-from dakpn.config.training import AdversarialConfig, StreamConfig, TrainConfig
+from dakpn.config.training import AdversarialConfig, ScheduleConfig, StreamConfig, TrainConfig
 from dakpn.config.translation import (
     GammaConfig,
     GaussianBlurConfig,
@@ -45,6 +45,7 @@ __all__ = [
     "NoiseConfig",
     "PredictorConfig",
     "RgbAffineConfig",
+    "ScheduleConfig",
     "SegformerConfig",
     "SegmenterTrainingConfig",
     "Size",

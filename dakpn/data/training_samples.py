@@ -31,9 +31,9 @@ def synthetic_example(
 ) -> Prepare:
     """What the predictor needs of a synthetic sample.
 
-    `synthetic_low` [3, h, w], `synthetic_patch` [3, H', W'], the patch's `synthetic_window` (6 numbers) and
-    `synthetic_style`, a random number that chooses its style; given the classes, also `synthetic_classes` [C, h, w],
-    the share of each in each low-res pixel, from the sample's label.
+    `synthetic_low` [3, h, w], `synthetic_patch` [3, H', W'], the patch's `synthetic_window` (6 numbers),
+    `synthetic_style` and `synthetic_noise`, numbers that choose its style and its noise; given the classes, also
+    `synthetic_classes` [C, h, w], the share of each in each low-res pixel, from the sample's label.
     """
 
     def prepare(sample: Sample, rng: np.random.Generator) -> Arrays:
@@ -44,7 +44,8 @@ def synthetic_example(
             "synthetic_low": _channel_first(codec.resize_image(image, low_size)),
             "synthetic_patch": _channel_first(_crop(image, top, left, patch_size)),
             "synthetic_window": window,
-            "synthetic_style": rng.integers(2**31),
+            "synthetic_style": np.array(rng.integers(2**31)),
+            "synthetic_noise": np.array(rng.integers(2**32)),
         }
         if label_space is not None:
             train_ids = label_space.to_train_ids(_label(sample), str(sample.label_path))

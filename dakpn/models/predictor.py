@@ -64,12 +64,17 @@ class KernelPredictor(nn.Module):
             styles: int64 [B], entries of the style bank; needed where there is one.
             coarse_logits: the encoder's for these images, if they are known already.
         """
-        guess = self._encoder_logits(low, coarse_logits) if self.config.head.condition != "label" else None
+        guess = self._encoder_logits(low, coarse_logits) if self.uses_encoder else None
         params = self.refinement.bound(self.head(self._features(guess, label_classes)))
         if self.style_bank is None:
             return params
         classes = label_classes if label_classes is not None else guess.softmax(1)
         return torch.cat((self._style_affine(low, classes, styles), params), 1)
+
+    @property
+    def uses_encoder(self) -> bool:
+        """Whether the params depend on the encoder's guess; otherwise it served the style bank alone."""
+        return self.config.head.condition != "label"
 
     def apply_style(self, images: Tensor, params: Tensor) -> Tensor:
         """Images [B, 3, H, W] after the style affine alone, with params [B, 6, H, W]; unchanged without a bank."""

@@ -5,16 +5,28 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dakpn.models.precision import autocast
 from dakpn.segmentation.augment import augment
 
 
 class SegmentationTask(nn.Module):
-    """Class-weighted cross entropy on augmented batches."""
+    """Class-weighted cross entropy on augmented batches.
+
+    Attributes:
+        compute_dtype: of the network; the loss is always float32.
+    """
 
     class_weights: Tensor
 
-    def __init__(self, network: nn.Module, class_weights: Tensor, ignore_id: int) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        class_weights: Tensor,
+        ignore_id: int,
+        compute_dtype: torch.dtype = torch.float32,
+    ) -> None:
         super().__init__()
+        self.compute_dtype = compute_dtype
         self.network = network
         self.ignore_id = ignore_id
         self.register_buffer("class_weights", class_weights)
@@ -22,7 +34,8 @@ class SegmentationTask(nn.Module):
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """`loss` for `image` float [B, 3, H, W] in 0..1 and `label` int64 [B, H, W] of train ids."""
         images, labels = augment(batch["image"], batch["label"])
-        logits = self.network(images.contiguous(memory_format=torch.channels_last))
+        with autocast(images.device, self.compute_dtype):
+            logits = self.network(images.contiguous(memory_format=torch.channels_last)).float()
         total = F.cross_entropy(logits, labels, self.class_weights, ignore_index=self.ignore_id, reduction="sum")
         # Not the built-in mean: it is not a number for a batch of ignored pixels alone.
         weight = self.class_weights[labels[labels != self.ignore_id]].sum()

@@ -11,22 +11,37 @@ from dakpn.data.schema import Sample
 from dakpn.data.training_samples import Arrays, Prepare
 from dakpn.training.loop import Batch
 
+_READ_ON_CPU = ("synthetic_window", "synthetic_noise")
+
 
 def batched(
-    samples: Iterator[Sample], prepare: Prepare, batch_size: int, seed: int, rank: int, start_step: int = 0
+    samples: Iterator[Sample],
+    prepare: Prepare,
+    batch_size: int,
+    seed: int,
+    rank: int = 0,
+    world_size: int = 1,
+    start_step: int = 0,
 ) -> Iterator[Batch]:
     """Decode, prepare and stack samples.
 
-    The randomness of an example is a function of (seed, rank, its number in the stream), so that a resumed stream
-    crops as an uninterrupted one.
+    The randomness of an example is a function of the seed and of its number among the samples of all workers, who take
+    turns: so a resumed stream crops as an uninterrupted one, and several workers crop as a single one that sees the
+    same samples.
 
-    `samples` is endless and already stands at sample `start_step * batch_size`; `prepare` comes from
-    `dakpn.data.training_samples`.
+    Args:
+        samples: endless; it already stands at this worker's sample `start_step * batch_size`.
+        prepare: from `dakpn.data.training_samples`.
+        batch_size: of this worker.
+        seed: of the run.
+        rank: of this worker.
+        world_size: how many workers there are.
+        start_step: number of the first batch.
     """
     for step in count(start_step):
         examples = []
         for number in range(step * batch_size, (step + 1) * batch_size):
-            rng = np.random.default_rng([seed, rank, number])
+            rng = np.random.default_rng([seed, number * world_size + rank])
             examples.append(prepare(next(samples), rng))
         yield collate(examples)
 
@@ -43,10 +58,10 @@ def collate(examples: Sequence[Arrays]) -> Batch:
 
 
 def to_device(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
-    """Move all to the device but the patch windows, which are read on the CPU and would cost a synchronisation."""
+    """Move all to the device but what is read on the CPU, which would cost a synchronisation."""
     for batch in batches:
         yield {
-            name: tensor.to(device, non_blocking=True) if name != "synthetic_window" else tensor
+            name: tensor if name in _READ_ON_CPU else tensor.to(device, non_blocking=True)
             for name, tensor in batch.items()
         }
 

@@ -1,27 +1,26 @@
 """The train loop: it counts steps, knows nothing of Ray, and is the same in process and under DDP."""
 
 import hashlib
-import math
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
-from dakpn.errors import TrainingError
 from dakpn.training.checkpoint import CheckpointFolder
+from dakpn.training.meter import Meter
 from dakpn.training.state import TrainState
 
 Batch = dict[str, Tensor]
 
 
 class Reporter(Protocol):
-    """Where metrics go: Ray Train in workflows, a list in tests."""
+    """Where metrics go: files in a run's folder in workflows, a list in tests."""
 
     def report(self, step: int, metrics: dict[str, float]) -> None:
-        """Called by every rank at the same steps."""
+        """Called by every rank at the same steps, with the same metrics."""
         ...
 
 
@@ -32,7 +31,7 @@ class LoopSettings:
     Attributes:
         steps: optimizer updates in all, counted from the very start of the run.
         report_every, checkpoint_every: in steps.
-        seed, rank: the randomness of step k is a function of (seed, rank, k) alone.
+        seed, rank: what a network draws in step k (dropout, augmentation) is a function of (seed, rank, k) alone.
         gradient_clip: largest norm of each optimizer's gradient; none by default.
     """
 
@@ -59,14 +58,14 @@ def run_steps(
         module: `state.task`, or its DDP wrapper.
         batches: endless, starting at the batch of step `state.step`.
         settings: see there.
-        reporter: gets the mean of each term since the last report.
+        reporter: gets the mean of each term since the last report, over all ranks.
         checkpoints: written by rank 0; None writes none.
 
     Raises:
-        TrainingError: a loss is not finite.
+        TrainingError: a loss or a gradient is not finite.
     """
     module.train()
-    meter = _Meter()
+    meter = Meter()
     while state.step < settings.steps:
         batch = meter.timed_next(batches)
         torch.manual_seed(step_seed(settings.seed, settings.rank, state.step))
@@ -74,7 +73,7 @@ def run_steps(
         checkpoint_due = state.step == settings.steps or state.step % settings.checkpoint_every == 0
         # A report comes before every checkpoint: it refuses a state that has diverged.
         if checkpoint_due or state.step % settings.report_every == 0:
-            reporter.report(state.step, _checked(meter.read(), state.step))
+            reporter.report(state.step, meter.read(state.step))
         if checkpoints and settings.rank == 0 and checkpoint_due:
             checkpoints.save(state)
 
@@ -85,60 +84,23 @@ def step_seed(seed: int, rank: int, step: int) -> int:
 
 
 def _take_step(state: TrainState, module: nn.Module, batch: Batch, gradient_clip: float | None) -> dict[str, Tensor]:
-    terms = module(batch)
+    terms = module({**batch, "step": torch.tensor(state.step)})
     for optimizer in state.optimizers.values():
         optimizer.zero_grad(set_to_none=True)
     terms["loss"].backward()
-    for optimizer in state.optimizers.values():
-        if gradient_clip is not None:
-            parameters = [p for group in optimizer.param_groups for p in group["params"]]
-            torch.nn.utils.clip_grad_norm_(parameters, gradient_clip)
+    norms = {}
+    for player, optimizer in state.optimizers.items():
+        norms[f"gradient_norm/{player}"] = _clip_gradient(optimizer, gradient_clip)
         optimizer.step()
     for scheduler in state.schedulers.values():
         scheduler.step()
     if state.ema:
         state.ema.update()
     state.step += 1
-    return {name: term.detach() for name, term in terms.items()}
+    return {name: term.detach() for name, term in terms.items()} | norms
 
 
-def _checked(metrics: dict[str, float], step: int) -> dict[str, float]:
-    broken = sorted(name for name, value in metrics.items() if not math.isfinite(value))
-    if broken:
-        raise TrainingError(
-            f"training diverged: {', '.join(broken)} not finite at step {step}; lower the learning rates, or resume "
-            "from the last checkpoint with another seed"
-        )
-    return metrics
-
-
-class _Meter:
-    """Sums on the device; the only synchronisation is `read`."""
-
-    def __init__(self) -> None:
-        self._restart()
-
-    def _restart(self) -> None:
-        self._sums: dict[str, Tensor] = {}
-        self._count = 0
-        self._waited = 0.0
-        self._started = time.perf_counter()
-
-    def timed_next(self, batches: Iterator[Batch]) -> Batch:
-        before = time.perf_counter()
-        batch = next(batches)
-        self._waited += time.perf_counter() - before
-        return batch
-
-    def add(self, terms: dict[str, Tensor]) -> None:
-        self._count += 1
-        for name, term in terms.items():
-            self._sums[name] = self._sums[name] + term if name in self._sums else term
-
-    def read(self) -> dict[str, float]:
-        elapsed = time.perf_counter() - self._started
-        metrics = {name: float(total) / self._count for name, total in self._sums.items()}
-        metrics["seconds_per_step"] = elapsed / self._count
-        metrics["data_wait_share"] = self._waited / elapsed
-        self._restart()
-        return metrics
+def _clip_gradient(optimizer: Optimizer, largest: float | None) -> Tensor:
+    """Clip the norm of all params' gradient and return what it was before."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    return torch.nn.utils.clip_grad_norm_(parameters, float("inf") if largest is None else largest)

@@ -1,8 +1,9 @@
-"""Adversarial losses on discriminator logits; a logit above 0 means "real"."""
+"""Adversarial losses on discriminator logits; a logit above 0 means "real". And the R1 penalty."""
 
 from collections.abc import Callable
 from typing import NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -38,3 +39,20 @@ ADVERSARIAL_LOSSES = {
     "hinge": AdversarialLoss(_hinge_discriminator, lambda translated: -translated.mean()),
 }
 """By the name used in configs. Sources: Goodfellow 2014, Mao 2017, Lim and Ye 2017."""
+
+
+def r1_penalty(logits: Tensor, images: Tensor) -> Tensor:
+    """Mean squared gradient norm of a discriminator's logits at real images, as a term of the same backward.
+
+    With one logit an image this is Mescheder's E |grad D(x)|^2 / 2. A patch discriminator has many, each with a
+    receptive field of its own: the norm is taken of their sum's gradient and divided by their number, so that the
+    penalty does not depend on the size of the image.
+
+    Args:
+        logits: [B, 1, h, w], computed from `images`.
+        images: [B, 3, H, W] that require a gradient.
+
+    Source: Mescheder et al. 2018.
+    """
+    (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
+    return gradient.square().sum() / (2 * logits.numel())

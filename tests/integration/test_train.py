@@ -56,6 +56,21 @@ def test_two_workers_leave_the_same_layout(scenes: Scenes, tmp_path: Path) -> No
     assert_a_whole_run(tmp_path / "run", config)
 
 
+@pytest.mark.slow
+def test_elastic_workers_go_on_where_another_number_of_them_stopped(scenes: Scenes, tmp_path: Path) -> None:
+    """Weights, optimizers and the step are those of the checkpoint; the data is dealt anew."""
+    steps = "adversarial.steps=12"
+    first = tiny_training(tmp_path / "run", scenes, "workers=0", steps)
+    train.main(first)
+    (tmp_path / "run/weights/model.safetensors").unlink()
+    stage = tmp_path / "run/checkpoints/adversarial"
+    shutil.rmtree(stage / "step-00000012")
+    train.main(tiny_training(tmp_path / "run", scenes, "workers=[1,2]", steps))
+    lines = [line for line in read_metrics(str(tmp_path / "run/metrics.jsonl")) if line["stage"] == "adversarial"]
+    assert [line["step"] for line in lines] == [2, 4, 6, 8, 10, 12]
+    assert (tmp_path / "run/weights/model.safetensors").exists()
+
+
 def test_a_rerun_of_a_finished_run_takes_no_step(finished_run: Path, scenes: Scenes, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(finished_run, run)

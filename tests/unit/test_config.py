@@ -188,3 +188,13 @@ def test_the_configs_that_come_along_fit_their_schema(path: Path) -> None:
         load_config(EvaluateConfig, path, ["output=o", "contenders.a=b", "real_test=t"])
     else:
         load_config(TrainConfig, path, [f"{key}={value}" for key, value in TRAIN.items()])
+
+
+def test_workers_are_a_number_or_a_range() -> None:
+    assert (train(workers=3).fewest_workers, train(workers=3).most_workers) == (3, 3)
+    elastic = train("workers=[1,4]")
+    assert (elastic.fewest_workers, elastic.most_workers) == (1, 4)
+    assert parse_config(TrainConfig, to_yaml(elastic), origin="here") == elastic
+    for wrong in ([4, 1], [0, 2], -1):
+        with pytest.raises(ConfigError, match="workers"):
+            train(workers=wrong)

@@ -12,7 +12,7 @@ from dakpn.data import codec, manifest
 from dakpn.data.shards import read_shard
 from dakpn.models.color import hsv_to_rgb, rgb_to_hsv
 from dakpn.models.translation import upsample_params
-from dakpn.training.adversarial import AdversarialTask
+from dakpn.training.adversarial import AdversarialTask, seeded_noise
 from dakpn.training.losses import ADVERSARIAL_LOSSES
 from tests.scenes import Scenes
 from tests.unit.training.tiny import FULL, LOW, PATCH, Batch, adversarial_batch, tiny_predictor, tiny_task
@@ -29,9 +29,8 @@ def gradients(module: nn.Module) -> list[Tensor]:
     return [p.grad.clone() for p in module.parameters() if p.grad is not None]
 
 
-def players_objectives(task: AdversarialTask, batch: Batch, seed: int) -> tuple[Tensor, Tensor]:
+def players_objectives(task: AdversarialTask, batch: Batch) -> tuple[Tensor, Tensor]:
     """Both players' losses written down from their definition: (discriminators', predictor's)."""
-    torch.manual_seed(seed)
     function, loss = task.predictor.function, ADVERSARIAL_LOSSES[task.config.loss]
     params = task.predictor(batch["synthetic_low"])
     windows = [
@@ -39,9 +38,10 @@ def players_objectives(task: AdversarialTask, batch: Batch, seed: int) -> tuple[
         for one, (_, _, top, left, _, _) in zip(params, batch["synthetic_window"].tolist(), strict=True)
     ]
     patch = batch["synthetic_patch"]
-    patch = function.apply(patch, torch.cat(windows), torch.randn_like(patch))
+    noise_seeds = batch["synthetic_noise"]
+    patch = function.apply(patch, torch.cat(windows), seeded_noise(2 * noise_seeds, patch))
     whole = batch["synthetic_low"]
-    whole = function.apply(whole, params, torch.randn_like(whole))
+    whole = function.apply(whole, params, seeded_noise(2 * noise_seeds + 1, whole))
     sides = (
         (task.patch_discriminator, patch, batch["real_patch"]),
         (task.whole_discriminator, whole, batch["real_low"]),
@@ -59,12 +59,11 @@ def test_each_player_gets_the_gradient_of_its_own_objective_and_nothing_of_the_o
 ) -> None:
     task = tiny_task(shared=shared, players=players, loss=loss, identity_weight=0.0).double()
     batch = doubled(adversarial_batch(3))
-    torch.manual_seed(11)
     task(batch)["loss"].backward()
     head, judges = gradients(task.predictor.head), gradients(task.patch_discriminator)
     judges += gradients(task.whole_discriminator)
 
-    discriminators_loss, predictor_loss = players_objectives(task, batch, seed=11)
+    discriminators_loss, predictor_loss = players_objectives(task, batch)
     # The predictor's objective under reversal is the discriminators' loss, upside down.
     predictor_objective = predictor_loss if players == "two_sided" else -discriminators_loss
     head_parameters = list(task.predictor.head.parameters())
@@ -83,7 +82,6 @@ def test_the_identity_loss_reaches_the_predictor_alone() -> None:
     found = {}
     for weight in (0.0, 5.0):
         task = tiny_task(identity_weight=weight).double()
-        torch.manual_seed(2)
         task(batch)["loss"].backward()
         found[weight] = (gradients(task.predictor.head), gradients(task.patch_discriminator))
     assert not torch.allclose(found[0.0][0][0], found[5.0][0][0])
@@ -145,6 +143,59 @@ def test_the_log_tells_accuracy_of_a_discriminator_that_knows_and_of_one_that_do
     assert not any(term.requires_grad for name, term in terms.items() if name != "loss")
 
 
+def test_the_noise_of_an_image_depends_on_its_seed_alone() -> None:
+    images = torch.zeros(3, 3, *PATCH)
+    noise = seeded_noise(torch.tensor([5, 6, 5]), images)
+    assert torch.equal(noise[0], noise[2])
+    assert not torch.equal(noise[0], noise[1])
+    torch.manual_seed(1)
+    assert torch.equal(seeded_noise(torch.tensor([6]), images[:1])[0], noise[1])
+    assert noise.mean().abs() < 0.1
+    assert (noise.std() - 1).abs() < 0.1
+
+
+def test_the_r1_penalty_is_due_every_few_steps_and_reaches_the_discriminators_alone() -> None:
+    batch = doubled(adversarial_batch(3))
+    found = {}
+    for weight, step in ((0.0, 8), (0.5, 8), (1.0, 8), (0.5, 7)):
+        task = tiny_task(r1_weight=weight, r1_every=4).double()
+        terms = task({**batch, "step": torch.tensor(step)})
+        assert ("r1/patch" in terms) is (weight > 0 and step == 8)
+        terms["loss"].backward()
+        found[weight, step] = (gradients(task.predictor.head)[0], gradients(task.patch_discriminator)[0])
+    none, half, whole, between = (found[key] for key in found)
+    assert all(torch.equal(none[0], head) for head in (half[0], whole[0], between[0]))
+    torch.testing.assert_close(whole[1] - none[1], 2 * (half[1] - none[1]))
+    assert not torch.allclose(half[1], none[1])
+    torch.testing.assert_close(between[1], none[1])
+
+
+def test_the_lazy_penalty_weighs_as_much_as_one_in_every_step() -> None:
+    batch = doubled(adversarial_batch(3))
+    losses = []
+    for every in (1, 4):
+        terms = tiny_task(r1_weight=1.0, r1_every=every).double()({**batch, "step": torch.tensor(0)})
+        without = tiny_task().double()(batch)["loss"]
+        losses.append((terms["loss"] - without) / every)
+        torch.testing.assert_close(losses[-1], terms["r1/patch"] + terms["r1/whole"])
+    torch.testing.assert_close(*losses)
+
+
+def test_in_bfloat16_the_gradients_stay_float32_and_close() -> None:
+    found = []
+    for dtype in (torch.float32, torch.bfloat16):
+        task = tiny_task(r1_weight=1.0, r1_every=1)
+        task.compute_dtype = dtype
+        terms = task(adversarial_batch(3))
+        terms["loss"].backward()
+        assert all(p.grad.dtype == torch.float32 for p in task.parameters() if p.grad is not None)
+        assert all(term.dtype == torch.float32 for term in terms.values())
+        found.append(torch.cat([g.flatten() for g in gradients(task.predictor.head)]))
+    exact, rounded = found
+    assert not torch.equal(exact, rounded)
+    assert F.cosine_similarity(exact, rounded, dim=0) > 0.98
+
+
 def darker(images: Tensor) -> Tensor:
     """The domain gap to be learned: half the brightness, less colour."""
     hsv = rgb_to_hsv(images) * torch.tensor([1.0, 0.7, 0.5]).view(3, 1, 1)
@@ -177,6 +228,7 @@ def test_a_few_steps_move_the_images_towards_the_real_ones(scenes: Scenes, playe
             "synthetic_low": lows[ours],
             "synthetic_patch": images[ours][patch],
             "synthetic_window": torch.tensor([[*size, top, left, *PATCH]] * 4),
+            "synthetic_noise": torch.zeros(4, dtype=torch.int64),
             "real_low": darker(lows)[theirs],
             "real_patch": darker(images)[theirs][patch],
         }

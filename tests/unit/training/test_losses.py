@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dakpn.training.losses import ADVERSARIAL_LOSSES, AdversarialLoss
+from dakpn.training.losses import ADVERSARIAL_LOSSES, AdversarialLoss, r1_penalty
 
 every_loss = pytest.mark.parametrize("loss", ADVERSARIAL_LOSSES.values(), ids=ADVERSARIAL_LOSSES)
 
@@ -60,3 +60,30 @@ def test_a_loss_does_not_depend_on_the_number_of_logits(loss: AdversarialLoss) -
     one, many = torch.tensor([[0.3]]), torch.full((5, 7), 0.3)
     assert torch.isclose(loss.discriminator(one, -one), loss.discriminator(many, -many))
     assert torch.isclose(loss.predictor(one), loss.predictor(many))
+
+
+def test_r1_is_half_the_squared_gradient_of_a_single_logit() -> None:
+    images = torch.rand(2, 3, 4, 5, requires_grad=True)
+    direction = torch.randn(3, 4, 5)
+    penalty = r1_penalty((images * direction).sum((1, 2, 3)).view(2, 1, 1, 1), images)
+    torch.testing.assert_close(penalty, direction.square().sum() / 2)
+
+
+def test_r1_of_a_patch_discriminator_does_not_depend_on_the_size_of_the_image() -> None:
+    patches = torch.nn.Conv2d(3, 1, 4, stride=4)
+    penalties = []
+    for size in (8, 32):
+        images = torch.rand(2, 3, size, size, requires_grad=True)
+        penalties.append(r1_penalty(patches(images), images))
+    torch.testing.assert_close(*penalties)
+    assert penalties[0] > 1e-3
+
+
+def test_r1_pulls_the_discriminator_towards_flatness() -> None:
+    judge = torch.nn.Conv2d(3, 1, 4)
+    images = torch.rand(2, 3, 8, 8, requires_grad=True)
+    before = r1_penalty(judge(images), images)
+    before.backward()
+    with torch.no_grad():
+        judge.weight -= 0.01 * judge.weight.grad  # pyright: ignore[reportOperatorIssue]
+    assert r1_penalty(judge(images), images) < before

@@ -86,6 +86,9 @@ def adversarial_batch(step: int) -> Batch:
         "synthetic_window": torch.stack(
             [torch.tensor([*FULL, corners[0][i], corners[1][i], *PATCH], dtype=torch.int64) for i in range(2)]
         ),
+        "synthetic_style": torch.randint(0, 2**31, (2,), generator=rng),
+        "synthetic_noise": torch.randint(0, 2**32, (2,), generator=rng),
+        "step": torch.tensor(step),
         "real_low": torch.rand(2, 3, *LOW, generator=rng) / 2,
         "real_patch": torch.rand(2, 3, *PATCH, generator=rng) / 2,
     }
