@@ -1,16 +1,18 @@
 """Translate single images with trained weights."""
 
-from dataclasses import dataclass
-from typing import Self
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dakpn.config import TranslateConfig
 from dakpn.data import codec
 from dakpn.data.class_shares import class_shares
 from dakpn.data.label_space import LabelSpace
+from dakpn.data.manifest import DatasetIndex
 from dakpn.errors import DataError, UsageError
 from dakpn.models.noise import noise_seed
 from dakpn.models.predictor import KernelPredictor
@@ -26,7 +28,7 @@ class Translator:
 
     Attributes:
         predictor: in eval mode.
-        label_space: whose train ids labels are given in.
+        labels: what the ids in label files mean; its classes are the predictor's.
         weights_digest: of the weights it was loaded from.
         strength: of the whole translation, 0 (identity) to 1.
         refinement: range of the strength of the head's params on top of the style; None: the weights' own.
@@ -37,7 +39,7 @@ class Translator:
     """
 
     predictor: KernelPredictor
-    label_space: LabelSpace
+    labels: LabelSpace
     weights_digest: str
     strength: float = 1.0
     refinement: tuple[float, float] | None = None
@@ -47,20 +49,53 @@ class Translator:
     threads: int = 1
 
     @classmethod
-    def load(cls, weights_uri: str, **settings) -> Self:
+    def load(cls, weights_uri: str, **settings: Any) -> Self:
         """Load predictor weights; `settings` are this class's attributes from `strength` on.
+
+        Labels are taken to have the ids of the dataset that the weights were trained on.
 
         Raises:
             WeightsError: the weights cannot be used.
             UsageError: they do not know the style.
         """
-        predictor, label_space, digest = load_predictor(weights_uri)
-        translator = cls(predictor.for_inference(), label_space, digest, **settings)
+        predictor, labels, digest = load_predictor(weights_uri)
+        translator = cls(predictor.for_inference(), labels, digest, **settings)
         styles = predictor.config.style_keys
         if translator.style is not None and translator.style not in styles:
             known = f"{', '.join(styles[:5])}, ... ({len(styles)} in all)" if styles else "none"
             raise UsageError(f"{weights_uri} has no style {translator.style!r}; expected the key of one of: {known}")
         return translator
+
+    @classmethod
+    def of_job(cls, config: TranslateConfig, index: DatasetIndex) -> Self:
+        """Load what a translation job needs for the dataset with this index.
+
+        Raises:
+            WeightsError: the weights cannot be used.
+            UsageError: the dataset lacks labels, or has other classes than the weights; or they do not know the style.
+        """
+        translator = cls.load(
+            config.weights,
+            strength=config.strength,
+            refinement=config.refinement,
+            style=config.style,
+            draw=config.draw,
+            max_pixels_in_flight=config.max_pixels_in_flight,
+        )
+        if not translator.needs_label:
+            return translator
+        if index.label_space is None or not index.labelled:
+            raise UsageError(
+                f"{config.input} has no labels, and the weights {config.weights} look at them; pack it with labels, or "
+                "train with head.condition=encoder"
+            )
+        labels = LabelSpace.from_dict(index.label_space)
+        if labels.class_names != translator.labels.class_names:
+            raise UsageError(
+                f"{config.input} has the classes {', '.join(labels.class_names)}; expected those of the weights "
+                f"{config.weights}: {', '.join(translator.labels.class_names)}"
+            )
+        return replace(translator, labels=labels)
 
     @property
     def needs_label(self) -> bool:
@@ -113,13 +148,25 @@ class Translator:
                 raise DataError(
                     f"{key} has no label; expected one, for these weights look at labels: pack the dataset with labels"
                 )
-            shares = class_shares(train_ids, self.label_space.num_classes, size)
+            shares = class_shares(train_ids, self.labels.num_classes, size)
             classes = torch.from_numpy(shares)[None].float().div(255)
         low = torch.from_numpy(codec.resize_image(image, size)).permute(2, 0, 1)[None].float().div(255)
         params = self.predictor(low, label_classes=classes, styles=torch.tensor([look.style]))
         style, refinement = self.predictor.split_params(params)
         refinement = self.predictor.refinement.with_strength(refinement, look.refinement)
         return self.predictor.function.with_strength(torch.cat((style, refinement), 1), self.strength)
+
+    def train_ids(self, label: bytes | None, origin: str) -> NDArray[np.uint8] | None:
+        """What `translate` needs of an encoded label: uint8 [H, W], or None if these weights do not look at labels.
+
+        Raises:
+            DataError: the label is missing or cannot be decoded, or has an id without a meaning.
+        """
+        if not self.needs_label:
+            return None
+        if label is None:
+            raise DataError(f"{origin} has no label; expected one, for these weights look at labels: pack it again")
+        return self.labels.to_train_ids(codec.decode_label(label, origin), origin)
 
     def look(self, key: str) -> Look:
         """The style and the strength of the refinement that an image gets."""
