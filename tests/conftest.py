@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from dakpn.models.predictor import KernelPredictor
+from dakpn.models.style import color_moments
 from dakpn.models.weights import save_predictor
 from tests.scenes import CAMVID, Scenes, make_scenes, tiny_training
 
@@ -18,11 +19,15 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Scenes:
 
 @pytest.fixture(scope="session")
 def weights(tmp_path_factory: pytest.TempPathFactory, scenes: Scenes) -> str:
-    """Predictor weights with a random head: they change every image, which untrained weights would not."""
+    """Predictor weights with a random head and styles: they change every image, which untrained weights would not."""
     folder = tmp_path_factory.mktemp("weights")
     config = tiny_training("unused", scenes)
     torch.manual_seed(0)
-    predictor = KernelPredictor(config.predictor(config.encoder.network, CAMVID.label_space.num_classes))
+    classes = CAMVID.label_space.num_classes
+    predictor = KernelPredictor(config.predictor(config.encoder.network, classes, ("dusk", "noon", "rain")))
+    if predictor.style_bank is not None:
+        shares = torch.rand(3, classes, 8, 8).softmax(1)
+        predictor.style_bank.fill(color_moments(torch.rand(3, 3, 8, 8), shares))
     torch.nn.init.normal_(predictor.head.weight)
     torch.nn.init.normal_(predictor.head.bias)
     save_predictor(str(folder), predictor, CAMVID.label_space, "random weights of the tests")

@@ -43,6 +43,10 @@ class AdversarialConfig(Config):
     r1_every: PositiveInt = Field(
         default=16, description="steps from one penalty to the next; the weight grows by as much (lazy regularisation)"
     )
+    shrink_for_whole: bool = Field(
+        default=True,
+        description="blur and noise shrink with the image at scale 2; the paper's are the same there as at full-res",
+    )
     patch_size: Size = Field(default=(96, 128), description="full-res patch judged at scale 1")
     steps: PositiveInt = 200
     batch_size_per_worker: PositiveInt = 4

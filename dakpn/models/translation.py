@@ -46,6 +46,12 @@ class TranslationFunction:
         identity = torch.tensor(self.identity, dtype=params.dtype, device=params.device).view(-1, 1, 1)
         return identity + strength * (params - identity)
 
+    def for_shrunk(self, params: Tensor, factor: Tensor) -> Tensor:
+        """Params [B, P, ...] that do to an image shrunk by `factor` [B], 0..1, what `params` do to it whole."""
+        shrinks = torch.tensor([stage.shrinks for stage in self.stages for _ in stage.names], device=params.device)
+        scale = torch.where(shrinks, factor[:, None].to(params), 1.0)
+        return params * scale[..., None, None]
+
     def apply(self, image: Tensor, params: Tensor, noise: Tensor) -> Tensor:
         """Translate images.
 

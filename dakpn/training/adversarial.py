@@ -22,8 +22,9 @@ class AdversarialTask(nn.Module):
     Scale 1 is a full-res patch with its own window of the upsampled params; scale 2 the whole image at the prediction
     resolution. Both are judged against real images of the same scale.
 
-    Source: DA-KPN. Departures: whole low-res real images for scale 2, patches at any position, and on request a
-    discriminator per scale, a non-saturating predictor loss and an R1 penalty.
+    Source: DA-KPN. Departures: whole low-res real images for scale 2; there, blur and noise shrink as the image does, for
+    a real image at low resolution shows a fraction of them only, and the scales would ask for different params; patches
+    at any position; and on request a discriminator per scale, a non-saturating predictor loss and an R1 penalty.
 
     Attributes:
         compute_dtype: of the encoder and the discriminators; all else is float32.
@@ -69,7 +70,7 @@ class AdversarialTask(nn.Module):
         seeds = batch["synthetic_noise"]
         patch_params = _window_params(params, batch["synthetic_window"])
         styled_patch, patch = self._translate(batch["synthetic_patch"], patch_params, 2 * seeds)
-        _, whole = self._translate(batch["synthetic_low"], params, 2 * seeds + 1)
+        _, whole = self._translate(batch["synthetic_low"], self._whole_params(params, batch), 2 * seeds + 1)
         penalised = self.config.r1_weight > 0 and int(batch["step"]) % self.config.r1_every == 0
         identity = F.mse_loss(patch, styled_patch)
         loss = self.config.identity_weight * identity
@@ -82,6 +83,13 @@ class AdversarialTask(nn.Module):
             loss = loss + game
             terms |= {f"{term}/{name}": value.detach() for term, value in log.items()}
         return {"loss": loss, **terms}
+
+    def _whole_params(self, params: Tensor, batch: Batch) -> Tensor:
+        if not self.config.shrink_for_whole:
+            return params
+        low_pixels = batch["synthetic_low"].shape[-2] * batch["synthetic_low"].shape[-1]
+        factor = (low_pixels / batch["synthetic_window"][:, :2].prod(1)).sqrt().clamp(max=1)
+        return self.predictor.function.for_shrunk(params, factor)
 
     def _coarse_logits(self, batch: Batch) -> Tensor | None:
         if not self.predictor.uses_encoder:

@@ -16,6 +16,7 @@ class HsvAffine:
     names = ("hue_gain", "saturation_gain", "value_gain", "hue_shift", "saturation_bias", "value_bias")
     identity = (1.0, 1.0, 1.0, 0.0, 0.0, 0.0)
     radius = 0
+    shrinks = False
 
     def __init__(self, config: HsvAffineConfig) -> None:
         reach = (config.hue_gain, config.saturation_gain, config.value_gain)
@@ -41,6 +42,7 @@ class RgbAffine:
     names = ("red_gain", "green_gain", "blue_gain", "red_bias", "green_bias", "blue_bias")
     identity = (1.0, 1.0, 1.0, 0.0, 0.0, 0.0)
     radius = 0
+    shrinks = False
 
     def __init__(self, config: RgbAffineConfig) -> None:
         self._reach = (config.gain,) * 3 + (config.bias,) * 3
@@ -67,6 +69,7 @@ class LabAffine:
     names = ("l_gain", "alpha_gain", "beta_gain", "l_bias", "alpha_bias", "beta_bias")
     identity = (1.0, 1.0, 1.0, 0.0, 0.0, 0.0)
     radius = 0
+    shrinks = False
 
     def __init__(self, config: LabAffineConfig) -> None:
         self._log_gain, self._bias = math.log(config.max_gain), config.max_bias
@@ -89,6 +92,7 @@ class Gamma:
     names = ("gamma_red", "gamma_green", "gamma_blue")
     identity = (1.0, 1.0, 1.0)
     radius = 0
+    shrinks = False
     _DARKEST = 1e-3
     """Below it the curve is a straight line, so that its slope stays finite at black."""
 

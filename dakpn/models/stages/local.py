@@ -15,6 +15,7 @@ class GaussianBlur:
     names = ("sigma_red", "sigma_green", "sigma_blue")
     identity = (0.0, 0.0, 0.0)
     low = (0.0, 0.0, 0.0)
+    shrinks = True
 
     def __init__(self, config: GaussianBlurConfig) -> None:
         self.high = (config.max_sigma,) * 3
@@ -36,6 +37,8 @@ class SymmetricKernel:
     A free k x k kernel could shift the image and break labels. This one has one weight in 0..1 for each pair of
     opposite neighbours; the centre's is 1.
     """
+
+    shrinks = True
 
     def __init__(self, config: SymmetricKernelConfig) -> None:
         self.radius = config.size // 2
@@ -72,6 +75,8 @@ class Noise:
     identity = (0.0, 0.0, 0.0)
     low = (0.0, 0.0, 0.0)
     radius = 0
+    shrinks = True
+    """Averaging k x k pixels divides the noise by k."""
 
     def __init__(self, config: NoiseConfig) -> None:
         self.high = (config.max_scale,) * 3

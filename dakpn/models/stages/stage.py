@@ -15,6 +15,8 @@ class Stage(Protocol):
         identity: the params that change nothing.
         low, high: inclusive bounds of each param.
         radius: pixels to each side of p that output pixel p depends on.
+        shrinks: whether the params count pixels: in an image shrunk to half, half of them does the same. Their identity
+            is 0 then.
     """
 
     names: tuple[str, ...]
@@ -22,6 +24,7 @@ class Stage(Protocol):
     low: tuple[float, ...]
     high: tuple[float, ...]
     radius: int
+    shrinks: bool
 
     def bound(self, raw: Tensor) -> Tensor:
         """Params [B, P, H, W] inside the bounds for any raw head output [B, P, H, W]."""

@@ -50,6 +50,22 @@ def test_strength_zero_is_the_identity_and_one_the_params():
     assert torch.allclose(FUNCTION.with_strength(params, 1.0), params)
 
 
+def test_params_for_a_shrunk_image_do_to_it_what_the_params_do_to_the_whole():
+    shrink = 4
+    steps = torch.arange(96) // 24 % 2 * 0.4 + 0.3
+    image = steps.expand(3, 96, 96)[None]
+    params = torch.tensor((1, 1, 0.8, 0, 0, 0.1, 3, 3, 3, 0.08, 0.08, 0.08)).view(1, -1, 1, 1)
+    noise = torch.randn(image.shape, generator=torch.Generator().manual_seed(0))
+    low_noise = torch.randn(1, 3, 24, 24, generator=torch.Generator().manual_seed(1))
+    whole = F.avg_pool2d(FUNCTION.apply(image, params.expand(-1, -1, 96, 96), noise), shrink)
+    low_params = FUNCTION.for_shrunk(params, torch.tensor([1 / shrink])).expand(-1, -1, 24, 24)
+    low = FUNCTION.apply(F.avg_pool2d(image, shrink), low_params, low_noise)
+    profiles = [picture.mean((0, 1, 2)) for picture in (whole, low)]
+    assert (profiles[0] - profiles[1]).abs().max() < 0.02
+    noises = [(picture - picture.mean(2, keepdim=True)).std().item() for picture in (whole, low)]
+    assert noises[0] == pytest.approx(noises[1], rel=0.1)
+
+
 def test_initial_params_are_close_to_the_identity():
     image = random_bytes((24, 24))
     params = FUNCTION.bound(torch.zeros(1, 12, 24, 24))
