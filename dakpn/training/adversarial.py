@@ -22,8 +22,8 @@ class AdversarialTask(nn.Module):
     Scale 1 is a full-res patch with its own window of the upsampled params; scale 2 the whole image at the prediction
     resolution. Both are judged against real images of the same scale.
 
-    Source: DA-KPN. Departures: whole low-res real images for scale 2; there, blur and noise shrink as the image does, for
-    a real image at low resolution shows a fraction of them only, and the scales would ask for different params; patches
+    Source: DA-KPN. Departures: whole low-res real images for scale 2; there, blur and noise shrink as the image does,
+    for a real image at low resolution shows a fraction of them only, and the scales would contradict; patches
     at any position; and on request a discriminator per scale, a non-saturating predictor loss and an R1 penalty.
 
     Attributes:
