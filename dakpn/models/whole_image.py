@@ -108,7 +108,7 @@ def translate_fused(
     grid = (low, rows.lower, rows.fraction, columns.lower, columns.fraction)
     output = np.empty_like(image)
     band = min(height, max(_SMALLEST_BAND, max_pixels_in_flight // width))
-    buffer = np.empty((3, band + 2 * MAX_RADIUS, width + 2 * MAX_RADIUS), np.float32)
+    buffer = np.empty((3, *kernels.buffer_size(band, width)), np.float32)
 
     def color(lines: tuple[int, int]) -> None:
         kernels.color_rows(image, *grid, lines, top - MAX_RADIUS, buffer)
