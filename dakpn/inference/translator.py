@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dakpn.data import codec
+from dakpn.errors import UsageError
 from dakpn.models.noise import noise_seed
 from dakpn.models.predictor import KernelPredictor
 from dakpn.models.translation import upsample_params
@@ -27,6 +28,9 @@ class Translator:
         draw: number of the noise draw.
         max_pixels_in_flight: bounds the memory that one image takes.
         threads: CPU threads for one image.
+
+    The predictor's device does all the work. On a GPU the torch form of the function runs, whose bytes can differ from
+    the fused CPU form's by one grey level.
     """
 
     predictor: KernelPredictor
@@ -37,10 +41,23 @@ class Translator:
     threads: int = 1
 
     @classmethod
-    def load(cls, weights_uri: str, strength: float = 1.0, draw: int = 0, **limits: int) -> Self:
-        """Load predictor weights; `limits` are `max_pixels_in_flight` and `threads`. Raises `WeightsError`."""
+    def load(
+        cls, weights_uri: str, strength: float = 1.0, draw: int = 0, *, device: str = "cpu", **limits: int
+    ) -> Self:
+        """Load predictor weights; `limits` are `max_pixels_in_flight` and `threads`.
+
+        Raises:
+            WeightsError: they cannot be used.
+            UsageError: the device is not there.
+        """
+        chosen = _available(device)
         predictor, _, digest = load_predictor(weights_uri)
-        return cls(predictor.for_inference(), digest, strength, draw, **limits)
+        return cls(predictor.for_inference().to(chosen), digest, strength, draw, **limits)
+
+    @property
+    def device(self) -> torch.device:
+        """Where images are translated."""
+        return self.predictor.head.weight.device
 
     @torch.inference_mode()
     def translate(self, image: NDArray[np.uint8], key: str) -> NDArray[np.uint8]:
@@ -66,11 +83,20 @@ class Translator:
     def parameter_maps(self, image: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
         """Full-res params [H, W] by name, at the translator's strength."""
         params = upsample_params(self.low_res_params(image), image.shape[:2])[0]
-        return dict(zip(self.predictor.function.names, params.numpy(), strict=True))
+        return dict(zip(self.predictor.function.names, params.cpu().numpy(), strict=True))
 
     @torch.inference_mode()
     def low_res_params(self, image: NDArray[np.uint8]) -> Tensor:
         """Params [1, P, h, w] at the prediction resolution, at the translator's strength."""
         low = codec.resize_image(image, self.predictor.config.prediction_size)
-        pixels = torch.from_numpy(low).permute(2, 0, 1)[None].float().div(255)
+        pixels = torch.from_numpy(low).to(self.device).permute(2, 0, 1)[None].float().div(255)
         return self.predictor.function.with_strength(self.predictor(pixels), self.strength)
+
+
+def _available(name: str) -> torch.device:
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(
+            f"device {name!r} cannot be used ({error}); expected 'cpu', or 'cuda' with a GPU and a CUDA build of torch"
+        ) from error

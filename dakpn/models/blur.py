@@ -37,22 +37,24 @@ def gaussian_blur(image: Tensor, sigma: Tensor) -> Tensor:
     """Blur each pixel of each channel with its own Gaussian.
 
     Args:
-        image: float32 or float64 [B, C, H, W].
-        sigma: standard deviations in pixels, same shape and dtype as `image`, >= 0; 0 is the identity.
+        image: float [B, C, H, W].
+        sigma: standard deviations in pixels, of the image's shape, >= 0; 0 is the identity.
 
     Returns:
-        [B, C, H, W]. Differentiable in both arguments; the gradient in sigma vanishes as sigma approaches 0.
+        [B, C, H, W], float64 if the image is, else float32: half precision, as autocast may bring, is too coarse for
+        the weights' recurrence. Differentiable in both arguments; the gradient in sigma vanishes as sigma approaches 0.
 
     Source: DA-KPN, section on the translation function. Departure: the window ends at four sigmas, or at the paper's
     12 pixels if that comes first.
     """
-    return _FoldedGather.apply(image, sigma)
+    dtype = torch.float64 if image.dtype == torch.float64 else torch.float32
+    return _FoldedGather.apply(image.to(dtype), sigma.to(dtype))
 
 
 class _Block(NamedTuple):
-    """Rows [top, bottom) of one image, and the largest window of its pixels."""
+    """Rows [top, bottom) of some images, and the largest window of their pixels."""
 
-    image: int
+    images: slice
     top: int
     bottom: int
     radius: int
@@ -108,29 +110,35 @@ class _FoldedGather(torch.autograd.Function):
 
 
 def _blocks(sigma: Tensor) -> list[_Block]:
-    """Cut a batch into blocks of rows. One synchronisation with the device fetches all their radii."""
+    """Cut a batch into blocks: rows of one image, or several small images."""
     batch, channels, height, width = sigma.shape
     elements = _BLOCK_ELEMENTS.get(sigma.device.type, _BLOCK_ELEMENTS_ELSEWHERE)
     rows = min(height, max(1, elements // (channels * width)))
-    starts = range(0, height, rows)
-    row_maxima = sigma.detach().amax((1, 3))
-    maxima = torch.stack([row_maxima[:, top : top + rows].amax(1) for top in starts], 1).tolist()
-    return [
-        _Block(i, top, min(top + rows, height), window_radius(maxima[i][n]))
-        for i in range(batch)
-        for n, top in enumerate(starts)
+    images = min(batch, max(1, elements // (channels * height * width)))
+    places = [
+        (slice(first, first + images), top, min(top + rows, height))
+        for first in range(0, batch, images)
+        for top in range(0, height, rows)
     ]
+    row_maxima = sigma.detach().amax((1, 3))
+    maxima = _fetch([row_maxima[chosen, top:bottom].amax() for chosen, top, bottom in places])
+    return [_Block(*place, window_radius(largest)) for place, largest in zip(places, maxima, strict=True)]
+
+
+def _fetch(scalars: list[Tensor]) -> list[float]:
+    """The blur's only synchronisation with the device."""
+    return torch.stack(scalars).tolist() if scalars else []
 
 
 def _rows(values: Tensor, block: _Block) -> Tensor:
-    return values[block.image, :, block.top : block.bottom]
+    return values[block.images, :, block.top : block.bottom]
 
 
 def _surroundings(padded: Tensor, block: _Block, margin: int) -> Tensor:
     """The block with `block.radius` pixels around it, as a view of the image padded by `margin`."""
     spare = margin - block.radius
     rows = slice(block.top + spare, block.bottom + 2 * margin - spare)
-    return padded[block.image, :, rows, spare : padded.shape[-1] - spare]
+    return padded[block.images, :, rows, spare : padded.shape[-1] - spare]
 
 
 def _doubled_variance(sigma: Tensor) -> Tensor:
@@ -147,7 +155,7 @@ def _axis_weights(sigma: Tensor, radius: int) -> list[Tensor]:
     weights = list(sigma.new_empty(radius, *sigma.shape))
     for d, weight in enumerate(weights, 1):
         # A sigma that is not a number shall show in the result: the comparison is false for it.
-        torch.where(reach <= d - 1, torch.zeros_like(current[:1, :1, :1]), current, out=weight)
+        torch.where(reach <= d - 1, current.new_zeros(()), current, out=weight)
         if d < radius:
             current.mul_(ratio)
             ratio.mul_(square)

@@ -65,7 +65,7 @@ class HsvAffine:
 
     def bound(self, raw: Tensor) -> Tensor:
         """Tanh around the identity."""
-        return _channels(self.identity, raw) + _channels(self._reach, raw) * torch.tanh(raw)
+        return channel_values(self.identity, raw) + channel_values(self._reach, raw) * torch.tanh(raw)
 
     def apply(self, image: Tensor, params: Tensor, noise: Tensor) -> Tensor:
         """Affine in HSV."""
@@ -130,7 +130,7 @@ class RgbAffine:
 
     def bound(self, raw: Tensor) -> Tensor:
         """Tanh around the identity."""
-        return _channels(self.identity, raw) + _channels(self._reach, raw) * torch.tanh(raw)
+        return channel_values(self.identity, raw) + channel_values(self._reach, raw) * torch.tanh(raw)
 
     def apply(self, image: Tensor, params: Tensor, noise: Tensor) -> Tensor:
         """Affine in RGB."""
@@ -211,8 +211,9 @@ def build_stage(config: StageConfig) -> Stage:
     return _STAGES[type(config)](config)
 
 
-def _channels(values: tuple[float, ...], like: Tensor) -> Tensor:
-    return torch.tensor(values, dtype=like.dtype, device=like.device).view(-1, 1, 1)
+def channel_values(values: tuple[float, ...], like: Tensor) -> Tensor:
+    """One value a channel, [P, 1, 1], filled on the device: a copy from the host would make it wait."""
+    return torch.cat([like.new_full((1, 1, 1), value) for value in values])
 
 
 def _logit(fraction: float) -> float:

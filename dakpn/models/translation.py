@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from dakpn.config import TranslationConfig
-from dakpn.models.stages import build_stage
+from dakpn.models.stages import build_stage, channel_values
 
 Window = tuple[int, int, int, int]
 """(top, left, height, width) in full-res pixels."""
@@ -43,7 +43,7 @@ class TranslationFunction:
 
     def with_strength(self, params: Tensor, strength: float | Tensor) -> Tensor:
         """`identity + strength * (params - identity)`; 0 is the identity, 1 the params themselves."""
-        identity = torch.tensor(self.identity, dtype=params.dtype, device=params.device).view(-1, 1, 1)
+        identity = channel_values(self.identity, params)
         return identity + strength * (params - identity)
 
     def apply(self, image: Tensor, params: Tensor, noise: Tensor) -> Tensor:
@@ -92,9 +92,7 @@ def _low_position(low: int, full: int, position: int) -> float:
     return max((position + 0.5) * (low / full) - 0.5, 0.0)
 
 
-def _interpolate(
-    values: Tensor, low: int, full: int, start: int, length: int, *, dim: int, skipped: int = 0
-) -> Tensor:
+def _interpolate(values: Tensor, low: int, full: int, start: int, length: int, *, dim: int, skipped: int = 0) -> Tensor:
     """Full-res rows or columns [start, start + length) of `values`, which lack the first `skipped` of `low` ones."""
     position = torch.arange(start, start + length, device=values.device, dtype=torch.float64)
     source = ((position + 0.5) * (low / full) - 0.5).clamp(0, low - 1)

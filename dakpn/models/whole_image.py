@@ -176,7 +176,7 @@ def _translate_tile(
     outer = (outer_top, outer_left, outer_bottom - outer_top, outer_right - outer_left)
     pixels = torch.from_numpy(np.ascontiguousarray(image[outer_top:outer_bottom, outer_left:outer_right]))
     pixels = pixels.to(params.device).permute(2, 0, 1)[None].float().div(255)
-    noise = torch.from_numpy(keyed_noise(seed, size, outer)).to(params.device)[None]
+    noise = keyed_noise(seed, size, outer, params.device)[None]
     translated = function.apply(pixels, upsample_params(params, size, outer), noise)[0]
     inner = translated[:, top - outer_top :, left - outer_left :][:, :height, :width]
     return (inner * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
