@@ -4,6 +4,9 @@ A strip of `LANES` columns is blurred row by row. Its rows are first folded alon
 every i, so that all that follows reads whole aligned vectors. A pair of rows shares what it reads and keeps both rows'
 weights in registers; its window is as large as its own sigmas ask for. A pixel's sums are added in one order, and those
 beyond its own window have the weight 0, so that its value depends neither on the pair nor on the strip.
+
+Builders are `llvmlite.ir.IRBuilder`s: their own annotations promise None where they return values. A change here alone
+does not reach numba's cache of compiled kernels, which watches the file of the caller.
 """
 
 from typing import Any
@@ -49,7 +52,7 @@ def blur_strip(typing_context, plane, plane_at, plane_stride, sigmas, out, at, s
     return signature, _emit_blur_strip
 
 
-def _emit_blur_strip(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+def _emit_blur_strip(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
     def pointer(index: int) -> ir.Value:
         return context.make_array(signature.args[index])(context, builder, arguments[index]).data
 
@@ -79,7 +82,7 @@ def _emit_blur_strip(context: Any, builder: ir.IRBuilder, signature: Any, argume
     return context.get_dummy_value()
 
 
-def _largest_radius(builder: ir.IRBuilder, sigmas: ir.Value, stride: ir.Value, rows: ir.Value) -> ir.Value:
+def _largest_radius(builder: Any, sigmas: ir.Value, stride: ir.Value, rows: ir.Value) -> ir.Value:
     """Window radius of the strip's largest sigma."""
     largest = cgutils.alloca_once_value(builder, _splat(0))
     with cgutils.for_range(builder, rows, intp=_INT) as row:
@@ -88,7 +91,7 @@ def _largest_radius(builder: ir.IRBuilder, sigmas: ir.Value, stride: ir.Value, r
     return _radius(builder, builder.load(largest))
 
 
-def _radius(builder: ir.IRBuilder, sigma: ir.Value) -> ir.Value:
+def _radius(builder: Any, sigma: ir.Value) -> ir.Value:
     """As `dakpn.models.blur.window_radius` of the largest of a vector."""
     reduce = _function(builder, "llvm.vector.reduce.fmax.v16f32", _FLOAT, _VECTOR)
     ceil = _function(builder, "llvm.ceil.f32", _FLOAT, _FLOAT)
@@ -98,7 +101,7 @@ def _radius(builder: ir.IRBuilder, sigma: ir.Value) -> ir.Value:
 
 
 def _fold_rows(
-    builder: ir.IRBuilder, strip: ir.Value, plane_stride: ir.Value, folds: ir.Value, rows: ir.Value, radius: ir.Value
+    builder: Any, strip: ir.Value, plane_stride: ir.Value, folds: ir.Value, rows: ir.Value, radius: ir.Value
 ) -> None:
     """Fold the strip's rows and `radius` more on each side: each row's centre, then its sums for 1..radius."""
     first = builder.neg(radius)
@@ -115,7 +118,7 @@ def _fold_rows(
 
 
 def _emit_pair(
-    builder: ir.IRBuilder,
+    builder: Any,
     centre: ir.Value,
     sigmas: list[ir.Value],
     targets: list[ir.Value],
@@ -142,7 +145,7 @@ def _emit_pair(
         _store(builder, builder.fdiv(total, builder.fmul(norm, norm)), target)
 
 
-def _column_sums(builder: ir.IRBuilder, column: ir.Value, weights: Any, radius: int) -> list[ir.Value]:
+def _column_sums(builder: Any, column: ir.Value, weights: Any, radius: int) -> list[ir.Value]:
     """For both rows, the weighted sum over the rows of one fold."""
     rows: dict[int, ir.Value] = {}
 
@@ -159,7 +162,7 @@ def _column_sums(builder: ir.IRBuilder, column: ir.Value, weights: Any, radius: 
     return sums
 
 
-def _axis_weights(builder: ir.IRBuilder, sigma: ir.Value, radius: int) -> tuple[list[ir.Value], ir.Value]:
+def _axis_weights(builder: Any, sigma: ir.Value, radius: int) -> tuple[list[ir.Value], ir.Value]:
     """As `dakpn.models.blur._axis_weights`, and the sum of the weights along one axis."""
     norm = _splat(1)
     if radius == 0:
@@ -186,24 +189,24 @@ def _axis_weights(builder: ir.IRBuilder, sigma: ir.Value, radius: int) -> tuple[
     return weights, norm
 
 
-def _multiply_add(builder: ir.IRBuilder, left: ir.Value, right: ir.Value, addend: ir.Value) -> ir.Value:
+def _multiply_add(builder: Any, left: ir.Value, right: ir.Value, addend: ir.Value) -> ir.Value:
     """`left * right + addend`, fused where the processor can."""
     return builder.call(_function(builder, "llvm.fmuladd.v16f32", *[_VECTOR] * 4), [left, right, addend])
 
 
-def _maximum(builder: ir.IRBuilder, left: ir.Value, right: ir.Value) -> ir.Value:
+def _maximum(builder: Any, left: ir.Value, right: ir.Value) -> ir.Value:
     return builder.select(builder.fcmp_ordered(">", left, right), left, right)
 
 
-def _function(builder: ir.IRBuilder, name: str, result: ir.Type, *arguments: ir.Type) -> ir.Function:
+def _function(builder: Any, name: str, result: ir.Type, *arguments: ir.Type) -> ir.Function:
     return cgutils.get_or_insert_function(builder.module, ir.FunctionType(result, arguments), name)
 
 
-def _load(builder: ir.IRBuilder, pointer: ir.Value) -> ir.Value:
+def _load(builder: Any, pointer: ir.Value) -> ir.Value:
     return builder.load(builder.bitcast(pointer, _VECTOR.as_pointer()), align=_ELEMENT_BYTES)
 
 
-def _store(builder: ir.IRBuilder, value: ir.Value, pointer: ir.Value) -> None:
+def _store(builder: Any, value: ir.Value, pointer: ir.Value) -> None:
     builder.store(value, builder.bitcast(pointer, _VECTOR.as_pointer()), align=_ELEMENT_BYTES)
 
 

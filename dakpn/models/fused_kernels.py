@@ -169,7 +169,9 @@ def _blur_tile(plane, line, left, place, sigmas, folds, out):
     stride = plane.shape[1]
     for x in range(0, columns, LANES):
         start = line * stride + MAX_RADIUS + left + x
-        blur_strip(plane, start, stride, sigmas, out, x, TILE_COLUMNS, 2 * pairs, folds)
+        blur_strip(  # pyright: ignore[reportCallIssue] - numba passes the first argument
+            plane, start, stride, sigmas, out, x, TILE_COLUMNS, 2 * pairs, folds
+        )
 
 
 @_compiled
