@@ -36,6 +36,9 @@ class Translator:
         draw: number of the draw of style, refinement and noise.
         max_pixels_in_flight: bounds the memory that one image takes.
         threads: CPU threads for one image.
+
+    The predictor's device does all the work. On a GPU the torch form of the function runs, whose bytes can differ from
+    the fused CPU form's by one grey level.
     """
 
     predictor: KernelPredictor
@@ -49,17 +52,18 @@ class Translator:
     threads: int = 1
 
     @classmethod
-    def load(cls, weights_uri: str, **settings: Any) -> Self:
+    def load(cls, weights_uri: str, *, device: str = "cpu", **settings: Any) -> Self:
         """Load predictor weights; `settings` are this class's attributes from `strength` on.
 
         Labels are taken to have the ids of the dataset that the weights were trained on.
 
         Raises:
             WeightsError: the weights cannot be used.
-            UsageError: they do not know the style.
+            UsageError: they do not know the style, or the device is not there.
         """
+        chosen = _available(device)
         predictor, labels, digest = load_predictor(weights_uri)
-        translator = cls(predictor.for_inference(), labels, digest, **settings)
+        translator = cls(predictor.for_inference().to(chosen), labels, digest, **settings)
         styles = predictor.config.style_keys
         if translator.style is not None and translator.style not in styles:
             known = f"{', '.join(styles[:5])}, ... ({len(styles)} in all)" if styles else "none"
@@ -81,6 +85,7 @@ class Translator:
             style=config.style,
             draw=config.draw,
             max_pixels_in_flight=config.max_pixels_in_flight,
+            device="cuda" if config.num_gpus else "cpu",
         )
         if not translator.needs_label:
             return translator
@@ -101,6 +106,11 @@ class Translator:
     def needs_label(self) -> bool:
         """Whether images are translated together with their labels."""
         return self.predictor.config.head.needs_label
+
+    @property
+    def device(self) -> torch.device:
+        """Where images are translated."""
+        return self.predictor.head.weight.device
 
     @torch.inference_mode()
     def translate(
@@ -132,7 +142,7 @@ class Translator:
     ) -> dict[str, NDArray[np.float32]]:
         """Full-res params [H, W] by name, as `translate` would apply them."""
         params = upsample_params(self.low_res_params(image, key, train_ids), image.shape[:2])[0]
-        return dict(zip(self.predictor.function.names, params.numpy(), strict=True))
+        return dict(zip(self.predictor.function.names, params.cpu().numpy(), strict=True))
 
     @torch.inference_mode()
     def low_res_params(self, image: NDArray[np.uint8], key: str, train_ids: NDArray[np.uint8] | None = None) -> Tensor:
@@ -149,9 +159,9 @@ class Translator:
                     f"{key} has no label; expected one, for these weights look at labels: pack the dataset with labels"
                 )
             shares = class_shares(train_ids, self.labels.num_classes, size)
-            classes = torch.from_numpy(shares)[None].float().div(255)
-        low = torch.from_numpy(codec.resize_image(image, size)).permute(2, 0, 1)[None].float().div(255)
-        params = self.predictor(low, label_classes=classes, styles=torch.tensor([look.style]))
+            classes = torch.from_numpy(shares).to(self.device)[None].float().div(255)
+        low = torch.from_numpy(codec.resize_image(image, size)).to(self.device).permute(2, 0, 1)[None].float().div(255)
+        params = self.predictor(low, label_classes=classes, styles=torch.tensor([look.style], device=self.device))
         style, refinement = self.predictor.split_params(params)
         refinement = self.predictor.refinement.with_strength(refinement, look.refinement)
         return self.predictor.function.with_strength(torch.cat((style, refinement), 1), self.strength)
@@ -174,3 +184,12 @@ class Translator:
         if self.style is None:
             return look
         return look._replace(style=self.predictor.config.style_keys.index(self.style))
+
+
+def _available(name: str) -> torch.device:
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(
+            f"device {name!r} cannot be used ({error}); expected 'cpu', or 'cuda' with a GPU and a CUDA build of torch"
+        ) from error

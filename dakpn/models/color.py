@@ -55,7 +55,7 @@ def hsv_to_rgb(hsv: Tensor) -> Tensor:
         float [..., 3, H, W] in 0..1.
     """
     hue, saturation, value = (channel.unsqueeze(-3) for channel in hsv.unbind(-3))
-    offsets = torch.tensor((5.0, 3.0, 1.0), dtype=hsv.dtype, device=hsv.device).view(3, 1, 1)
+    offsets = torch.arange(5, 0, -2, dtype=hsv.dtype, device=hsv.device).view(3, 1, 1)
     # Each channel keeps `value` within its third of the circle and falls to value * (1 - saturation) outside.
     sector = torch.remainder(offsets + 6 * hue, 6.0)
     fall = torch.minimum(sector, 4 - sector).clamp(0, 1)

@@ -6,22 +6,21 @@ once; `finish_rows` blurs, adds noise and rounds. A pixel's value depends on its
 band, block or thread that computes it.
 
 Loops run over contiguous 1-D slices and choose by arithmetic instead of branches, so that the compiler vectorises them.
-All kernels share this file because the compiler's cache on disk follows the changes of one file only.
 """
 
 import numpy as np
 from numba import njit
 
-from dakpn.models.blur import MAX_RADIUS, SIGMAS_IN_WINDOW
+from dakpn.models.blur import MAX_RADIUS
 from dakpn.models.color import CONES_TO_RGB, GREY_CHROMA, LOG_CONES_TO_LAB, LOG_OFFSET, RGB_TO_CONES
+from dakpn.models.fused_blur import FOLDS, LANES, blur_strip
 from dakpn.models.noise import BITS_PER_CHANNEL, GOLDEN, MIX_1, MIX_2
 
-BLOCK = 512
-"""Columns that share a blur window's size."""
+TILE_ROWS, TILE_COLUMNS = 64, 256
+"""Even, and a multiple of LANES; a tile's buffers should stay in the cache."""
 _F = np.float32
 _ZERO, _ONE, _SIX = _F(0), _F(1), _F(6)
 _GREY = _F(GREY_CHROMA)
-_SIGMAS = _F(SIGMAS_IN_WINDOW)
 _OFFSET = _F(LOG_OFFSET)
 _LOG2_OF_10 = _F(np.log2(10))
 _RGB_TO_CONES = np.array(RGB_TO_CONES, np.float32)
@@ -30,6 +29,11 @@ _LAB = np.array(LOG_CONES_TO_LAB, np.float32)
 _SHIFT = np.uint64(BITS_PER_CHANNEL)
 
 _compiled = njit(cache=True, nogil=True, fastmath={"contract", "nsz", "arcp"}, error_model="numpy")
+
+
+def buffer_size(lines, width):
+    """Lines and columns of the buffer that `lines` rows of an image need, with the surroundings that the blur reads."""
+    return lines + 2 * MAX_RADIUS + 1, -(-width // LANES) * LANES + 2 * MAX_RADIUS
 
 
 @_compiled
@@ -45,7 +49,7 @@ def color_rows(image, params, rows, row_fractions, columns, column_fractions, li
         column_fractions: as `row_fractions`, for the columns.
         lines: first and last line to write. Rows beyond the image repeat its edge.
         first_row: may be negative.
-        buffer: float32 [3, lines, W + 2 * MAX_RADIUS], edge columns repeated.
+        buffer: float32 [3, *`buffer_size`(rows of a band, W)], edge columns repeated.
     """
     height, width = image.shape[0], image.shape[1]
     low = np.empty(params.shape[2] + 1, np.float32)
@@ -76,20 +80,44 @@ def finish_rows(params, rows, row_fractions, columns, column_fractions, lines, f
     other arguments are as for `color_rows`.
     """
     width = out.shape[1]
-    low = np.empty(params.shape[2] + 1, np.float32)
-    maps = np.empty((6, width), np.float32)
-    blurred = np.empty((3, width), np.float32)
-    weights = np.empty((MAX_RADIUS, BLOCK), np.float32)
-    scratch = np.empty((4, BLOCK + 2 * MAX_RADIUS), np.float32)
-    for y in range(lines[0], lines[1]):
-        for p in range(6):
-            _interpolate_row(params[p], rows[y], row_fractions[y], columns, column_fractions, low, maps[p])
-        for channel in range(3):
-            for left in range(0, width, BLOCK):
-                part = slice(left, min(left + BLOCK, width))
-                sigma, target = maps[channel, part], blurred[channel, part]
-                _blur_block(buffer[channel], y - first_row, left, sigma, weights, scratch, target)
-        _write_row(blurred, maps[3:], seed, np.uint64(y) * np.uint64(width), quantiles, out[y])
+    sigmas = np.zeros((TILE_ROWS, TILE_COLUMNS), np.float32)
+    scales = np.empty((3, TILE_ROWS, TILE_COLUMNS), np.float32)
+    blurred = np.empty((3, TILE_ROWS, TILE_COLUMNS), np.float32)
+    folds = np.zeros((TILE_ROWS + 2 * MAX_RADIUS, FOLDS, LANES), np.float32)
+    for top in range(lines[0], lines[1], TILE_ROWS):
+        within = slice(top, min(top + TILE_ROWS, lines[1]))
+        for left in range(0, width, TILE_COLUMNS):
+            across = slice(left, min(left + TILE_COLUMNS, width))
+            place = (rows[within], row_fractions[within], columns[across], column_fractions[across])
+            for channel in range(3):
+                _interpolate_tile(params[channel], place, sigmas)
+                _interpolate_tile(params[3 + channel], place, scales[channel])
+                _blur_tile(buffer[channel], top - first_row, left, place, sigmas, folds, blurred[channel])
+            for n in range(within.stop - top):
+                y = top + n
+                first_pixel = np.uint64(y) * np.uint64(width) + np.uint64(left)
+                _write_row(blurred[:, n], scales[:, n], seed, first_pixel, quantiles, out[y, across])
+
+
+@_compiled
+def _interpolate_tile(param, place, out):
+    """Bilinear: first between the columns of the two low-res rows, which many full-res rows share."""
+    rows, row_fractions, columns, column_fractions = place
+    last_row, last_column = param.shape[0] - 1, param.shape[1] - 1
+    above, below = np.empty(len(columns), np.float32), np.empty(len(columns), np.float32)
+    held = -1
+    for n in range(len(rows)):
+        if rows[n] != held:
+            held = rows[n]
+            upper, lower = param[held], param[min(held + 1, last_row)]
+            for x in range(len(columns)):
+                column, fraction = columns[x], column_fractions[x]
+                following = min(column + 1, last_column)
+                above[x] = upper[column] + fraction * (upper[following] - upper[column])
+                below[x] = lower[column] + fraction * (lower[following] - lower[column])
+        fraction, row = row_fractions[n], out[n]
+        for x in range(len(columns)):
+            row[x] = above[x] + fraction * (below[x] - above[x])
 
 
 @_compiled
@@ -223,88 +251,16 @@ def _fall(sector):
 
 
 @_compiled
-def _blur_block(plane, line, left, sigma, weights, scratch, out):
-    """Folded gather of one row of a block; see `dakpn.models.blur`."""
-    count = len(sigma)
-    largest = _ZERO
-    for x in range(count):
-        largest = max(largest, sigma[x])
-    radius = min(MAX_RADIUS, int(np.ceil(_SIGMAS * largest)))
-    total, partial, norm = scratch[0, :count], scratch[1, :count], scratch[2, :count]
-    _axis_weights(sigma, radius, weights, norm, partial, total)
-    width = count + 2 * radius
-    span = scratch[3, :width]
-    begin = MAX_RADIUS + left - radius
-    centre = plane[line, begin : begin + width]
-    for x in range(width):
-        span[x] = centre[x]
-    _row_sum(span, weights, radius, partial)
-    for x in range(count):
-        total[x] = partial[x]
-    for j in range(1, radius + 1):
-        above, below = plane[line - j, begin : begin + width], plane[line + j, begin : begin + width]
-        weight = weights[j - 1]
-        for x in range(width):
-            span[x] = above[x] + below[x]
-        _row_sum(span, weights, radius, partial)
-        for x in range(count):
-            total[x] += weight[x] * partial[x]
-    for x in range(count):
-        out[x] = total[x] / (norm[x] * norm[x])
-
-
-@_compiled
-def _row_sum(span, weights, radius, out):
-    """Weighted sum along a row, two offsets at a time: `out` is loaded and stored half as often."""
-    count = len(out)
-    centre = span[radius : radius + count]
-    for x in range(count):
-        out[x] = centre[x]
-    for i in range(1, radius, 2):
-        near, far = weights[i - 1], weights[i]
-        before, after = span[radius - i : radius - i + count], span[radius + i : radius + i + count]
-        farther, beyond = span[radius - i - 1 : radius - i - 1 + count], span[radius + i + 1 : radius + i + 1 + count]
-        for x in range(count):
-            out[x] += near[x] * (before[x] + after[x]) + far[x] * (farther[x] + beyond[x])
-    if radius % 2:
-        weight, before, after = weights[radius - 1], span[:count], span[2 * radius : 2 * radius + count]
-        for x in range(count):
-            out[x] += weight[x] * (before[x] + after[x])
-
-
-@_compiled
-def _axis_weights(sigma, radius, weights, norm, ratio, current):
-    """exp(-d^2 / v) for d = 1..radius, 0 beyond a pixel's own window, and `norm`, the sum along the axis.
-
-    The exponential is a polynomial of t / 64, squared six times: unlike a call it vectorises. It is off by 6e-6.
-    """
-    count = len(sigma)
-    for x in range(count):
-        exponent = min(_ONE / (_F(2) * sigma[x] * sigma[x] + _F(1e-8)), _F(32))
-        u = exponent * _F(-1 / 64)
-        e = _F(1 / 720) + u * _F(1 / 5040)
-        e = _F(1 / 120) + u * e
-        e = _F(1 / 24) + u * e
-        e = _F(1 / 6) + u * e
-        e = _F(1 / 2) + u * e
-        e = _ONE + u * (_ONE + u * e)
-        e = e * e
-        e = e * e
-        e = e * e
-        e = e * e
-        e = e * e
-        current[x] = e * e
-        ratio[x] = current[x] * current[x] * current[x]
-        norm[x] = _ONE
-    for d in range(1, radius + 1):
-        weight, reach = weights[d - 1], _F(d - 1)
-        for x in range(count):
-            weight[x] = current[x] * _F(_SIGMAS * sigma[x] > reach)
-            norm[x] += _F(2) * weight[x]
-        first = weights[0]
-        for x in range(count):
-            current[x] *= ratio[x]
-            ratio[x] *= first[x] * first[x]
+def _blur_tile(plane, line, left, place, sigmas, folds, out):
+    """Blur the tile whose first pixel is column `left` of the image and `line` of the buffer, strip by strip."""
+    rows, columns = len(place[0]), len(place[2])
+    pairs = (rows + 1) // 2
+    stride = plane.shape[1]
+    for x in range(0, columns, LANES):
+        start = line * stride + MAX_RADIUS + left + x
+        blur_strip(  # pyright: ignore[reportCallIssue] - numba passes the first argument
+            plane, start, stride, sigmas, out, x, TILE_COLUMNS, 2 * pairs, folds
+        )
 
 
 @_compiled

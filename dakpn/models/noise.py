@@ -5,6 +5,8 @@ import hashlib
 from statistics import NormalDist
 
 import numpy as np
+import torch
+from torch import Tensor
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
@@ -29,27 +31,42 @@ def normal_quantiles() -> np.ndarray:
     return (quantiles / quantiles.std()).astype(np.float32)
 
 
-def keyed_noise(seed: int, size: tuple[int, int], window: tuple[int, int, int, int] | None = None) -> np.ndarray:
-    """Noise of an image, or of a window of it.
+def keyed_noise(
+    seed: int,
+    size: tuple[int, int],
+    window: tuple[int, int, int, int] | None = None,
+    device: torch.device | str = "cpu",
+) -> Tensor:
+    """Noise of an image, or of a window of it, made on the device that will use it.
 
     A pixel's three values come from one SplitMix64 hash of (seed, pixel number), 12 bits each, through a table of
-    quantiles. The same pixel has the same value in every window.
+    quantiles. The same pixel has the same value in every window and on every device.
 
     Args:
         seed: from `noise_seed`.
         size: (H, W) of the whole image.
         window: (top, left, height, width) within it; the whole image by default.
+        device: where the noise is wanted.
 
     Returns:
         float32 [3, height, width], mean 0 and variance 1, at most 3.7 in magnitude.
     """
     top, left, height, width = window or (0, 0, *size)
-    rows = np.arange(top, top + height, dtype=np.uint64)[:, None]
-    columns = np.arange(left, left + width, dtype=np.uint64)[None, :]
-    with np.errstate(over="ignore"):
-        state = np.uint64(seed) + (rows * np.uint64(size[1]) + columns + np.uint64(1)) * GOLDEN
-        state = (state ^ (state >> np.uint64(30))) * MIX_1
-        state = (state ^ (state >> np.uint64(27))) * MIX_2
-    state ^= state >> np.uint64(31)
-    indices = [(state >> np.uint64(BITS_PER_CHANNEL * c)) & np.uint64(_QUANTILES - 1) for c in range(3)]
-    return normal_quantiles()[np.stack(indices).astype(np.intp)]
+    rows = torch.arange(top, top + height, device=device)[:, None]
+    columns = torch.arange(left, left + width, device=device)[None, :]
+    state = (rows * size[1] + columns).add_(1).mul_(_signed(GOLDEN)).add_(_signed(seed))
+    state = state.bitwise_xor_(_shifted_right(state, 30)).mul_(_signed(MIX_1))
+    state = state.bitwise_xor_(_shifted_right(state, 27)).mul_(_signed(MIX_2))
+    state.bitwise_xor_(_shifted_right(state, 31))
+    quantiles = torch.from_numpy(normal_quantiles()).to(device)
+    return torch.stack([quantiles[(state >> BITS_PER_CHANNEL * c).bitwise_and_(_QUANTILES - 1)] for c in range(3)])
+
+
+def _signed(value: int | np.uint64) -> int:
+    """The same 64 bits as torch counts them; its products wrap alike."""
+    return (int(value) + (1 << 63)) % (1 << 64) - (1 << 63)
+
+
+def _shifted_right(state: Tensor, bits: int) -> Tensor:
+    """Shift that fills with zeros, whatever the sign."""
+    return (state >> bits).bitwise_and_((1 << (64 - bits)) - 1)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from dakpn.config import TranslationConfig
-from dakpn.models.stages import build_stage
+from dakpn.models.stages import build_stage, channel_values
 
 Window = tuple[int, int, int, int]
 """(top, left, height, width) in full-res pixels."""
@@ -43,14 +43,13 @@ class TranslationFunction:
 
     def with_strength(self, params: Tensor, strength: float | Tensor) -> Tensor:
         """`identity + strength * (params - identity)`; 0 is the identity, 1 the params themselves."""
-        identity = torch.tensor(self.identity, dtype=params.dtype, device=params.device).view(-1, 1, 1)
+        identity = channel_values(self.identity, params)
         return identity + strength * (params - identity)
 
     def for_shrunk(self, params: Tensor, factor: Tensor) -> Tensor:
         """Params [B, P, ...] that do to an image shrunk by `factor` [B], 0..1, what `params` do to it whole."""
-        shrinks = torch.tensor([stage.shrinks for stage in self.stages for _ in stage.names], device=params.device)
-        scale = torch.where(shrinks, factor[:, None].to(params), 1.0)
-        return params * scale[..., None, None]
+        shrinks = channel_values(tuple(float(stage.shrinks) for stage in self.stages for _ in stage.names), params)
+        return params * (1 - shrinks * (1 - factor.to(params).view(-1, 1, 1, 1)))
 
     def apply(self, image: Tensor, params: Tensor, noise: Tensor) -> Tensor:
         """Translate images.
@@ -85,12 +84,21 @@ def upsample_params(params: Tensor, size: tuple[int, int], window: Window | None
         [B, P, height, width].
     """
     top, left, height, width = window or (0, 0, *size)
-    rows = _interpolate(params, size[0], top, height, dim=-2)
-    return _interpolate(rows, size[1], left, width, dim=-1)
+    first = _low_position(params.shape[-2], size[0], top)
+    last = _low_position(params.shape[-2], size[0], top + height - 1)
+    needed = slice(int(first), int(last) + 2)
+    # Columns first: there are far fewer low-res rows than full-res ones.
+    columns = _interpolate(params[..., needed, :], params.shape[-1], size[1], left, width, dim=-1)
+    return _interpolate(columns, params.shape[-2], size[0], top, height, dim=-2, skipped=int(first))
 
 
-def _interpolate(values: Tensor, full: int, start: int, length: int, *, dim: int) -> Tensor:
-    low = values.shape[dim]
+def _low_position(low: int, full: int, position: int) -> float:
+    """Low-res coordinate, 0 or more, of a full-res row or column."""
+    return max((position + 0.5) * (low / full) - 0.5, 0.0)
+
+
+def _interpolate(values: Tensor, low: int, full: int, start: int, length: int, *, dim: int, skipped: int = 0) -> Tensor:
+    """Full-res rows or columns [start, start + length) of `values`, which lack the first `skipped` of `low` ones."""
     position = torch.arange(start, start + length, device=values.device, dtype=torch.float64)
     source = ((position + 0.5) * (low / full) - 0.5).clamp(0, low - 1)
     before = source.floor().long()
@@ -98,5 +106,5 @@ def _interpolate(values: Tensor, full: int, start: int, length: int, *, dim: int
     shape = [1] * values.dim()
     shape[dim] = length
     fraction = (source - before).to(values.dtype).view(shape)
-    first = values.index_select(dim, before)
-    return first + fraction * (values.index_select(dim, after) - first)
+    first = values.index_select(dim, before - skipped)
+    return values.index_select(dim, after - skipped).sub_(first).mul_(fraction).add_(first)

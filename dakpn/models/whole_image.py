@@ -5,6 +5,7 @@ other devices and machines without numba. In both, a pixel does not depend on th
 untiled to the last bit.
 """
 
+import math
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from itertools import pairwise
@@ -28,7 +29,6 @@ except ImportError:  # numba is optional where it has no build
 
 DEFAULT_PIXELS_IN_FLIGHT = 4_000_000
 """About 100 MB of buffers in the fused form, 1 GB in the torch form."""
-_TILE_WIDTH = 2048
 _SMALLEST_BAND = 16
 _FINISHING_PARAMS = 6
 """Of blur and noise."""
@@ -115,7 +115,7 @@ def translate_fused(
     colors, rest = low[:-_FINISHING_PARAMS], low[-_FINISHING_PARAMS:]
     output = np.empty_like(image)
     band = min(height, max(_SMALLEST_BAND, max_pixels_in_flight // width))
-    buffer = np.empty((3, band + 2 * MAX_RADIUS, width + 2 * MAX_RADIUS), np.float32)
+    buffer = np.empty((3, *kernels.buffer_size(band, width)), np.float32)
 
     def color(lines: tuple[int, int]) -> None:
         kernels.color_rows(image, colors, *grid, lines, top - MAX_RADIUS, buffer)
@@ -158,15 +158,18 @@ def _thread_pool(threads: int) -> ThreadPoolExecutor:
 
 
 def _tiles(size: tuple[int, int], max_pixels: int) -> list[Window]:
-    """(top, left, height, width) of tiles that cover the image and hold about `max_pixels` at most."""
-    height, width = size
-    tile_width = min(width, _TILE_WIDTH)
-    tile_height = min(height, max(_SMALLEST_BAND, max_pixels // tile_width))
-    return [
-        (top, left, min(tile_height, height - top), min(tile_width, width - left))
-        for top in range(0, height, tile_height)
-        for left in range(0, width, tile_width)
-    ]
+    """(top, left, height, width) of tiles that cover the image and hold about `max_pixels` at most.
+
+    Square ones share the least surroundings, and equal ones leave no sliver at the end.
+    """
+    side = max(_SMALLEST_BAND, math.isqrt(max_pixels))
+    rows, columns = (_equal_parts(length, side) for length in size)
+    return [(top, left, bottom - top, right - left) for top, bottom in rows for left, right in columns]
+
+
+def _equal_parts(length: int, largest: int) -> list[tuple[int, int]]:
+    count = -(-length // largest)
+    return list(pairwise(length * n // count for n in range(count + 1)))
 
 
 def _translate_tile(
@@ -180,7 +183,7 @@ def _translate_tile(
     outer = (outer_top, outer_left, outer_bottom - outer_top, outer_right - outer_left)
     pixels = torch.from_numpy(np.ascontiguousarray(image[outer_top:outer_bottom, outer_left:outer_right]))
     pixels = pixels.to(params.device).permute(2, 0, 1)[None].float().div(255)
-    noise = torch.from_numpy(keyed_noise(seed, size, outer)).to(params.device)[None]
+    noise = keyed_noise(seed, size, outer, params.device)[None]
     translated = function.apply(pixels, upsample_params(params, size, outer), noise)[0]
     inner = translated[:, top - outer_top :, left - outer_left :][:, :height, :width]
     return (inner * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()

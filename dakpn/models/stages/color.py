@@ -7,7 +7,7 @@ from torch import Tensor
 
 from dakpn.config import GammaConfig, HsvAffineConfig, LabAffineConfig, RgbAffineConfig
 from dakpn.models.color import hsv_to_rgb, lab_to_rgb, rgb_to_hsv, rgb_to_lab
-from dakpn.models.stages.stage import channels
+from dakpn.models.stages.stage import channel_values
 
 
 class HsvAffine:
@@ -27,7 +27,7 @@ class HsvAffine:
 
     def bound(self, raw: Tensor) -> Tensor:
         """Tanh around the identity."""
-        return channels(self.identity, raw) + channels(self._reach, raw) * torch.tanh(raw)
+        return channel_values(self.identity, raw) + channel_values(self._reach, raw) * torch.tanh(raw)
 
     def apply(self, image: Tensor, params: Tensor, noise: Tensor) -> Tensor:
         """Affine in HSV."""
@@ -51,7 +51,7 @@ class RgbAffine:
 
     def bound(self, raw: Tensor) -> Tensor:
         """Tanh around the identity."""
-        return channels(self.identity, raw) + channels(self._reach, raw) * torch.tanh(raw)
+        return channel_values(self.identity, raw) + channel_values(self._reach, raw) * torch.tanh(raw)
 
     def apply(self, image: Tensor, params: Tensor, noise: Tensor) -> Tensor:
         """Affine in RGB."""

@@ -35,9 +35,9 @@ class Stage(Protocol):
         ...
 
 
-def channels(values: tuple[float, ...], like: Tensor) -> Tensor:
-    """One value a channel [P, 1, 1], of the dtype and on the device of another tensor."""
-    return torch.tensor(values, dtype=like.dtype, device=like.device).view(-1, 1, 1)
+def channel_values(values: tuple[float, ...], like: Tensor) -> Tensor:
+    """One value a channel, [P, 1, 1], filled on the device: a copy from the host would make it wait."""
+    return torch.cat([like.new_full((1, 1, 1), value) for value in values])
 
 
 def logit(fraction: float) -> float:

@@ -74,3 +74,17 @@ def test_not_finite_sigmas_do_not_crash():
     image, sigma = random_case(5, 6, 1.0)
     sigma[0, 0, 0, 0] = float("nan")
     assert gaussian_blur(image, sigma)[0, 0, 0, 0].isnan()
+
+
+def test_half_precision_from_autocast_is_computed_in_single():
+    image, sigma = (values.float() for values in random_case(9, 11, 2.0))
+    with torch.autocast("cpu", torch.bfloat16):
+        halved = gaussian_blur(image.bfloat16(), sigma.bfloat16())
+    assert torch.equal(halved, gaussian_blur(image.bfloat16().float(), sigma.bfloat16().float()))
+
+
+def test_images_of_a_batch_do_not_depend_on_one_another():
+    image, sigma = (values.float() for values in random_case(13, 17, 3.0))
+    sigma[1] /= 10
+    together = gaussian_blur(image, sigma)
+    assert torch.equal(together, torch.cat([gaussian_blur(image[i : i + 1], sigma[i : i + 1]) for i in range(2)]))

@@ -1,0 +1,75 @@
+"""Nothing in the torch form is bound to the CPU: meta tensors have a device of their own and no values to read back."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from dakpn.config import (
+    GammaConfig,
+    GaussianBlurConfig,
+    HeadConfig,
+    HsvAffineConfig,
+    NetworkConfig,
+    NoiseConfig,
+    PredictorConfig,
+    RgbAffineConfig,
+    StyleConfig,
+    SymmetricKernelConfig,
+    TranslationConfig,
+)
+from dakpn.models import blur
+from dakpn.models.noise import keyed_noise
+from dakpn.models.predictor import KernelPredictor
+from dakpn.models.translation import TranslationFunction, upsample_params
+from tests.unit.models.network_samples import NETWORKS
+
+EVERY_STAGE = (
+    HsvAffineConfig(),
+    RgbAffineConfig(),
+    GammaConfig(),
+    SymmetricKernelConfig(),
+    GaussianBlurConfig(),
+    NoiseConfig(),
+)
+
+
+def translate_elsewhere() -> tuple[Tensor, Tensor]:
+    """Translated images, and the gradient in the raw params."""
+    function = TranslationFunction(TranslationConfig(stages=EVERY_STAGE))
+    image = torch.rand(2, 3, 40, 50, device="meta")
+    raw = torch.randn(2, function.num_params, 5, 6, device="meta", requires_grad=True)
+    params = upsample_params(function.with_strength(function.bound(raw), 0.5), (60, 70), (3, 4, 40, 50))
+    translated = function.apply(image, params, keyed_noise(1, (60, 70), (3, 4, 40, 50), "meta"))
+    return translated, torch.autograd.grad(translated.sum(), raw)[0]
+
+
+def test_the_function_and_its_gradient_read_back_nothing_but_the_radii_of_the_blur(monkeypatch: pytest.MonkeyPatch):
+    with pytest.raises((NotImplementedError, RuntimeError), match="meta"):
+        translate_elsewhere()
+    monkeypatch.setattr(blur, "_fetch", lambda scalars: [1.5] * len(scalars))
+    translated, gradient = translate_elsewhere()
+    assert translated.device.type == gradient.device.type == "meta"
+    assert translated.shape == (2, 3, 40, 50)
+
+
+@pytest.mark.parametrize(("config", "stride"), NETWORKS)
+def test_a_predictor_goes_where_it_is_sent(config: NetworkConfig, stride: int):
+    predictor = KernelPredictor(
+        PredictorConfig(
+            num_classes=5,
+            prediction_size=(32, 48),
+            network=config,
+            head=HeadConfig(condition="both"),
+            translation=TranslationConfig(),
+            style=StyleConfig(kind="class"),
+            style_keys=("dusk",),
+        )
+    )
+    low = torch.rand(1, 3, 32, 48, device="meta")
+    rest = {
+        "label_classes": torch.rand(1, 5, 32, 48, device="meta"),
+        "styles": torch.zeros(1, dtype=torch.int64, device="meta"),
+    }
+    with pytest.raises((RuntimeError, ValueError), match=r"meta|device"):
+        predictor.for_inference()(low, **rest)
+    assert predictor.for_inference().to("meta")(low, **rest).device.type == "meta"
