@@ -1,21 +1,14 @@
-"""Check a dataset before any worker starts: progress, the table for people, the exclusion manifest."""
-
-import logging
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+"""Check a dataset before any worker starts: the table for people, the exclusion manifest."""
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from dakpn.data.check import CheckReport, CheckRequest, check_dataset
 from dakpn.data.datasets import load_preset
 from dakpn.errors import UsageError
+from dakpn.progress import progress
 
-logger = logging.getLogger(__name__)
-_LINE_EVERY_S = 30.0
 _SHOWN_PROBLEMS = 100
 _SHOWN_SIZES = 5
 
@@ -51,7 +44,7 @@ def main(
         )
     preset = load_preset(dataset) if dataset else None
     request = CheckRequest(uri, preset, split, labelled, sample, seed)
-    with _progress() as on_progress:
+    with progress("checking", "images") as on_progress:
         report = check_dataset(request, on_progress)
     if exclusions:
         report.exclusions().write(exclusions)
@@ -107,31 +100,6 @@ def _class_table(report: CheckReport) -> Table:
 def _text(text: str) -> str:
     """Return what a terminal can show of a file's name."""
     return escape(text.encode("utf-8", "backslashreplace").decode())
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[int, int], None]]:
-    """Give a function that shows progress on stderr: a bar on a terminal, a line every 30 s elsewhere."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield _line_now_and_then()
-        return
-    columns = (TextColumn("checking"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("checking", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-def _line_now_and_then() -> Callable[[int, int], None]:
-    last = time.monotonic()
-
-    def show(done: int, total: int) -> None:
-        nonlocal last
-        if time.monotonic() - last >= _LINE_EVERY_S:
-            last = time.monotonic()
-            logger.info("%d of %d images checked", done, total)
-
-    return show
 
 
 if __name__ == "__main__":
