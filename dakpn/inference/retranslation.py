@@ -9,9 +9,21 @@ import numpy as np
 
 from dakpn.config import TranslateConfig
 from dakpn.data import codec
+from dakpn.data.certificate import ParamBounds
 from dakpn.data.schema import Sample
+from dakpn.inference.claims import WeightsFacts
 from dakpn.inference.shard_job import translate_sample
 from dakpn.inference.translator import Translator
+from dakpn.models.weights import load_predictor
+
+
+def weights_facts(weights_uri: str) -> WeightsFacts:
+    """Return what weights prove of a dataset that was made with them. Raises `WeightsError`."""
+    predictor, _, digest = load_predictor(weights_uri)
+    function = predictor.function
+    return WeightsFacts(
+        digest, function.radius, ParamBounds(names=function.names, low=function.low, high=function.high)
+    )
 
 
 @dataclass(frozen=True)
@@ -47,18 +59,18 @@ class Retranslation:
         return set(random.Random(f"{self.seed}/{shard}").sample(range(rows), self.sample))  # noqa: S311 - no secret
 
     def difference(self, before: Sample, after: Sample, source: str, result: str) -> str | None:
-        """Return a sentence on how the stored image `after` differs from the translation of `before`; None if it does not.
+        """Return a sentence on how the stored image differs from the translation of the input; None if it does not.
 
         Equal bytes are equal pixels. Other bytes may be: PNG files depend on the processor that compressed them.
 
         Args:
             before: Row of the input.
-            after: The same row of the output.
+            after: The same row of the output, its image of the same size.
             source: URI of the input's shard, for errors.
             result: URI of the output's shard.
 
         Raises:
-            DataError: An image cannot be decoded, or is of another size.
+            DataError: An image cannot be decoded.
         """
         expected, _ = translate_sample(self.translator, self.config, before, source)
         if expected.image == after.image:
@@ -66,8 +78,6 @@ class Retranslation:
         origin = f"{result}: {after.key}"
         wanted = codec.decode_image(expected.image, origin)
         found = codec.decode_image(after.image, origin)
-        if found.shape != wanted.shape:
-            return None  # told as a difference in size
         gaps = np.abs(found.astype(np.int16) - wanted).max(axis=2)
         if gaps.max() <= self.tolerance:
             return None

@@ -5,7 +5,7 @@ behind it. A row waits in memory only until its counterpart comes.
 """
 
 import hashlib
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import NamedTuple, Protocol
@@ -15,6 +15,7 @@ from dakpn.data.certificate import ShardCertificate
 from dakpn.data.formats import ShardRow
 from dakpn.data.formats.base import require_safe_names
 from dakpn.data.image_header import require_checksums
+from dakpn.data.quarantine import QuarantinedRow
 from dakpn.data.schema import Sample
 from dakpn.data.shards import shard_rows
 from dakpn.data.threads import map_in_threads
@@ -55,7 +56,7 @@ class ImageCheck(Protocol):
 
 def compare_shards(
     pair: ShardPair,
-    quarantined: Mapping[str, Sample] | None = None,
+    quarantined: Iterable[QuarantinedRow] = (),
     *,
     decode: bool = False,
     images: ImageCheck | None = None,
@@ -67,11 +68,11 @@ def compare_shards(
 
     Args:
         pair: The shards.
-        quarantined: Rows of the input that are in the quarantine instead of the output, by key.
+        quarantined: Rows of the input that are in the quarantine instead of the output.
         decode: Decode every image of the output, too: finds damaged JPEG data, which has no checksums.
         images: Compares some images with what they should be; None compares none.
     """
-    return _Comparison(pair, quarantined or {}, decode, images).run()
+    return _Comparison(pair, quarantined, decode, images).run()
 
 
 class _Row(NamedTuple):
@@ -103,10 +104,12 @@ class _Side:
 
 class _Comparison:
     def __init__(
-        self, pair: ShardPair, quarantined: Mapping[str, Sample], decode: bool, images: ImageCheck | None
+        self, pair: ShardPair, quarantined: Iterable[QuarantinedRow], decode: bool, images: ImageCheck | None
     ) -> None:
         self._pair = pair
-        self._quarantined = quarantined
+        self._quarantined = {row.position: row for row in quarantined}
+        self._quarantined_found = 0
+        self._rows = 0
         self._decode = decode
         self._images = images
         self._picked = images.picked(pair.name, pair.source_rows) if images else ()
@@ -119,7 +122,7 @@ class _Comparison:
         certificate = None
         try:
             for before, after in zip_longest(_rows(self._source.uri), _rows(self._result.uri)):
-                if before is not None and self._is_new(before, self._source):
+                if before is not None:
                     self._take_input(before)
                 if after is not None and self._is_new(after, self._result):
                     self._take_output(after)
@@ -129,8 +132,14 @@ class _Comparison:
             self._compare_keys()
             self._compare_counts()
             certificate = self._certificate()
-        rows = len(self._source.keys)
-        return ShardFindings(self._pair.name, rows, certificate, self._retranslated, tuple(self._differences))
+        return ShardFindings(
+            self._pair.name,
+            self._rows,
+            self._quarantined_found,
+            certificate,
+            self._retranslated,
+            tuple(self._differences),
+        )
 
     def _is_new(self, row: _Row, side: _Side) -> bool:
         if row.key in side.keys:
@@ -140,11 +149,14 @@ class _Comparison:
         return True
 
     def _take_input(self, row: _Row) -> None:
-        if row.key in self._quarantined:
-            if row.sample is not None and not _same_bytes(row.sample, self._quarantined[row.key]):
-                self._differ(
-                    "quarantine", row.key, f"{row.key} of {self._source.uri} has other bytes in the quarantine"
-                )
+        self._rows += 1
+        if kept := self._quarantined.get(row.position):
+            self._quarantined_found += 1
+            if kept.key != row.key or (row.sample and _bytes_of(row.sample) != _bytes_of(kept)):
+                message = f"{self._source.uri}: row {row.position} ({row.key}) is not what the quarantine holds of it"
+                self._differ("quarantine", row.key, message)
+            return
+        if not self._is_new(row, self._source):
             return
         self._facts[row.key] = self._facts_of(row)
         other = self._result.waiting.pop(row.key, None)
@@ -181,7 +193,7 @@ class _Comparison:
         if before.sample.label != after.sample.label:
             found = f"sha256 {_short(before.sample.label)} in, {_short(after.sample.label)} out"
             self._differ("label", key, f"{uri}: the label of {key} differs ({found})")
-        for kind in ("image_path", "label_path"):
+        for kind in ("image_path",) if after.sample.label is None else ("image_path", "label_path"):
             expected, path = getattr(before.sample, kind), getattr(after.sample, kind)
             if path != expected:
                 self._differ("path", key, f"{uri}: the {kind} of {key} is {path!r}, expected {expected!r}")
@@ -216,11 +228,14 @@ class _Comparison:
         uri = self._result.uri
         for key in self._source.waiting:
             self._differ("missing_row", key, f"{uri}: row {key} is missing in the output")
+        kept = {row.key for row in self._quarantined.values()}
         for key in self._result.waiting:
-            place = "is in the quarantine, too" if key in self._quarantined else "is missing in the input"
+            place = "is in the quarantine, too" if key in kept else "is missing in the input"
             self._differ("extra_row", key, f"{uri}: row {key} {place}")
-        for key in self._quarantined.keys() - self._source.keys.keys():
-            self._differ("quarantine", key, f"{self._source.uri}: row {key} is in the quarantine, not in the input")
+        for position, row in self._quarantined.items():
+            if position >= self._rows:
+                message = f"{self._source.uri}: the quarantine holds row {position} ({row.key}), which is not there"
+                self._differ("quarantine", row.key, message)
         found = [key for key in self._result.keys if key not in self._result.waiting]
         expected = [key for key in self._facts if key not in self._source.waiting]
         first = next((pair for pair in zip(found, expected, strict=True) if pair[0] != pair[1]), None)
@@ -231,7 +246,7 @@ class _Comparison:
     def _compare_counts(self) -> None:
         # Not with the rows found in the output: one that is missing there makes no lie of the index.
         for side, claimed, count in (
-            (self._source, self._pair.source_rows, len(self._source.keys)),
+            (self._source, self._pair.source_rows, self._rows),
             (self._result, self._pair.result_rows, len(self._facts)),
         ):
             if claimed != count:
@@ -242,8 +257,7 @@ class _Comparison:
         facts = [row for row in self._facts.values() if row is not None]
         if len(facts) < len(self._facts):
             return None
-        quarantined = len(self._source.keys) - len(facts)
-        return ShardCertificate.of(self._pair.name, facts, quarantined)
+        return ShardCertificate.of(self._pair.name, facts, self._quarantined_found)
 
     def _differ(self, kind: DifferenceKind, key: str, message: str) -> None:
         self._differences.append(Difference(kind, self._pair.name, key, message))
@@ -264,8 +278,8 @@ def _rows(uri: str) -> Iterator[_Row]:
     return map_in_threads(load, enumerate(shard_rows(uri)), _READ_THREADS)
 
 
-def _same_bytes(one: Sample, other: Sample) -> bool:
-    return (one.image, one.label) == (other.image, other.label)
+def _bytes_of(row: Sample | QuarantinedRow) -> tuple[bytes | None, bytes | None]:
+    return row.image, row.label
 
 
 def _sha256(data: bytes | None) -> str | None:

@@ -53,6 +53,7 @@ class ShardFindings:
     Attributes:
         name: Of the shard.
         rows: Rows of the input.
+        quarantined: Those of them that are in the quarantine.
         certificate: What a true certificate says of it, computed from the input's labels and sizes; None where a
             row of the input could not be read.
         retranslated: Images that were translated again.
@@ -61,6 +62,7 @@ class ShardFindings:
 
     name: str
     rows: int
+    quarantined: int
     certificate: ShardCertificate | None
     retranslated: int
     differences: tuple[Difference, ...]
@@ -108,6 +110,13 @@ class VerificationReport:
         return self.rows / self.seconds if self.seconds else 0.0
 
     @property
+    def summary(self) -> str:
+        """What holds, in a line, of a report without differences."""
+        what = f"{self.rows - self.quarantined} {'labels byte-identical' if self.labelled else 'images of equal size'}"
+        quarantined = f", {self.quarantined} rows quarantined" if self.quarantined else ""
+        return f"{what}{quarantined} ({self.images_per_second:.0f} images/s)"
+
+    @property
     def difference_counts(self) -> dict[str, int]:
         """Kind -> number of differences, sorted."""
         return dict(sorted(Counter(difference.kind for difference in self.differences).items()))
@@ -116,7 +125,7 @@ class VerificationReport:
         """Add what was found in the shards."""
         for found in findings:
             self.rows += found.rows
-            self.quarantined += found.certificate.quarantined if found.certificate else 0
+            self.quarantined += found.quarantined
             self.retranslated += found.retranslated
             self.differences += found.differences
 
