@@ -23,7 +23,7 @@ def labelled_example(label_space: LabelSpace, size: tuple[int, int]) -> Prepare:
             )
         image = codec.resize_image(codec.decode_image(sample.image, sample.image_path), size)
         label = codec.resize_label(codec.decode_label(sample.label, sample.label_path), size)
-        return {"image": _channel_first(image), "label": label_space.to_train_ids(label, sample.label_path)}
+        return {"image": channel_first(image), "label": label_space.to_train_ids(label, sample.label_path)}
 
     return prepare
 
@@ -36,8 +36,8 @@ def synthetic_example(low_size: tuple[int, int], patch_size: tuple[int, int]) ->
         top, left = _random_corner(image, patch_size, sample.key, rng)
         window = np.array([*image.shape[:2], top, left, *patch_size], dtype=np.int64)
         return {
-            "synthetic_low": _channel_first(codec.resize_image(image, low_size)),
-            "synthetic_patch": _channel_first(_crop(image, top, left, patch_size)),
+            "synthetic_low": channel_first(codec.resize_image(image, low_size)),
+            "synthetic_patch": channel_first(_crop(image, top, left, patch_size)),
             "synthetic_window": window,
         }
 
@@ -51,8 +51,8 @@ def real_example(low_size: tuple[int, int], patch_size: tuple[int, int]) -> Prep
         image = codec.decode_image(sample.image, sample.image_path)
         top, left = _random_corner(image, patch_size, sample.key, rng)
         return {
-            "real_low": _channel_first(codec.resize_image(image, low_size)),
-            "real_patch": _channel_first(_crop(image, top, left, patch_size)),
+            "real_low": channel_first(codec.resize_image(image, low_size)),
+            "real_patch": channel_first(_crop(image, top, left, patch_size)),
         }
 
     return prepare
@@ -76,5 +76,6 @@ def _crop(image: np.ndarray, top: int, left: int, size: tuple[int, int]) -> np.n
     return image[top : top + size[0], left : left + size[1]]
 
 
-def _channel_first(image: np.ndarray) -> np.ndarray:
+def channel_first(image: np.ndarray) -> np.ndarray:
+    """Return [H, W, 3] as a new [3, H, W]."""
     return np.ascontiguousarray(image.transpose(2, 0, 1))
