@@ -1,6 +1,5 @@
 """The map-style reader against a plain loop over the same shards: read, decode, resize, map to train ids."""
 
-import random
 import tempfile
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -37,7 +36,7 @@ def run() -> Iterator[Claim]:
 def _compare(kind: FormatName, folder: Path) -> Iterator[Claim]:
     uri = str(folder / kind)
     pack_dataset(folder / "scenes", uri, load_preset("camvid"), None, _ROWS_PER_SHARD, True, kind)
-    shuffled = random.Random(0).sample(range(_IMAGES), _IMAGES)
+    shuffled = np.random.default_rng(0).permutation(_IMAGES).tolist()
     work = {
         "loop": partial(_plain_loop, uri),
         "in order": partial(_read, uri, range(_IMAGES)),
