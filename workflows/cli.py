@@ -8,7 +8,7 @@ import json
 import logging
 import sys
 from pathlib import Path
-from typing import Annotated, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
 from rich.console import Console
@@ -20,6 +20,9 @@ from dakpn.config import DemoConfig, EvaluateConfig, TrainConfig, TranslateConfi
 from dakpn.config_file import build_config, load_config
 from dakpn.errors import UsageError
 
+if TYPE_CHECKING:
+    from dakpn.inference.job_estimate import Estimate
+
 app = typer.Typer(
     name="dakpn",
     help="Translate synthetic images towards real ones while every label stays exact.",
@@ -29,6 +32,7 @@ app = typer.Typer(
 )
 
 _INTERRUPTED = 130
+_QUARANTINED = 3
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="dotted.key=value overrides")]
 
 
@@ -129,17 +133,36 @@ def translate(
     input: Annotated[str, typer.Option(help="URI of a packed dataset.")],  # noqa: A002 - the option's name
     output: Annotated[str, typer.Option(help="URI of the translated dataset.")],
     overrides: Overrides = None,
+    only: Annotated[str | None, typer.Option(metavar="SHARDS", help="Make these shards alone: NAME,NAME,...")] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Make the last run's failed shards again, and those with bad rows.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what is left, and estimate time and cost from a few images.")
+    ] = False,
 ) -> None:
     """Translate a packed dataset; labels are copied byte for byte.
 
     Interrupted, the same command goes on where it stopped and ends with the same bytes. Settings such as
-    strength=0.5 or workers=8 follow as overrides.
+    strength=0.5 or workers=8 follow as overrides. Rows that cannot be translated go to OUTPUT/_dakpn/quarantine with
+    the reason, and the exit code is 3; more of them than max_bad_fraction end the job.
     """
+    from dakpn.data.quarantine import quarantined_shards
+
+    config = build_config(TranslateConfig, {"weights": weights, "input": input, "output": output}, overrides or ())
     from workflows import translate as workflow
 
-    values = {"weights": weights, "input": input, "output": output}
-    index = workflow.main(build_config(TranslateConfig, values, overrides or ()))
-    typer.echo(f"{output}: {index.rows} images in {len(index.shards)} shards")
+    names = None if only is None else [name.strip() for name in only.split(",") if name.strip()]
+    if dry_run:
+        _print_estimate(workflow.dry_run(config, names, retry_failed), config)
+        return
+    index = workflow.main(config, names, retry_failed)
+    if index is None:
+        typer.echo(f"{output}: not complete yet; run the command without --only and --retry-failed for the rest")
+    else:
+        typer.echo(f"{output}: {index.rows} images in {len(index.shards)} shards")
+    if quarantined_shards(output):
+        raise typer.Exit(_QUARANTINED)
 
 
 @app.command()
@@ -261,6 +284,26 @@ def _log_to_stderr() -> None:
     for name in ("dakpn", "workflows", "cluster"):
         logging.getLogger(name).setLevel(logging.INFO)
         logging.getLogger(name).addHandler(handler)
+
+
+def _print_estimate(left: "Estimate", config: TranslateConfig) -> None:
+    """What a translation would take."""
+    typer.echo(f"{left.images} images in {left.shards} shards to translate, {left.bytes / 1e9:.3g} GB")
+    if not left.sampled:
+        return
+    workers = min(config.most_workers, left.shards)
+    rate = f"{left.images_per_second:.1f} images/s a worker, measured on {left.sampled} images here"
+    typer.echo(f"about {_duration(left.hours)} with {workers} workers ({rate})")
+    if config.price_per_worker_hour:
+        typer.echo(f"about {left.cost:.2f} at {config.price_per_worker_hour:g} a worker and hour")
+    if left.bad:
+        typer.echo(f"{left.bad} of the {left.sampled} would go to the quarantine; `dakpn check` finds all such rows")
+
+
+def _duration(hours: float) -> str:
+    if hours >= 1:
+        return f"{hours:.1f} h"
+    return f"{60 * hours:.0f} min" if hours >= 1 / 60 else f"{3600 * hours:.0f} s"
 
 
 def _print_scores(cells: list[dict]) -> None:

@@ -1,126 +1,230 @@
 """Translate a dataset as a Ray Data job: one input shard, one output shard, its completion marker last."""
 
 import logging
-from typing import Any
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import asdict
+from typing import Any, cast
 
+import ray
 import ray.data
 from ray.data import ActorPoolStrategy
+from ray.exceptions import RayError
 
+from cluster.ledger import LedgerState, start_ledger
+from cluster.resources import require_node
 from cluster.session import ray_session
 from dakpn.config import TranslateConfig
-from dakpn.config_file import to_yaml
-from dakpn.data import manifest, storage
-from dakpn.data.claim import claim_folder, refuse_other_shards
-from dakpn.data.formats import FormatName
-from dakpn.data.manifest import DatasetIndex, ShardEntry, ShardMarker
-from dakpn.errors import DakpnError, DataError, UsageError
-from dakpn.inference.shard_job import finished_marker, shard_fingerprint, translate_shard
-from dakpn.inference.translator import Translator
-from dakpn.models.weights import load_predictor
-from dakpn.segmentation.examples import limit_threads
+from dakpn.data.manifest import DatasetIndex, ShardMarker
+from dakpn.errors import DataError, StorageError, UsageError
+from dakpn.inference.job_estimate import Estimate, estimate, worker_bytes
+from dakpn.inference.job_finish import finish_translation
+from dakpn.inference.job_plan import TranslationPlan, claim_output, delete_orphans, plan_translation
+from dakpn.inference.job_report import JobReport, ShardFailure, write_report
+from dakpn.progress import ShowProgress, progress
+from workflows.translation_worker import ShardResult, ShardTranslator
 
 logger = logging.getLogger(__name__)
+_SHARDS_AHEAD = 2
+"""Calls that a worker has at a time: it computes one, and reads ahead for the other."""
+_FAILURES_IN_A_ROW = 20
+"""After which nothing but failures is to be expected: a full disk, a storage that is gone."""
+_LOOK_EVERY_S = 1.0
 
 
-def main(config: TranslateConfig) -> DatasetIndex:
-    """Translate what is not translated yet and return the index of the output.
+def main(config: TranslateConfig, only: Sequence[str] | None = None, retry_failed: bool = False) -> DatasetIndex | None:
+    """Translate what is not translated yet.
+
+    Args:
+        config: of the job.
+        only: names of the shards to be made; None takes all.
+        retry_failed: make those that failed in the last run, and those with quarantined rows, again.
+
+    Returns:
+        The index of the output; None if shards are left that were not asked for.
 
     Raises:
         UsageError: the input is not a finished dataset, or the output holds something else.
         WeightsError: the weights cannot be used.
-        DataError: shards failed; the others are done, and a rerun tries the failed ones again.
+        DataError: shards failed, or too many rows are bad; the others are done, and a rerun goes on from there.
     """
-    index = manifest.read_index(config.input)
-    _claim_output(config, index)
-    _, _, digest = load_predictor(config.weights)
-    fingerprints = {s.name: shard_fingerprint(config, digest, s.name, index.format) for s in index.shards}
-    markers = {name: finished_marker(config, value, name, index.format) for name, value in fingerprints.items()}
-    done = {name: marker for name, marker in markers.items() if marker}
-    todo = [shard.name for shard in index.shards if shard.name not in done]
-    logger.info("%d of %d shards to translate, %d done before", len(todo), len(index.shards), len(done))
-    if todo:
-        storage.delete(storage.join(config.output, "_SUCCESS"))
-        done |= _translate_shards(config, todo, index.format)
-    return _finish(config, index, [done[shard.name] for shard in index.shards], digest)
+    started = time.monotonic()
+    plan = plan_translation(config, only, retry_failed)
+    claim_output(plan)
+    logger.info(
+        "%d of %d shards to translate, %d done before", len(plan.todo), len(plan.index.shards), len(plan.finished)
+    )
+    run = _Run(plan)
+    try:
+        run.check_budget()
+        if plan.todo:
+            run.translate()
+    finally:
+        _conclude(plan, run.report(time.monotonic() - started))
+    run.raise_failures()
+    return None if plan.left else finish_translation(plan, run.done)
 
 
-class ShardTranslator:
-    """A Ray actor that holds the weights and translates one shard a call."""
+def dry_run(config: TranslateConfig, only: Sequence[str] | None = None, retry_failed: bool = False) -> Estimate:
+    """Tell how much is left, and estimate time and cost from a measured sample. Nothing is written.
 
-    def __init__(self, config: dict[str, Any], shard_format: FormatName) -> None:
-        limit_threads(1)  # one core each; float sums do not depend on the machine's core count either
-        self._config = TranslateConfig.model_validate(config)
-        self._format: FormatName = shard_format
-        self._translator = Translator.load(
-            self._config.weights,
-            self._config.strength,
-            self._config.draw,
-            max_pixels_in_flight=self._config.max_pixels_in_flight,
+    Raises:
+        UsageError: the input is not a finished dataset.
+        WeightsError: the weights cannot be used.
+        DataError: a shard of the sample is damaged.
+    """
+    return estimate(plan_translation(config, only, retry_failed))
+
+
+def _conclude(plan: TranslationPlan, report: JobReport) -> None:
+    """Say what happened, whatever happened."""
+    logger.info("%s", report)
+    try:
+        write_report(plan.config.output, report)
+        delete_orphans(plan.config.output, {shard.name for shard in plan.index.shards})
+    except StorageError as error:  # a full disk, perhaps: what failed before says more
+        logger.warning("%s", error)
+
+
+class _Run:
+    """The driver's side of one run."""
+
+    def __init__(self, plan: TranslationPlan) -> None:
+        self._plan = plan
+        self.done: dict[str, ShardMarker] = dict(plan.finished)
+        self._failures: list[ShardFailure] = []
+        self._reasons: list[str] = []
+        self._in_a_row = 0
+        self._ledger_state = LedgerState()
+
+    def translate(self) -> None:
+        """Translate all shards of the plan, as far as the budgets for bad rows and failures allow."""
+        config, todo = self._plan.config, self._plan.todo
+        cpus = max(1, config.decode_workers)
+        fewest = min(config.fewest_workers, len(todo))
+        with ray_session(cpus=fewest * cpus):
+            memory = worker_bytes(config, self._plan.index)
+            require_node(CPU=cpus, GPU=config.num_gpus, memory=memory)
+            ledger = start_ledger()
+            pool = ActorPoolStrategy(
+                min_size=fewest,
+                max_size=min(config.most_workers, len(todo)),
+                max_tasks_in_flight_per_actor=_SHARDS_AHEAD,
+                max_concurrent_calls_per_actor=_SHARDS_AHEAD,
+                enable_true_multi_threading=True,
+            )
+            results = ray.data.from_items([asdict(task) for task in todo], override_num_blocks=len(todo)).map(
+                ShardTranslator,  # pyright: ignore[reportArgumentType] - Ray makes an actor of the class
+                fn_constructor_args=(
+                    config.model_dump(mode="json"),
+                    self._plan.weights.digest,
+                    self._plan.claim,
+                    ledger,
+                ),
+                compute=pool,
+                num_cpus=cpus,
+                num_gpus=config.num_gpus or None,
+                memory=memory,
+            )
+            # Closed at once when the loop is left early, so that no worker goes on.
+            with self._watched(ledger), closing(cast(Any, iter(results.iter_rows()))) as rows:
+                for row in rows:
+                    self._take(row)
+            ray.kill(ledger)
+
+    def check_budget(self) -> None:
+        """Raise `DataError` if more rows are quarantined than the config allows."""
+        bad = sum(marker.quarantined for marker in self.done.values())
+        rows = self._plan.index.rows
+        allowed = self._plan.config.max_bad_fraction
+        if bad > allowed * rows:
+            reasons = f", first: {'; '.join(self._reasons)}" if self._reasons else ""
+            raise DataError(
+                f"{bad} of {rows} rows cannot be translated, more than max_bad_fraction={allowed:g} allows{reasons}; "
+                f"see {self._plan.config.output}/_dakpn/quarantine, mend the input, or allow more"
+            )
+
+    def raise_failures(self) -> None:
+        """Raise `DataError` if shards failed."""
+        if self._failures:
+            raise DataError(
+                f"{len(self._failures)} of {len(self._plan.todo)} shards failed, first: {self._failures[0].reason}; "
+                "mend what is wrong and run the same command again: finished shards are kept"
+            )
+
+    def report(self, seconds: float) -> JobReport:
+        """What happened."""
+        made = [self.done[task.name] for task in self._plan.todo if task.name in self.done]
+        return JobReport(
+            shards=len(made),
+            shards_before=len(self._plan.finished),
+            shards_left=len(self._plan.index.shards) - len(self.done),
+            images=sum(marker.rows for marker in made),
+            quarantined={name: m.quarantined for name, m in sorted(self.done.items()) if m.quarantined},
+            restarts=self._ledger_state.restarts,
+            seconds=round(seconds, 1),
+            failures=self._failures,
+            reasons=self._reasons,
         )
 
-    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        """Translate the shard `row["name"]`; an error that a user can act on comes back as text."""
-        try:
-            marker = translate_shard(self._translator, self._config, row["name"], self._format)
-        except DakpnError as error:
-            return {"marker": None, "error": str(error)}
-        return {"marker": marker.model_dump_json(), "error": None}
+    def _take(self, result: ShardResult) -> None:
+        if result["error"] is not None:
+            logger.error("%s", result["error"])
+            if result["fatal"]:
+                raise UsageError(result["error"])
+            self._failures.append(ShardFailure(shard=result["name"], reason=result["error"]))
+            self._in_a_row += 1
+            if self._in_a_row >= _FAILURES_IN_A_ROW:
+                self.raise_failures()
+            return
+        self._in_a_row = 0
+        marker = ShardMarker.model_validate_json(result["marker"] or "")
+        self.done[marker.name] = marker
+        self._reasons += list(result["reasons"])[: 3 - len(self._reasons)]
+        if marker.quarantined:
+            logger.warning("%s: %d rows quarantined, first: %s", marker.name, marker.quarantined, result["reasons"][0])
+            self.check_budget()
 
+    @contextmanager
+    def _watched(self, ledger: Any) -> Iterator[None]:
+        """Show progress while the block runs."""
+        stop = threading.Event()
+        before = sum(marker.rows + marker.quarantined for marker in self._plan.finished.values())
+        with progress("translating", "images") as show:
+            watch = threading.Thread(target=self._watch, args=(ledger, show, before, stop), daemon=True)
+            watch.start()
+            try:
+                yield
+            finally:
+                stop.set()
+                watch.join()
 
-def _claim_output(config: TranslateConfig, index: DatasetIndex) -> None:
-    if storage.absolute(config.input).rstrip("/") == storage.absolute(config.output).rstrip("/"):
-        raise UsageError(f"input and output are both {config.input}; write to another folder")
-    storage.preflight(config.output, write=True)
-    refuse_other_shards(config.output, index.format, [shard.name for shard in index.shards])
-    claim_folder(config.output, index.format)
+    def _watch(self, ledger: Any, show: ShowProgress, before: int, stop: threading.Event) -> None:
+        start = time.monotonic()
+        while True:
+            last = stop.wait(_LOOK_EVERY_S)
+            try:
+                state = self._ledger_state = cast(LedgerState, ray.get(ledger.state.remote(), timeout=10))
+            except RayError:
+                state = self._ledger_state
+            show(before + state.done.images + state.done.quarantined, self._plan.index.rows, self._note(state, start))
+            if last:
+                return
 
-
-def _translate_shards(config: TranslateConfig, names: list[str], shard_format: FormatName) -> dict[str, ShardMarker]:
-    workers = min(config.workers, len(names))
-    finished: dict[str, ShardMarker] = {}
-    errors: list[str] = []
-    with ray_session(cpus=workers):
-        results = ray.data.from_items([{"name": name} for name in names], override_num_blocks=len(names)).map(
-            ShardTranslator,  # pyright: ignore[reportArgumentType] - Ray makes an actor of the class
-            fn_constructor_args=(config.model_dump(mode="json"), shard_format),
-            compute=ActorPoolStrategy(size=workers),
-            num_cpus=1,
-        )
-        for row in results.iter_rows():
-            if row["error"] is not None:
-                errors.append(row["error"])
-                logger.error("%s", row["error"])
-                continue
-            marker = ShardMarker.model_validate_json(row["marker"])
-            finished[marker.name] = marker
-            logger.info("%s: %d images (%d of %d shards)", marker.name, marker.rows, len(finished), len(names))
-    if errors:
-        raise DataError(
-            f"{len(errors)} of {len(names)} shards failed, first: {errors[0]}; mend the input and run the same command "
-            "again: finished shards are kept"
-        )
-    return finished
-
-
-def _finish(config: TranslateConfig, index: DatasetIndex, markers: list[ShardMarker], digest: str) -> DatasetIndex:
-    entries = [ShardEntry(name=m.name, rows=m.rows, sha256=m.sha256, bytes=m.bytes) for m in markers]
-    translated = index.model_copy(update={"shards": entries})
-    manifest.write_index(config.output, translated)
-    manifest.write_run(config.output, {"command": "translate", "config": to_yaml(config), "weights": digest})
-    storage.write_bytes(storage.join(config.output, "README.md"), _card(config, translated, digest).encode())
-    manifest.mark_success(config.output)
-    return translated
-
-
-def _card(config: TranslateConfig, index: DatasetIndex, digest: str) -> str:
-    """The dataset card; its `configs` keep `load_dataset` from taking the row manifests for data."""
-    return f"""{manifest.card_header(index.format)}
-# Translated by dakpn
-
-{index.rows} images in {len(index.shards)} shards, translated from `{config.input}` with the weights `{digest}` at
-strength {config.strength:g}. Labels are the input's, byte for byte. Read it with `dakpn.data.shards.read_shard`
-or, unless it is a plain folder, with `datasets.load_dataset(FOLDER)`.
-"""
+    def _note(self, state: LedgerState, start: float) -> str:
+        seconds = max(time.monotonic() - start, 1e-3)
+        images, size = state.done.images / seconds, state.done.bytes / seconds / 1e6
+        shards = f"{len(self.done)} of {len(self._plan.index.shards)} shards"
+        parts = [shards, f"{images:.1f} images/s", f"{size:.1f} MB/s"]
+        if state.done.quarantined:
+            parts.append(f"{state.done.quarantined} quarantined")
+        if self._failures:
+            parts.append(f"{len(self._failures)} shards failed")
+        if state.restarts:
+            parts.append(f"{state.restarts} begun again")
+        return ", ".join(parts)
 
 
 if __name__ == "__main__":

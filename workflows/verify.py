@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from itertools import islice
+from typing import TYPE_CHECKING
 
 import ray
 from rich.console import Console
@@ -18,10 +19,13 @@ from dakpn.data import manifest
 from dakpn.data.manifest import DatasetIndex
 from dakpn.data.quarantine import read_quarantine
 from dakpn.errors import DakpnError, VerificationError
-from dakpn.inference.claims import Claims, WeightsFacts, index_differences
+from dakpn.inference.claims import Claims, index_differences
 from dakpn.inference.verification import ImageCheck, ShardPair, compare_shards
 from dakpn.inference.verification_report import Difference, ShardFindings, VerificationReport
 from dakpn.progress import progress
+
+if TYPE_CHECKING:
+    from dakpn.inference.job_plan import WeightsFacts
 
 logger = logging.getLogger(__name__)
 _SHOWN = 20
@@ -168,12 +172,12 @@ def _compare_in_parallel(task: _Task, source: DatasetIndex, result: DatasetIndex
             yield found
 
 
-def _weights_facts(config: VerifyConfig) -> WeightsFacts | None:
+def _weights_facts(config: VerifyConfig) -> "WeightsFacts | None":
     if config.weights is None:
         return None
-    from dakpn.inference.retranslation import weights_facts
+    from dakpn.inference.job_plan import WeightsFacts
 
-    return weights_facts(config.weights)
+    return WeightsFacts.load(config.weights)
 
 
 if __name__ == "__main__":

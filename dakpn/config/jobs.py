@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from dakpn.config.base import Config, Fraction
 from dakpn.config.networks import NetworkConfig, SegmenterTrainingConfig, SmallNetworkConfig
@@ -19,11 +19,45 @@ class TranslateConfig(Config):
     draw: Annotated[int, Field(ge=0)] = Field(
         default=0, description="number of the noise draw; the seed is (draw, key)"
     )
-    workers: PositiveInt = 2
+    workers: PositiveInt | tuple[PositiveInt, PositiveInt] = Field(
+        default=2, description="translating side by side: a number, or [min, max] to grow and shrink with the cluster"
+    )
+    decode_workers: Annotated[int, Field(ge=0)] = Field(
+        default=1, description="threads of a worker that decode and encode beside the net; 0 does all in one"
+    )
+    num_gpus: Annotated[float, Field(ge=0)] = Field(
+        default=0.0, description="GPUs of a worker for net and function; below 1, several workers share one"
+    )
     jpeg_quality: Annotated[int, Field(ge=1, le=100)] = 95
     max_pixels_in_flight: PositiveInt = Field(
         default=4_000_000, description="bounds the memory of one worker; does not change a bit of the output"
     )
+    prefetch_bytes: PositiveInt = Field(
+        default=64 * 2**20, description="encoded rows of the next shard that a worker reads while it translates one"
+    )
+    max_bad_fraction: Fraction = Field(
+        default=0.01, description="of all rows that may end in the quarantine before the job gives up"
+    )
+    price_per_worker_hour: Annotated[float, Field(ge=0)] = Field(
+        default=0.0, description="what an hour of one worker costs, for the estimate of --dry-run"
+    )
+
+    @field_validator("workers")
+    @classmethod
+    def _in_order(cls, workers: int | tuple[int, int]) -> int | tuple[int, int]:
+        if isinstance(workers, tuple) and workers[0] > workers[1]:
+            raise ValueError("expected [min, max] with min <= max")
+        return workers
+
+    @property
+    def fewest_workers(self) -> int:
+        """That the job starts with, and waits for."""
+        return self.workers if isinstance(self.workers, int) else self.workers[0]
+
+    @property
+    def most_workers(self) -> int:
+        """That the job grows to."""
+        return self.workers if isinstance(self.workers, int) else self.workers[1]
 
 
 class VerifyConfig(Config):

@@ -10,6 +10,10 @@ A dataset in the folder OUT is:
     OUT/_dakpn/run.json                                  how it was made
     OUT/_dakpn/shards/train-00000-of-00004.json          `ShardMarker`, written after the shard
     OUT/_dakpn/manifest/train-00000-of-00004.parquet     one `RowRecord` for each row
+    OUT/_dakpn/quarantine/train-00000-of-00004.parquet   rows that could not be translated, see `quarantine`
+    OUT/_dakpn/certificate.json                          of a translated dataset, see `certificate`
+    OUT/_dakpn/report.json                               what its last run did, see `dakpn.inference.job_report`
+    OUT/_dakpn/job.json                                  the translation that writes here, see `job_claim`
     OUT/_SUCCESS                                         written last
 """
 
@@ -19,7 +23,7 @@ from typing import Any, Literal, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
 from dakpn.data import storage
 from dakpn.data.formats import FORMATS, FormatName
@@ -81,12 +85,16 @@ class DatasetIndex(_Record):
 
 
 class RowRecord(_Record):
-    """Where a row came from and what became of it; digests are of the encoded bytes."""
+    """Where a row came from and what became of it; digests are of the encoded bytes.
+
+    A quarantined row has a `reason`, no `image_sha256`, and the size 0 x 0; it has no `source_sha256` either if its
+    image could not even be read.
+    """
 
     key: str
     source: str
-    source_sha256: str
-    image_sha256: str
+    source_sha256: str | None
+    image_sha256: str | None
     label_sha256: str | None
     height: int
     width: int
@@ -95,7 +103,16 @@ class RowRecord(_Record):
 
 
 class ShardMarker(_Record):
-    """Proof that a shard is finished; `fingerprint` tells from which input and settings."""
+    """Proof that a shard is finished.
+
+    Attributes:
+        name: Of the shard.
+        fingerprint: Tells from which input and settings it was made.
+        rows: Rows in the shard.
+        quarantined: Rows of the input that are in the quarantine instead.
+        sha256, bytes: As in `ShardEntry`.
+        certificate: Of a translated shard, as JSON: `dakpn.data.certificate.ShardCertificate`.
+    """
 
     name: str
     fingerprint: str
@@ -103,6 +120,7 @@ class ShardMarker(_Record):
     quarantined: int
     sha256: str
     bytes: int
+    certificate: dict[str, JsonValue] | None = None
 
 
 def shard_uri(
@@ -160,6 +178,12 @@ def read_marker(dataset_uri: str, name: str) -> ShardMarker | None:
         return _validated(ShardMarker, storage.read_json(uri), uri)
     except DataError:
         return None
+
+
+def marked_shards(dataset_uri: str) -> list[str]:
+    """Return the names of the shards that have a completion marker, sorted, by one listing. Raises `StorageError`."""
+    uris = storage.list_files(storage.join(dataset_uri, FOLDER, "shards"), ".json")
+    return [uri.rpartition("/")[2].removesuffix(".json") for uri in uris]
 
 
 def write_marker(dataset_uri: str, marker: ShardMarker) -> None:

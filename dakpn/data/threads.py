@@ -1,23 +1,96 @@
-"""Threads for work that leaves the interpreter lock: reading files, decoding and hashing images."""
+"""Threads for work that leaves the interpreter lock: reading files, decoding, encoding and hashing images."""
 
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from typing import Generic, TypeVar
 
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
+_Item = TypeVar("_Item")
 
 
 def map_in_threads(
     function: Callable[[_In], _Out], items: Iterable[_In], threads: int, in_flight: int = 16
 ) -> Iterator[_Out]:
     """Like `map`, in order, with several calls at a time; at most `in_flight` items are held."""
-    running: deque[Future[_Out]] = deque()
     with ThreadPoolExecutor(threads) as pool:
+        yield from map_in_pool(pool, function, items, in_flight)
+
+
+def map_in_pool(
+    pool: Executor, function: Callable[[_In], _Out], items: Iterable[_In], in_flight: int
+) -> Iterator[_Out]:
+    """Like `map_in_threads`, in threads that several such maps share."""
+    running: deque[Future[_Out]] = deque()
+    try:
         for item in items:
             running.append(pool.submit(function, item))
             if len(running) >= in_flight:
                 yield running.popleft().result()
         while running:
             yield running.popleft().result()
+    finally:
+        for future in running:
+            future.cancel()
+
+
+class ReadAhead(Generic[_Item]):
+    """Takes items from an iterator in a thread of its own, from the start on, and holds them up to a size.
+
+    Use it in a `with` statement, at whose end the thread is gone, and iterate over it once. An item larger than the
+    limit is held alone. What the iterator raises is raised to whom it is iterated by, after the items before it.
+    """
+
+    def __init__(self, items: Iterable[_Item], size_of: Callable[[_Item], int], limit: int) -> None:
+        self._items, self._size_of, self._limit = items, size_of, limit
+        self._held: deque[tuple[_Item, int]] = deque()
+        self._size = 0
+        self._ended = self._stopped = False
+        self._error: BaseException | None = None
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._fill, name="read-ahead", daemon=True)
+
+    def __enter__(self) -> "ReadAhead[_Item]":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+        self._thread.join()
+
+    def __iter__(self) -> Iterator[_Item]:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._held or self._ended)
+                if not self._held:
+                    break
+                item, size = self._held.popleft()
+                self._size -= size
+                self._changed.notify_all()
+            yield item
+        if self._error is not None:
+            raise self._error
+
+    def _fill(self) -> None:
+        try:
+            for item in self._items:
+                size = self._size_of(item)
+                with self._changed:
+                    self._changed.wait_for(
+                        lambda size=size: self._stopped or not self._held or self._size + size <= self._limit
+                    )
+                    if self._stopped:
+                        break
+                    self._held.append((item, size))
+                    self._size += size
+                    self._changed.notify_all()
+        except BaseException as error:  # for whoever iterates
+            self._error = error
+        finally:
+            with self._changed:
+                self._ended = True
+                self._changed.notify_all()

@@ -6,7 +6,7 @@ no lie of a certificate.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dakpn.config import TranslateConfig
 from dakpn.config_file import parse_config
@@ -14,7 +14,6 @@ from dakpn.data import manifest, storage
 from dakpn.data.certificate import (
     Certificate,
     DatasetTotals,
-    ParamBounds,
     ShardCertificate,
     certificate_uri,
     code_digest,
@@ -26,20 +25,8 @@ from dakpn.data.manifest import DatasetIndex
 from dakpn.errors import ConfigError, DataError, StorageError
 from dakpn.inference.verification_report import Difference, DifferenceKind, ShardFindings
 
-
-@dataclass(frozen=True)
-class WeightsFacts:
-    """What weights prove of a dataset that was made with them.
-
-    Attributes:
-        digest: Of the weights.
-        radius: Of the translation function.
-        params: Bounds of the transform params.
-    """
-
-    digest: str
-    radius: int
-    params: ParamBounds
+if TYPE_CHECKING:  # it loads torch, which a verification without weights has no use for
+    from dakpn.inference.job_plan import WeightsFacts
 
 
 @dataclass(frozen=True)
@@ -81,7 +68,7 @@ class Claims:
         return cls(output, run, certificate, tuple(differences))
 
     def lies(
-        self, source: DatasetIndex, findings: Sequence[ShardFindings], weights: WeightsFacts | None
+        self, source: DatasetIndex, findings: Sequence[ShardFindings], weights: "WeightsFacts | None"
     ) -> Iterator[Difference]:
         """Yield what is not so.
 
@@ -109,7 +96,7 @@ class Claims:
         return []
 
     def _statements(
-        self, certificate: Certificate, source: DatasetIndex, weights: WeightsFacts | None
+        self, certificate: Certificate, source: DatasetIndex, weights: "WeightsFacts | None"
     ) -> Iterator[tuple[str, Any, Any]]:
         """Yield what is claimed of the dataset as a whole: its name, the claim and what is so."""
         for name, found in DatasetTotals.of(certificate.shards)._asdict().items():

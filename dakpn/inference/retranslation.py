@@ -9,21 +9,9 @@ import numpy as np
 
 from dakpn.config import TranslateConfig
 from dakpn.data import codec
-from dakpn.data.certificate import ParamBounds
 from dakpn.data.schema import Sample
-from dakpn.inference.claims import WeightsFacts
 from dakpn.inference.shard_job import translate_sample
 from dakpn.inference.translator import Translator
-from dakpn.models.weights import load_predictor
-
-
-def weights_facts(weights_uri: str) -> WeightsFacts:
-    """Return what weights prove of a dataset that was made with them. Raises `WeightsError`."""
-    predictor, _, digest = load_predictor(weights_uri)
-    function = predictor.function
-    return WeightsFacts(
-        digest, function.radius, ParamBounds(names=function.names, low=function.low, high=function.high)
-    )
 
 
 @dataclass(frozen=True)

@@ -1,109 +1,177 @@
 """Translate one shard of a dataset: the unit of work of the translation job. Knows nothing of its engine.
 
-Order of writes: the output shard, its row manifest, its completion marker. The names and bytes are pure functions of
-the input shard, the weights and the config, so a retry or a second job writes the same again.
+Order of writes: the output shard, its quarantine, its row manifest, its completion marker. The names and bytes are pure
+functions of the input shard, the weights and the config, so a retry or a second job writes the same again.
 """
 
-import hashlib
-import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 
 from dakpn.config import TranslateConfig
-from dakpn.data import codec, manifest, storage
+from dakpn.data import manifest, storage
+from dakpn.data.certificate import ShardCertificate
 from dakpn.data.formats import FormatName
+from dakpn.data.formats.base import require_safe_names
+from dakpn.data.job_claim import JobClaim
 from dakpn.data.manifest import RowRecord, ShardMarker
+from dakpn.data.quarantine import QuarantinedRow, write_quarantine
 from dakpn.data.schema import Sample
-from dakpn.data.shards import read_shard, write_shard
+from dakpn.data.shards import write_shard
 from dakpn.errors import DataError
+from dakpn.inference.row_pipeline import Spent, TranslatedRow, translate_rows
+from dakpn.inference.shard_rows import InputRow
 from dakpn.inference.translator import Translator
 
 
-def shard_fingerprint(config: TranslateConfig, weights_digest: str, name: str, shard_format: FormatName) -> str:
-    """Digest of all that the bytes of an output shard depend on: input shard, weights, settings, format."""
-    inputs = {
-        "format": manifest.FORMAT_VERSION,
-        "shard": name,
-        "input": storage.fingerprint(manifest.shard_uri(config.input, name, shard_format)),
-        "weights": weights_digest,
-        "settings": config.model_dump(include={"strength", "draw", "jpeg_quality"}),
-    }
-    return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
+@dataclass(frozen=True)
+class ShardTask:
+    """One shard to be translated.
 
-
-def finished_marker(
-    config: TranslateConfig, fingerprint: str, name: str, shard_format: FormatName
-) -> ShardMarker | None:
-    """The completion marker of an output shard, if it was made from this very input."""
-    marker = manifest.read_marker(config.output, name)
-    if marker is None or marker.fingerprint != fingerprint:
-        return None
-    return marker if storage.exists(manifest.shard_uri(config.output, name, shard_format)) else None
-
-
-def translate_shard(
-    translator: Translator, config: TranslateConfig, name: str, shard_format: FormatName
-) -> ShardMarker:
-    """Translate and write one shard, in the format of the input.
-
-    Raises:
-        DataError: a row that cannot be decoded.
-        StorageError: input unreadable or output not writable.
+    Attributes:
+        name: Of the input's shard, and of the output's.
+        format: Of both.
+        rows, bytes: Of the input's shard, as its dataset's index has them.
+        input_version: `storage.fingerprint` of the input's shard when the job was planned.
+        fingerprint: Digest of all that the output's bytes depend on.
     """
-    fingerprint = shard_fingerprint(config, translator.weights_digest, name, shard_format)
-    records: list[RowRecord] = []
-    source = manifest.shard_uri(config.input, name, shard_format)
-    samples = _translated(translator, config, source, records)
-    written = write_shard(manifest.shard_uri(config.output, name, shard_format), samples)
-    marker = ShardMarker(
-        name=name,
-        fingerprint=fingerprint,
-        rows=len(records),
-        quarantined=0,
-        sha256=written.sha256,
-        bytes=written.bytes,
-    )
-    manifest.write_rows(config.output, name, records)
-    manifest.write_marker(config.output, marker)
-    return marker
+
+    name: str
+    format: FormatName
+    rows: int
+    bytes: int
+    input_version: str
+    fingerprint: str
+
+
+@dataclass
+class ShardWork:
+    """Translates shards with one set of weights.
+
+    Attributes:
+        translator: With the weights in memory.
+        config: Of the job.
+        claim: The job's hold on the output; None takes it for granted.
+        on_row: Called with each row that is done or in the quarantine.
+        spent: See `row_pipeline.Spent`; the stage "write" comes once a shard.
+    """
+
+    translator: Translator
+    config: TranslateConfig
+    claim: JobClaim | None = None
+    on_row: Callable[[TranslatedRow], None] = lambda row: None
+    spent: Spent = field(default=lambda stage, seconds: None)
+
+    def translate(self, task: ShardTask, rows: Iterable[InputRow]) -> ShardMarker:
+        """Translate and write one shard, in the format of the input.
+
+        Args:
+            task: Names the shard.
+            rows: Its rows, as `input_rows(self.source(task))` yields them.
+
+        Raises:
+            DataError: The input is damaged, has more or fewer rows than its index says, or changed meanwhile.
+            UsageError: A job with other settings took the output.
+            StorageError: Input unreadable or output not writable.
+        """
+        made = _Made()
+        target = manifest.shard_uri(self.config.output, task.name, task.format)
+        written = write_shard(target, self._samples(task, rows, made))
+        if task.format == "folder":
+            _delete_former_files(self.config.output, made)
+        certificate = ShardCertificate.of(task.name, made.done, len(made.quarantined))
+        marker = ShardMarker(
+            name=task.name,
+            fingerprint=task.fingerprint,
+            rows=len(made.done),
+            quarantined=len(made.quarantined),
+            sha256=written.sha256,
+            bytes=written.bytes,
+            certificate=certificate.model_dump(mode="json"),
+        )
+        write_quarantine(self.config.output, task.name, made.quarantined)
+        manifest.write_rows(self.config.output, task.name, made.records)
+        manifest.write_marker(self.config.output, marker)
+        return marker
+
+    def source(self, task: ShardTask) -> str:
+        """URI of the input's shard."""
+        return manifest.shard_uri(self.config.input, task.name, task.format)
+
+    def _samples(self, task: ShardTask, rows: Iterable[InputRow], made: "_Made") -> Iterator[Sample]:
+        """Yield the translated samples; at their end, before the shard is put in place, check that all is well."""
+        translated = translate_rows(
+            self.translator,
+            self.config,
+            rows,
+            self.source(task),
+            threads=self.config.decode_workers,
+            spent=self.spent,
+        )
+        for row in translated:
+            made.add(row)
+            self.on_row(row)
+            if row.sample is not None:
+                yield row.sample
+        self._check(task, made)
+
+    def _check(self, task: ShardTask, made: "_Made") -> None:
+        source = self.source(task)
+        if (found := len(made.records)) != task.rows:
+            raise DataError(f"{source}: found {found} rows, expected the {task.rows} of its index; pack it again")
+        if (version := storage.fingerprint(source)) != task.input_version:
+            raise DataError(
+                f"{source} changed while it was translated ({version}, expected {task.input_version}); run the same "
+                "command again when nothing writes to it"
+            )
+        if self.claim is not None:
+            self.claim.require(self.config.output)
+
+
+@dataclass
+class _Made:
+    """The rows of a shard so far."""
+
+    records: list[RowRecord] = field(default_factory=list)
+    quarantined: list[QuarantinedRow] = field(default_factory=list)
+    paths: set[str | None] = field(default_factory=set)
+
+    @property
+    def done(self) -> list[RowRecord]:
+        return [record for record in self.records if record.status == "done"]
+
+    def add(self, row: TranslatedRow) -> None:
+        self.records.append(row.record)
+        if row.quarantined is not None:
+            self.quarantined.append(row.quarantined)
+        if row.sample is not None:
+            self.paths |= {row.sample.image_path, row.sample.label_path}
 
 
 def translate_sample(
     translator: Translator, config: TranslateConfig, sample: Sample, uri: str
 ) -> tuple[Sample, RowRecord]:
-    """Translate one encoded sample of the shard `uri`; its label keeps its bytes.
+    """Translate one encoded sample of the shard `uri` in this thread; its label keeps its bytes.
 
     Raises:
-        DataError: the image or label cannot be decoded, or they differ in size.
+        DataError: The image or label cannot be decoded, or they differ in size.
     """
-    origin = f"{uri}: {sample.image_path}"
-    image = codec.decode_image(sample.image, origin)
-    height, width = image.shape[:2]
-    if sample.label is not None and codec.image_size(sample.label, origin) != (height, width):
-        raise DataError(f"{origin}: label and image differ in size; expected equal sizes: pack it again")
-    translated = translator.translate(image, sample.key)
-    encoded = codec.encode_image(translated, codec.image_format(sample.image, origin), config.jpeg_quality)
-    record = RowRecord(
-        key=sample.key,
-        source=uri,
-        source_sha256=_sha256(sample.image),
-        image_sha256=_sha256(encoded),
-        label_sha256=None if sample.label is None else _sha256(sample.label),
-        height=height,
-        width=width,
-        status="done",
-        reason=None,
-    )
-    return Sample(sample.key, encoded, sample.image_path, sample.label, sample.label_path), record
+    (row,) = translate_rows(translator, config, [InputRow(0, sample.key, sample, None)], uri, threads=0)
+    if row.sample is None:
+        raise DataError(row.record.reason or f"{uri}: {sample.key} cannot be translated")
+    return row.sample, row.record
 
 
-def _translated(
-    translator: Translator, config: TranslateConfig, uri: str, records: list[RowRecord]
-) -> Iterator[Sample]:
-    for sample in read_shard(uri):
-        translated, record = translate_sample(translator, config, sample, uri)
-        records.append(record)
-        yield translated
+def _delete_former_files(output: str, made: _Made) -> None:
+    """Take away what an earlier run, with a better input, wrote for rows that are in the quarantine now."""
+    for path in {path for row in made.quarantined for path in _safe_paths(row)} - made.paths:
+        storage.delete(storage.join(output, path))
 
 
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+def _safe_paths(row: QuarantinedRow) -> list[str]:
+    if row.image is None or row.image_path is None:
+        return []
+    try:
+        require_safe_names(Sample(row.key, row.image, row.image_path, row.label, row.label_path), "")
+    except DataError:
+        return []
+    return [path for path in (row.image_path, row.label_path) if path is not None]

@@ -12,17 +12,12 @@ from typing import NamedTuple, Protocol
 
 from dakpn.data import codec
 from dakpn.data.certificate import ShardCertificate
-from dakpn.data.formats import ShardRow
-from dakpn.data.formats.base import require_safe_names
 from dakpn.data.image_header import require_checksums
 from dakpn.data.quarantine import QuarantinedRow
 from dakpn.data.schema import Sample
-from dakpn.data.shards import shard_rows
-from dakpn.data.threads import map_in_threads
 from dakpn.errors import DakpnError, DataError, StorageError
+from dakpn.inference.shard_rows import InputRow, input_rows
 from dakpn.inference.verification_report import Difference, DifferenceKind, ShardFindings
-
-_READ_THREADS = 8  # of a plain folder, whose files are small and whose storage is slow to answer
 
 
 @dataclass(frozen=True)
@@ -75,15 +70,6 @@ def compare_shards(
     return _Comparison(pair, quarantined, decode, images).run()
 
 
-class _Row(NamedTuple):
-    """A row of the input or output; `sample` is None where `error` says why."""
-
-    position: int
-    key: str
-    sample: Sample | None
-    error: str
-
-
 class _Facts(NamedTuple):
     """What the certificate is over."""
 
@@ -99,7 +85,7 @@ class _Side:
 
     uri: str
     keys: dict[str, None] = field(default_factory=dict)
-    waiting: dict[str, _Row] = field(default_factory=dict)
+    waiting: dict[str, InputRow] = field(default_factory=dict)
 
 
 class _Comparison:
@@ -141,14 +127,14 @@ class _Comparison:
             tuple(self._differences),
         )
 
-    def _is_new(self, row: _Row, side: _Side) -> bool:
+    def _is_new(self, row: InputRow, side: _Side) -> bool:
         if row.key in side.keys:
             self._differ("duplicate_row", row.key, f"{side.uri}: row {row.key} is there twice, expected once")
             return False
         side.keys[row.key] = None
         return True
 
-    def _take_input(self, row: _Row) -> None:
+    def _take_input(self, row: InputRow) -> None:
         self._rows += 1
         if kept := self._quarantined.get(row.position):
             self._quarantined_found += 1
@@ -165,8 +151,8 @@ class _Comparison:
         else:
             self._compare(row, other)
 
-    def _take_output(self, row: _Row) -> None:
-        if row.sample is None:
+    def _take_output(self, row: InputRow) -> None:
+        if row.error is not None:
             self._differ("unreadable_row", row.key, row.error)
         other = self._source.waiting.pop(row.key, None)
         if other is None:
@@ -174,18 +160,18 @@ class _Comparison:
         else:
             self._compare(other, row)
 
-    def _facts_of(self, row: _Row) -> _Facts | None:
+    def _facts_of(self, row: InputRow) -> _Facts | None:
         """Return what a certificate says of a row of the input; None, and a difference, if it cannot be read."""
         try:
-            if row.sample is None:
-                raise DataError(row.error)
+            if row.sample is None or row.error is not None:
+                raise DataError(row.error or f"{self._source.uri}: {row.key} cannot be read")
             size = codec.image_size(row.sample.image, f"{self._source.uri}: {row.key}")
         except DataError as error:
             self._differ("unreadable_row", row.key, str(error))
             return None
         return _Facts(row.key, _sha256(row.sample.label), *size)
 
-    def _compare(self, before: _Row, after: _Row) -> None:
+    def _compare(self, before: InputRow, after: InputRow) -> None:
         facts = self._facts[before.key]
         if before.sample is None or after.sample is None:
             return
@@ -216,7 +202,7 @@ class _Comparison:
             self._differ("image_size", after.key, message)
         return size == expected
 
-    def _compare_pixels(self, before: _Row, after: _Row) -> None:
+    def _compare_pixels(self, before: InputRow, after: InputRow) -> None:
         if self._images is None or before.position not in self._picked or not before.sample or not after.sample:
             return
         self._retranslated += 1
@@ -263,19 +249,8 @@ class _Comparison:
         self._differences.append(Difference(kind, self._pair.name, key, message))
 
 
-def _rows(uri: str) -> Iterator[_Row]:
-    """Yield the rows of a shard, each with its sample or the reason why there is none."""
-
-    def load(numbered: tuple[int, ShardRow]) -> _Row:
-        position, row = numbered
-        try:
-            sample = row.load()
-            require_safe_names(sample, uri)
-        except (DataError, StorageError) as error:
-            return _Row(position, row.key, None, str(error))
-        return _Row(position, row.key, sample, "")
-
-    return map_in_threads(load, enumerate(shard_rows(uri)), _READ_THREADS)
+def _rows(uri: str) -> Iterator[InputRow]:
+    return input_rows(uri, errors=(DataError, StorageError))  # a file that is gone does not hide the others
 
 
 def _bytes_of(row: Sample | QuarantinedRow) -> tuple[bytes | None, bytes | None]:

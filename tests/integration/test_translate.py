@@ -1,6 +1,7 @@
 """Translating a dataset through Ray Data: exact labels, resume after any interruption, failures by the shard."""
 
 import hashlib
+import shutil
 from functools import partial
 from pathlib import Path
 
@@ -10,15 +11,18 @@ import pytest
 from dakpn.config import TranslateConfig, VerifyConfig
 from dakpn.config_file import to_yaml
 from dakpn.data import codec, manifest, storage
+from dakpn.data.certificate import read_certificate
 from dakpn.data.pack import pack_dataset
 from dakpn.data.procedural import render_scene, write_dataset
+from dakpn.data.quarantine import quarantined_shards, read_quarantine
 from dakpn.data.schema import Sample
 from dakpn.data.shards import read_shard
 from dakpn.errors import DataError, UsageError
+from dakpn.inference.job_report import read_report
 from dakpn.models.weights import load_predictor
 from tests.command import assert_failed, dakpn
 from tests.processes import kill_midway
-from tests.scenes import CAMVID, Scenes, copy_dataset, write_shard
+from tests.scenes import CAMVID, Scenes, copy_dataset, truncate, write_shard
 from workflows import translate, verify
 
 pytestmark = pytest.mark.usefixtures("ray_here")
@@ -152,34 +156,95 @@ def with_a_broken_image(scenes: Scenes, tmp_path: Path) -> Path:
     return shard
 
 
-def test_a_broken_image_fails_its_shard_alone_and_a_mended_one_completes_the_dataset(
+def test_a_broken_image_is_quarantined_with_its_bytes_and_a_mended_one_completes_the_dataset(
     scenes: Scenes, weights: str, with_a_broken_image: Path, translated: Path, tmp_path: Path
 ) -> None:
-    """The output folder holds a finished dataset of other settings: of that, the sign of success must not remain."""
-    source, out = with_a_broken_image.parent, copy_dataset(str(translated), tmp_path / "out")
-    with pytest.raises(DataError) as caught:
-        translate.main(job(weights, source, out, draw=1))
-    assert str(with_a_broken_image) in str(caught.value)
-    assert "1 of 3 shards failed" in str(caught.value)
+    source, out = with_a_broken_image.parent, tmp_path / "out"
+    index = translate.main(job(weights, source, out, max_bad_fraction=0.1))
+    assert index is not None
+    assert [shard.rows for shard in index.shards] == [4, 3, 4]
     before, after = shard_digests(translated), shard_digests(out)
-    assert [name for name in before if before[name] == after[name]] == [with_a_broken_image.name]
-    with pytest.raises(UsageError, match="not finished"):
-        verify.main(VerifyConfig(input=str(source), output=str(out)))
+    assert [name for name in before if before[name] != after[name]] == [with_a_broken_image.name]
+
+    name = with_a_broken_image.stem
+    assert quarantined_shards(str(out)) == [name]
+    bad, (kept,) = next(read_shard(str(with_a_broken_image))), read_quarantine(str(out), name)
+    assert (kept.image, kept.label, kept.key, kept.position) == (bad.image, bad.label, bad.key, 0)
+    assert "truncated" in kept.reason
+    records = manifest.read_rows(str(out), name)
+    assert [record.status for record in records] == ["quarantined", "done", "done", "done"]
+    assert records[0].reason == kept.reason
+    certificate = read_certificate(str(out))
+    assert certificate is not None
+    assert (certificate.rows, certificate.quarantined) == (11, 1)
 
     with_a_broken_image.write_bytes((Path(scenes.synthetic) / with_a_broken_image.name).read_bytes())
-    translate.main(job(weights, source, out, draw=1))
-    mended = shard_digests(out)
-    assert [name for name in after if after[name] != mended[name]] == [with_a_broken_image.name]
+    translate.main(job(weights, source, out))
+    assert shard_digests(out) == before
+    assert quarantined_shards(str(out)) == []
     assert verify.main(VerifyConfig(input=str(source), output=str(out))) == 12
 
 
-def test_the_command_names_the_broken_image_in_one_sentence(
+def test_more_bad_rows_than_allowed_end_the_job_and_leave_no_sign_of_success(
+    weights: str, with_a_broken_image: Path, translated: Path, tmp_path: Path
+) -> None:
+    """The output folder holds a finished dataset of other settings: of that, the sign of success must not remain."""
+    source, out = with_a_broken_image.parent, copy_dataset(str(translated), tmp_path / "out")
+    config = job(weights, source, out, draw=1, max_bad_fraction=0.08)
+    for _ in range(2):  # the second run has nothing to do, and knows it from the markers
+        with pytest.raises(DataError, match=r"1 of 12 rows cannot be translated, more than max_bad_fraction=0\.08"):
+            translate.main(config)
+        assert not (out / "_SUCCESS").exists()
+    with pytest.raises(UsageError, match="not finished"):
+        verify.main(VerifyConfig(input=str(source), output=str(out)))
+    translate.main(config.model_copy(update={"max_bad_fraction": 0.09}))
+    assert (out / "_SUCCESS").exists()
+
+
+def test_a_truncated_shard_fails_alone_and_is_made_when_it_is_whole_again(
+    scenes: Scenes, weights: str, translated: Path, tmp_path: Path
+) -> None:
+    source, out = copy_dataset(scenes.synthetic, tmp_path / "source"), tmp_path / "out"
+    shard = source / "train-00001-of-00003.parquet"
+    truncate(shard)
+    with pytest.raises(DataError, match=rf"1 of 3 shards failed, first: {shard}.*damaged"):
+        translate.main(job(weights, source, out))
+    report = read_report(str(out))
+    assert [failure.shard for failure in report.failures] == [shard.stem]
+    assert report.shards == 2
+    assert not (out / "_SUCCESS").exists()
+    shutil.copy2(Path(scenes.synthetic) / shard.name, shard)
+    translate.main(job(weights, source, out), retry_failed=True)
+    assert read_report(str(out)).shards == 1
+    assert shard_digests(out) == shard_digests(translated)
+    assert (out / "_SUCCESS").exists()
+
+
+def test_the_command_makes_chosen_shards_and_tells_of_the_quarantine_by_its_exit_code(
     ray_here: str, weights: str, with_a_broken_image: Path, tmp_path: Path
 ) -> None:
-    arguments = ("--weights", weights, "--input", with_a_broken_image.parent, "--output", tmp_path / "out")
-    done = dakpn("translate", *arguments, RAY_ADDRESS=ray_here)
-    assert_failed(done, 1, str(with_a_broken_image), "1 of 3 shards failed")
-    assert not (tmp_path / "out/_SUCCESS").exists()
+    out = tmp_path / "out"
+    arguments = ("translate", "--weights", weights, "--input", with_a_broken_image.parent, "--output", out)
+    allowed = "max_bad_fraction=0.1"
+    planned = dakpn(*arguments, "--dry-run", "price_per_worker_hour=2", "workers=[1,2]", allowed)
+    assert planned.returncode == 0, planned.stderr
+    assert planned.stdout.startswith("12 images in 3 shards to translate, ")
+    assert "with 2 workers (" in planned.stdout
+    assert "at 2 a worker and hour" in planned.stdout
+    assert "1 of the 12 would go to the quarantine" in planned.stdout
+    assert not out.exists()
+
+    first = dakpn(*arguments, "--only", "train-00000-of-00003", allowed, RAY_ADDRESS=ray_here)
+    assert (first.returncode, first.stdout[:30]) == (0, f"{out}: not complete yet"[:30]), first.stderr
+    assert list(shard_digests(out)) == ["train-00000-of-00003.parquet"]
+    assert not (out / "_SUCCESS").exists()
+    assert_failed(dakpn(*arguments, "--only", "train-9", RAY_ADDRESS=ray_here), 2, "no shard 'train-9'")
+
+    over = dakpn(*arguments, RAY_ADDRESS=ray_here)
+    assert_failed(over, 1, "1 of 12 rows cannot be translated", "104.png: the PNG file is truncated")
+    done = dakpn(*arguments, allowed, RAY_ADDRESS=ray_here)
+    assert (done.returncode, done.stdout) == (3, f"{out}: 11 images in 3 shards\n"), done.stderr
+    assert (out / "_SUCCESS").exists()
 
 
 def test_a_killed_job_ends_with_the_same_bytes_after_a_rerun(weights: str, tmp_path: Path) -> None:

@@ -13,7 +13,6 @@ from dakpn.config import TranslateConfig, VerifyConfig
 from dakpn.data import codec, manifest
 from dakpn.data.certificate import (
     Certificate,
-    ParamBounds,
     ShardCertificate,
     certificate_uri,
     settings_digest,
@@ -40,23 +39,7 @@ def translated(ray_here: str, scenes: Scenes, weights: str, tmp_path_factory: py
     output = tmp_path_factory.mktemp("translated") / "out"
     config = TranslateConfig(weights=weights, input=scenes.synthetic, output=str(output), strength=0.5)
     translate.main(config)
-    certify(config)
     return output
-
-
-def certify(config: TranslateConfig) -> None:
-    index = manifest.read_index(config.output)
-    predictor, _, digest = load_predictor(config.weights)
-    function = predictor.function
-    certificate = Certificate.of(
-        [ShardCertificate.of(s.name, manifest.read_rows(config.output, s.name)) for s in index.shards],
-        radius=function.radius,
-        params=ParamBounds(names=function.names, low=function.low, high=function.high),
-        weights=digest,
-        settings=config.model_dump(include={"strength", "draw", "jpeg_quality"}),
-        input_digest=manifest.read_index(config.input).digest,
-    )
-    write_certificate(config.output, certificate)
 
 
 @pytest.fixture

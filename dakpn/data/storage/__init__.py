@@ -10,11 +10,13 @@ bulk delete. What a server or the network fails at for a moment is tried again, 
 import json
 from typing import Any
 
+from dakpn.data.storage.leftovers import delete_leftovers
 from dakpn.data.storage.location import absolute, join
 from dakpn.data.storage.operations import (
     delete,
     exists,
     fingerprint,
+    fingerprints,
     list_files,
     list_folders,
     open_input,
@@ -29,8 +31,10 @@ __all__ = [
     "StorageOptions",
     "absolute",
     "delete",
+    "delete_leftovers",
     "exists",
     "fingerprint",
+    "fingerprints",
     "join",
     "list_files",
     "list_folders",

@@ -1,0 +1,86 @@
+"""The end of a translation job: the accounts, the certificate, the card, and the sign of success last."""
+
+from collections.abc import Mapping
+
+from dakpn.config_file import to_yaml
+from dakpn.data import manifest, storage
+from dakpn.data.certificate import Certificate, ShardCertificate, write_certificate
+from dakpn.data.formats import FORMATS
+from dakpn.data.manifest import DatasetIndex, ShardEntry, ShardMarker
+from dakpn.errors import DataError
+from dakpn.inference.job_plan import SETTINGS, TranslationPlan, delete_orphans
+
+
+def finish_translation(plan: TranslationPlan, markers: Mapping[str, ShardMarker]) -> DatasetIndex:
+    """Declare the output finished: call it when every shard has its marker.
+
+    Raises:
+        DataError: Shards are missing, or rows of the input are neither in the output nor in the quarantine.
+        UsageError: A job with other settings took the output.
+        StorageError: Something cannot be written.
+    """
+    config, index = plan.config, plan.index
+    _require_all(plan, markers)
+    ordered = [markers[shard.name] for shard in index.shards]
+    entries = [ShardEntry(name=m.name, rows=m.rows, sha256=m.sha256, bytes=m.bytes) for m in ordered]
+    translated = index.model_copy(update={"shards": entries})
+    certificate = Certificate.of(
+        [ShardCertificate.model_validate(marker.certificate) for marker in ordered],
+        radius=plan.weights.radius,
+        params=plan.weights.params,
+        weights=plan.weights.digest,
+        settings=config.model_dump(mode="json", include=SETTINGS),
+        input_digest=index.digest,
+    )
+    delete_orphans(config.output, set(markers))
+    manifest.write_index(config.output, translated)
+    run = {"command": "translate", "config": to_yaml(config), "weights": plan.weights.digest}
+    manifest.write_run(config.output, run)
+    write_certificate(config.output, certificate)
+    storage.write_bytes(storage.join(config.output, "README.md"), _card(plan, translated, certificate).encode())
+    plan.claim.require(config.output)
+    manifest.mark_success(config.output)
+    return translated
+
+
+def _require_all(plan: TranslationPlan, markers: Mapping[str, ShardMarker]) -> None:
+    there = set(FORMATS[plan.index.format].names(plan.config.output))
+    for shard in plan.index.shards:
+        marker = markers.get(shard.name)
+        if marker is None or shard.name not in there:
+            raise DataError(
+                f"the shard {shard.name} of {plan.config.output} is gone although it was finished; run the same "
+                "command again, and let nothing else write there"
+            )
+        if marker.rows + marker.quarantined != shard.rows:
+            raise DataError(
+                f"the shard {shard.name} has {shard.rows} rows in {plan.config.input}, but {marker.rows} done and "
+                f"{marker.quarantined} quarantined in {plan.config.output}; delete its completion marker and run again"
+            )
+
+
+def _card(plan: TranslationPlan, index: DatasetIndex, certificate: Certificate) -> str:
+    """The dataset card; its `configs` keep `load_dataset` from taking the row manifests for data."""
+    config = plan.config
+    quarantined = ""
+    if certificate.quarantined:
+        quarantined = (
+            f"{certificate.quarantined} rows of the input could not be translated; they lie with the reasons in "
+            "`_dakpn/quarantine`.\n"
+        )
+    labels = f"Every one of the {index.rows} labels is the input's, byte for byte; " if index.labelled else ""
+    return f"""{manifest.card_header(index.format)}
+# Translated by dakpn
+
+{index.rows} images in {len(index.shards)} shards, translated from `{config.input}` with the weights
+`{certificate.weights}` at strength {config.strength:g}.
+{quarantined}Read it with `dakpn.data.shards.read_shard` or, unless it is a plain folder, with
+`datasets.load_dataset(FOLDER)`.
+
+## Certificate
+
+{labels}every image has its input's size; no pixel depends on input pixels more than
+{certificate.radius} away. `_dakpn/certificate.json` states this in digests of labels and sizes,
+with the bounds of the params and the digests of weights, settings and code. `dakpn verify` computes it again from the
+two datasets alone.
+"""

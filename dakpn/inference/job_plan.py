@@ -1,0 +1,190 @@
+"""What a translation job has to do, and what is done before: known from a few listings, before any worker starts."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from dakpn.config import TranslateConfig
+from dakpn.data import manifest, storage
+from dakpn.data.certificate import ParamBounds
+from dakpn.data.claim import claim_folder, refuse_other_shards
+from dakpn.data.formats import FORMATS, FormatName
+from dakpn.data.job_claim import JobClaim, read_claim
+from dakpn.data.manifest import DatasetIndex, ShardEntry, ShardMarker
+from dakpn.data.threads import map_in_threads
+from dakpn.errors import UsageError
+from dakpn.inference.job_report import read_report
+from dakpn.inference.shard_job import ShardTask
+from dakpn.models.weights import load_predictor
+
+logger = logging.getLogger(__name__)
+
+SETTINGS = {"strength", "draw", "jpeg_quality"}
+"""Fields of the config that the bytes of the output depend on, besides weights and input."""
+_READERS = 32  # markers are small, and storage is slow to answer
+
+
+@dataclass(frozen=True)
+class WeightsFacts:
+    """What certificate and fingerprints say of the weights: digest, radius and bounds of the params."""
+
+    digest: str
+    radius: int
+    params: ParamBounds
+
+    @classmethod
+    def load(cls, uri: str) -> "WeightsFacts":
+        """Read the weights. Raises `WeightsError`."""
+        predictor, _, digest = load_predictor(uri)
+        function = predictor.function
+        bounds = ParamBounds(names=tuple(function.names), low=tuple(function.low), high=tuple(function.high))
+        return cls(digest, function.radius, bounds)
+
+
+@dataclass(frozen=True)
+class TranslationPlan:
+    """A job, before its work.
+
+    Attributes:
+        config: Of the job.
+        index: Of the input.
+        weights: Of the translator.
+        claim: By which jobs with other settings tell that the output is not theirs.
+        finished: Shard -> completion marker, of those made of this input with these settings.
+        todo: The shards to be made now, the largest first: none of them starts when all others are done.
+    """
+
+    config: TranslateConfig
+    index: DatasetIndex
+    weights: WeightsFacts
+    claim: JobClaim
+    finished: dict[str, ShardMarker]
+    todo: list[ShardTask]
+
+    @property
+    def left(self) -> int:
+        """Shards that will still not be done when all of `todo` are."""
+        return len(self.index.shards) - len(self.finished) - len(self.todo)
+
+
+def plan_translation(
+    config: TranslateConfig, only: Collection[str] | None = None, retry_failed: bool = False
+) -> TranslationPlan:
+    """Find out what is to be done; nothing is written.
+
+    Args:
+        config: Of the job.
+        only: Names of shards; the others are left as they are. None takes all.
+        retry_failed: Take those that failed in the last run or have quarantined rows, and make them again.
+
+    Raises:
+        UsageError: The input is not a finished dataset, or has no shard of a name in `only`.
+        WeightsError: The weights cannot be used.
+        StorageError: Something cannot be read or listed.
+    """
+    index = manifest.read_index(config.input)
+    if unknown := sorted(set(only or ()) - {shard.name for shard in index.shards}):
+        raise UsageError(
+            f"{config.input} has no shard {unknown[0]!r}; its {len(index.shards)} shards are named as "
+            f"{index.shards[0].name if index.shards else 'none'}"
+        )
+    weights = WeightsFacts.load(config.weights)
+    tasks = _tasks(config, index, weights.digest)
+    finished = _finished(config.output, tasks, index.format)
+    chosen = set(tasks) if only is None else set(only)
+    if retry_failed:
+        again = {name for name, marker in finished.items() if marker.quarantined} & chosen
+        chosen &= {failure.shard for failure in read_report(config.output).failures} | again
+        finished = {name: marker for name, marker in finished.items() if name not in again}
+    todo = [task for task in tasks.values() if task.name in chosen and task.name not in finished]
+    settings = config.model_dump(mode="json", include=SETTINGS)
+    claim = JobClaim.of(storage.absolute(config.input).rstrip("/"), {"weights": weights.digest, "settings": settings})
+    return TranslationPlan(config, index, weights, claim, finished, sorted(todo, key=lambda t: (-t.bytes, t.name)))
+
+
+def claim_output(plan: TranslationPlan) -> None:
+    """Take the output folder for the job, and clear away what killed runs and a former cut of the input left there.
+
+    Raises:
+        UsageError: It is the input's, or holds something else.
+        StorageError: It cannot be written.
+    """
+    config, index = plan.config, plan.index
+    if storage.absolute(config.input).rstrip("/") == storage.absolute(config.output).rstrip("/"):
+        raise UsageError(f"input and output are both {config.input}; write to another folder")
+    storage.preflight(config.output, write=True)
+    names = {shard.name for shard in index.shards}
+    before = read_claim(config.output)
+    if before is not None and before.input == plan.claim.input and index.format != "folder":
+        _delete_former_shards(config.output, index.format, names)
+    refuse_other_shards(config.output, index.format, names)
+    if before is None and storage.exists(storage.join(config.output, manifest.FOLDER, "dataset.json")):
+        raise UsageError(f"{config.output} holds a dataset that no translation wrote; write to a new folder")
+    claim_folder(config.output, index.format)
+    if plan.todo:
+        storage.delete(storage.join(config.output, "_SUCCESS"))
+    plan.claim.take(config.output)
+    delete_orphans(config.output, names)
+
+
+def delete_orphans(output: str, names: Collection[str]) -> None:
+    """Delete temporary files of dead writers, and records of shards that the dataset does not have.
+
+    Raises:
+        StorageError: Something cannot be listed or deleted.
+    """
+    count = storage.delete_leftovers(output)
+    for folder in ("shards", "manifest", "quarantine"):
+        for uri in storage.list_files(storage.join(output, manifest.FOLDER, folder)):
+            if uri.rpartition("/")[2].rpartition(".")[0] not in names:
+                storage.delete(uri)
+                count += 1
+    if count:
+        logger.info("%d orphan files of former runs deleted from %s", count, output)
+
+
+def _delete_former_shards(output: str, shard_format: FormatName, names: Collection[str]) -> None:
+    """Delete the shards of a translation of this very input from when it was cut into other shards."""
+    kind = FORMATS[shard_format]
+    if former := [name for name in kind.names(output) if name not in names]:
+        logger.info("%d shards from a former cut of the input deleted, such as %s", len(former), former[0])
+    for name in former:
+        storage.delete(kind.uri(output, name))
+
+
+def _tasks(config: TranslateConfig, index: DatasetIndex, weights_digest: str) -> dict[str, ShardTask]:
+    kind = FORMATS[index.format]
+    folder = storage.join(config.input, kind.folder) if kind.folder else config.input
+    versions = storage.fingerprints(folder, kind.suffix)
+    tasks = {}
+    for shard in index.shards:
+        version = versions.get(shard.name + kind.suffix, "missing")
+        tasks[shard.name] = _task(config, index.format, shard, version, weights_digest)
+    return tasks
+
+
+def _task(
+    config: TranslateConfig, shard_format: FormatName, shard: ShardEntry, version: str, weights_digest: str
+) -> ShardTask:
+    inputs = {
+        "format": manifest.FORMAT_VERSION,
+        "shard": shard.name,
+        "input": version,
+        "weights": weights_digest,
+        "settings": config.model_dump(mode="json", include=SETTINGS),
+    }
+    fingerprint = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
+    return ShardTask(shard.name, shard_format, shard.rows, shard.bytes, version, fingerprint)
+
+
+def _finished(output: str, tasks: dict[str, ShardTask], shard_format: FormatName) -> dict[str, ShardMarker]:
+    """Return the markers that hold, of shards that are there: two listings, and a read for each marker."""
+    there = set(FORMATS[shard_format].names(output)) & set(manifest.marked_shards(output)) & set(tasks)
+    markers = map_in_threads(lambda name: manifest.read_marker(output, name), sorted(there), _READERS, 4 * _READERS)
+    return {
+        marker.name: marker
+        for marker in markers
+        if marker is not None and marker.certificate and marker.fingerprint == tasks[marker.name].fingerprint
+    }

@@ -1,0 +1,55 @@
+"""Work in threads keeps its order, its bounds and its errors."""
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from dakpn.data.threads import ReadAhead, map_in_threads
+
+
+def test_results_come_in_order_though_calls_end_in_another() -> None:
+    def slow_at_first(number: int) -> int:
+        time.sleep(0.02 if number == 0 else 0)
+        return number * number
+
+    assert list(map_in_threads(slow_at_first, range(50), threads=8)) == [n * n for n in range(50)]
+
+
+def test_reading_ahead_starts_at_once_and_stops_at_its_limit() -> None:
+    taken: list[int] = []
+
+    def items() -> Iterator[int]:
+        for number in range(20):
+            taken.append(number)
+            yield number
+
+    with ReadAhead(items(), lambda item: 10, limit=35) as ahead:
+        time.sleep(0.2)
+        assert taken == [0, 1, 2, 3]  # three are held, the fourth waits for room
+        assert list(ahead) == list(range(20))
+
+
+def test_an_item_over_the_limit_passes_alone() -> None:
+    with ReadAhead([100, 1, 100], lambda item: item, limit=5) as ahead:
+        assert list(ahead) == [100, 1, 100]
+
+
+def test_an_error_comes_after_the_items_before_it() -> None:
+    def items() -> Iterator[int]:
+        yield 1
+        raise OSError("gone")
+
+    with ReadAhead(items(), lambda item: 1, limit=5) as ahead:
+        rows = iter(ahead)
+        assert next(rows) == 1
+        with pytest.raises(OSError, match="gone"):
+            next(rows)
+
+
+def test_leaving_early_ends_the_thread() -> None:
+    before = threading.active_count()
+    with ReadAhead(iter(int, 1), lambda item: 1, limit=5) as ahead:
+        assert next(iter(ahead)) == 0
+    assert threading.active_count() == before

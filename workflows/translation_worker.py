@@ -1,0 +1,122 @@
+"""The Ray actor of the translation job: holds the weights, translates one shard and reads the next meanwhile."""
+
+import os
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any, TypedDict, TypeVar, cast
+
+import ray
+
+from cluster.ledger import Amount
+from cluster.metrics import TranslationMetrics
+from dakpn.config import TranslateConfig
+from dakpn.data.job_claim import JobClaim
+from dakpn.data.threads import ReadAhead
+from dakpn.errors import DakpnError, DataError, UsageError, WeightsError
+from dakpn.inference.row_pipeline import TranslatedRow
+from dakpn.inference.shard_job import ShardTask, ShardWork
+from dakpn.inference.shard_rows import InputRow, input_rows
+from dakpn.inference.translator import Translator
+from dakpn.segmentation.examples import limit_threads
+
+MOST_ATTEMPTS = 5
+"""Workers that one shard may cost before it counts as failed."""
+_TELL_EVERY_S = 2.0
+_FIRST_REASONS = 3
+_Item = TypeVar("_Item")
+
+
+class ShardResult(TypedDict):
+    """What comes back of a shard: a marker as JSON, or an error; `fatal` ends the job."""
+
+    name: str
+    marker: str | None
+    error: str | None
+    fatal: bool
+    reasons: list[str]
+
+
+class ShardTranslator:
+    """Translates a shard a call. Two calls run at a time: one computes, the other has its first rows read ahead."""
+
+    def __init__(self, config: dict[str, Any], weights_digest: str, claim: JobClaim, ledger: Any) -> None:
+        limit_threads(1)  # one core each; float sums do not depend on the machine's core count either
+        self._config = TranslateConfig.model_validate(config)
+        self._claim, self._ledger = claim, ledger
+        self._metrics = TranslationMetrics()
+        self._computing = threading.Lock()
+        self._translator = Translator.load(
+            self._config.weights,
+            self._config.strength,
+            self._config.draw,
+            max_pixels_in_flight=self._config.max_pixels_in_flight,
+        )
+        if (found := self._translator.weights_digest) != weights_digest:
+            raise WeightsError(
+                f"the weights {self._config.weights} are other ones ({found}) than when the job started "
+                f"({weights_digest}); run it again"
+            )
+
+    def __call__(self, row: dict[str, Any]) -> ShardResult:
+        """Translate the shard of the `ShardTask` that `row` has the fields of."""
+        task = ShardTask(**row)
+        progress = _Progress(task.name, self._ledger, self._metrics)
+        work = ShardWork(self._translator, self._config, self._claim, progress.add, self._metrics.spent)
+        rows = self._timed(input_rows(work.source(task)))
+        with ReadAhead(rows, lambda row: row.bytes, self._config.prefetch_bytes) as ahead, self._computing:
+            return self._translate(work, task, ahead, progress)
+
+    def _translate(
+        self, work: ShardWork, task: ShardTask, rows: Iterable[InputRow], progress: "_Progress"
+    ) -> ShardResult:
+        attempt = cast(int, ray.get(self._ledger.begin.remote(task.name, os.getpid())))
+        marker = error = None
+        fatal = False
+        try:
+            if attempt > MOST_ATTEMPTS:
+                raise DataError(
+                    f"{work.source(task)}: its worker was lost {MOST_ATTEMPTS} times while it was translated, of too "
+                    "little memory, perhaps: look at the nodes' logs, use larger nodes or smaller shards"
+                )
+            marker = work.translate(task, rows).model_dump_json()
+        except MemoryError:
+            error = f"{work.source(task)}: out of memory; use larger nodes, fewer workers a node, or smaller shards"
+        except DakpnError as problem:
+            error, fatal = str(problem), isinstance(problem, UsageError | WeightsError)
+        finally:
+            ray.get(self._ledger.end.remote(task.name, progress.amount if marker else Amount()))
+        self._metrics.count(shards=marker is not None, failures=error is not None)
+        return ShardResult(name=task.name, marker=marker, error=error, fatal=fatal, reasons=progress.reasons)
+
+    def _timed(self, items: Iterator[_Item]) -> Iterator[_Item]:
+        while True:
+            start = time.perf_counter()
+            item = next(items, None)
+            self._metrics.spent("read", time.perf_counter() - start)
+            if item is None:
+                return
+            yield item
+
+
+class _Progress:
+    """How far a shard is, told to the ledger now and then."""
+
+    def __init__(self, shard: str, ledger: Any, metrics: TranslationMetrics) -> None:
+        self.amount = Amount()
+        self.reasons: list[str] = []
+        self._shard, self._ledger, self._metrics = shard, ledger, metrics
+        self._told = time.monotonic()
+
+    def add(self, row: TranslatedRow) -> None:
+        quarantined = row.quarantined is not None
+        self.amount.add(Amount(int(not quarantined), row.bytes_in, int(quarantined)))
+        made = 0 if row.sample is None else len(row.sample.image) + len(row.sample.label or b"")
+        self._metrics.count(
+            images=int(not quarantined), bytes_in=row.bytes_in, bytes_out=made, quarantined=int(quarantined)
+        )
+        if row.quarantined is not None and len(self.reasons) < _FIRST_REASONS:
+            self.reasons.append(row.quarantined.reason)
+        if time.monotonic() - self._told >= _TELL_EVERY_S:
+            self._told = time.monotonic()
+            self._ledger.progress.remote(self._shard, self.amount)
