@@ -169,14 +169,30 @@ def translate(
 def verify(
     input: Annotated[str, typer.Option(help="URI of the packed dataset that was translated.")],  # noqa: A002
     output: Annotated[str, typer.Option(help="URI of the translated dataset.")],
+    weights: Annotated[
+        str | None, typer.Option(help="URI of the weights: translates images again and compares pixels.")
+    ] = None,
+    sample: Annotated[
+        int | None, typer.Option(min=1, help="Translate so many images of each shard again; all by default.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     overrides: Overrides = None,
 ) -> None:
-    """Prove that the output is complete and every label byte-identical, from the two datasets alone."""
+    """Prove that the output is complete and every label byte-identical, from the two datasets alone.
+
+    Settings such as workers=8 or decode=true follow as overrides. Exits with 0 if all holds, else 1.
+    """
+    values = {"input": input, "output": output, "weights": weights, "sample": sample}
+    settings = build_config(VerifyConfig, values, overrides or ())
     from workflows import verify as workflow
 
-    values = {"input": input, "output": output}
-    rows = workflow.main(build_config(VerifyConfig, values, overrides or ()))
-    typer.echo(f"{output}: complete, {rows} labels byte-identical")
+    report = workflow.compare(settings)
+    if as_json:
+        typer.echo(json.dumps(report.to_dict(), indent=2))
+        raise typer.Exit(0 if report.ok else 1)
+    workflow.require_no_difference(report)
+    workflow.print_report(report)
+    typer.echo(f"{output}: complete, {report.summary}")
 
 
 @app.command()

@@ -1,14 +1,31 @@
 """Verify an output dataset against its input, shard by shard in parallel, without trusting its manifests."""
 
 import logging
+import secrets
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from itertools import islice
+from typing import TYPE_CHECKING
 
 import ray
+from rich.console import Console
+from rich.table import Table
 
 from cluster.session import ray_session
-from dakpn.config import VerifyConfig
+from dakpn.config import TranslateConfig, VerifyConfig
 from dakpn.data import manifest
-from dakpn.errors import VerificationError
-from dakpn.inference.verification import shard_differences
+from dakpn.data.manifest import DatasetIndex
+from dakpn.data.quarantine import read_quarantine
+from dakpn.errors import DakpnError, VerificationError
+from dakpn.inference.claims import Claims, index_differences
+from dakpn.inference.verification import ImageCheck, ShardPair, compare_shards
+from dakpn.inference.verification_report import Difference, ShardFindings, VerificationReport
+from dakpn.progress import progress
+
+if TYPE_CHECKING:
+    from dakpn.inference.job_plan import WeightsFacts
 
 logger = logging.getLogger(__name__)
 _SHOWN = 20
@@ -19,33 +36,149 @@ def main(config: VerifyConfig) -> int:
 
     Raises:
         UsageError: one of the two is not a finished dataset.
+        WeightsError: the weights to translate with again cannot be used.
         VerificationError: something is missing or differs; the message names it.
     """
+    report = compare(config)
+    require_no_difference(report)
+    return report.rows
+
+
+def compare(config: VerifyConfig) -> VerificationReport:
+    """Compare both datasets and return every difference.
+
+    Raises:
+        UsageError: one of the two is not a finished dataset.
+        WeightsError: the weights to translate with again cannot be used.
+        StorageError: the output cannot be listed.
+    """
+    if config.seed is None:
+        config = config.model_copy(update={"seed": secrets.randbelow(2**31)})
     source, result = manifest.read_index(config.input), manifest.read_index(config.output)
-    expected = {shard.name for shard in source.shards}
-    found = {shard.name for shard in result.shards}
-    differences = [f"{config.output}: shard {name} is missing" for name in sorted(expected - found)]
-    differences += [
-        f"{config.output}: shard {name} has no counterpart in the input" for name in sorted(found - expected)
-    ]
-    with ray_session(cpus=config.workers):
-        compare = ray.remote(shard_differences).options(num_cpus=1)
-        pending = [
-            compare.remote(
-                manifest.shard_uri(config.input, name, source.format),
-                manifest.shard_uri(config.output, name, result.format),
-            )
-            for name in sorted(expected & found)
-        ]
-        differences += [sentence for reference in pending for sentence in ray.get(reference)]
-    if differences:
-        for sentence in differences[:_SHOWN]:
-            logger.error("%s", sentence)
-        raise VerificationError(
-            f"{config.output} does not hold up against {config.input}: {len(differences)} differences, first: "
-            f"{differences[0]}; translate it again"
+    claims, weights = Claims.read(config.output), _weights_facts(config)
+    report = VerificationReport(config.input, config.output, source.labelled, len(source.shards))
+    report.settings = config.model_dump(include={"decode", "weights", "sample", "seed", "tolerance"})
+    report.certified = claims.certificate is not None
+    report.differences += claims.differences
+    report.differences += index_differences(source, result, config.output)
+    if config.weights and claims.run.config is None and not claims.differences:
+        message = f"{config.output}: no record tells the settings of the translation, so no image was translated again"
+        report.differences.append(Difference("run_record", "", "", message))
+    began = time.monotonic()
+    task = _Task(config, claims.run.config, weights.digest if weights else None)
+    findings = sorted(_compare_in_parallel(task, source, result), key=lambda found: found.name)
+    report.seconds = time.monotonic() - began
+    report.add(findings)
+    report.differences += claims.lies(source, findings, weights)
+    report.notes += claims.notes()
+    return report
+
+
+def require_no_difference(report: VerificationReport) -> None:
+    """Raise `VerificationError`, having logged the first differences, if there is any."""
+    if report.ok:
+        return
+    for difference in report.differences[:_SHOWN]:
+        logger.error("%s", difference.message)
+    if (more := len(report.differences) - _SHOWN) > 0:
+        logger.error("and %d more; --json prints all", more)
+    raise VerificationError(
+        f"{report.output} does not hold up against {report.input}: {len(report.differences)} differences, first: "
+        f"{report.differences[0].message}; translate it again"
+    )
+
+
+def print_report(report: VerificationReport) -> None:
+    """Print what was compared, and found equal, for people to stdout."""
+    table = Table("", "", title=report.output, title_justify="left", show_header=False)
+    table.add_row("rows", f"{report.rows} in {report.shards} shards, in the input's order")
+    if report.quarantined:
+        table.add_row("quarantined", f"{report.quarantined} of them, original bytes kept")
+    table.add_row("labels", "every one byte-identical" if report.labelled else "none")
+    table.add_row("images", "every size equal, " + ("every one decoded" if report.settings["decode"] else "no damage"))
+    if report.settings["weights"]:
+        seed = f" (seed {report.settings['seed']})" if report.settings["sample"] else ""
+        table.add_row("translated again", f"{report.retranslated} images, all equal{seed}")
+    table.add_row("certificate", "all of it is so" if report.certified else "none")
+    for note in report.notes:
+        table.add_row("note", note)
+    table.add_row("speed", f"{report.images_per_second:.0f} images/s, {report.seconds:.1f} s")
+    Console().print(table)
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What a worker needs to know besides its shards.
+
+    Attributes:
+        config: Of the verification.
+        translated_with: The settings that images are to be translated with again; None translates none.
+        weights_digest: Of the weights at `config.weights`, so that others at the same place are loaded anew.
+    """
+
+    config: VerifyConfig
+    translated_with: TranslateConfig | None
+    weights_digest: str | None
+
+
+def _compare(task: _Task, pair: ShardPair) -> ShardFindings:
+    """Compare an output shard with its input, in a Ray task."""
+    try:
+        quarantined = list(read_quarantine(task.config.output, pair.name))
+    except DakpnError as error:
+        damaged = Difference("quarantine", pair.name, "", str(error))
+        return ShardFindings(pair.name, 0, 0, None, 0, (damaged,))
+    return compare_shards(pair, quarantined, decode=task.config.decode, images=_image_check(task))
+
+
+@cache  # a worker's process loads the weights once for all its shards
+def _image_check(task: _Task) -> ImageCheck | None:
+    config = task.config
+    if config.weights is None or config.seed is None or task.translated_with is None:
+        return None
+    from dakpn.inference.retranslation import Retranslation
+    from dakpn.segmentation.examples import limit_threads
+
+    limit_threads(1)  # float sums depend on it, as in the translation
+    job = task.translated_with.model_copy(update={"weights": config.weights, "input": config.input})
+    return Retranslation.load(job, config.sample, config.seed, config.tolerance)
+
+
+def _compare_in_parallel(task: _Task, source: DatasetIndex, result: DatasetIndex) -> Iterator[ShardFindings]:
+    """Yield the findings of the shards that both indexes list, as they come."""
+    results = {shard.name: shard for shard in result.shards}
+    pairs = [
+        ShardPair(
+            shard.name,
+            manifest.shard_uri(task.config.input, shard.name, source.format),
+            manifest.shard_uri(task.config.output, shard.name, result.format),
+            shard.rows,
+            results[shard.name].rows,
         )
-    return source.rows
+        for shard in source.shards
+        if shard.name in results
+    ]
+    workers = min(task.config.workers, len(pairs))
+    with ray_session(cpus=workers), progress("verifying", "images") as show:
+        compare = ray.remote(_compare).options(num_cpus=1)
+        shared, left = ray.put(task), iter(pairs)
+        running = [compare.remote(shared, pair) for pair in islice(left, workers)]
+        done = 0
+        while running:
+            (finished, *_), running = ray.wait(running)
+            running += [compare.remote(shared, pair) for pair in islice(left, 1)]
+            found: ShardFindings = ray.get(finished)
+            done += found.rows
+            show(done, source.rows)
+            yield found
+
+
+def _weights_facts(config: VerifyConfig) -> "WeightsFacts | None":
+    if config.weights is None:
+        return None
+    from dakpn.inference.job_plan import WeightsFacts
+
+    return WeightsFacts.load(config.weights)
 
 
 if __name__ == "__main__":

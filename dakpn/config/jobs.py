@@ -1,9 +1,9 @@
 """The other commands: translate, verify, evaluate, demo."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field, PositiveInt, field_validator
+from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from dakpn.config.base import Config, Fraction
 from dakpn.config.networks import NetworkConfig, SegmenterTrainingConfig, SmallNetworkConfig
@@ -71,9 +71,24 @@ class TranslateConfig(Config):
 class VerifyConfig(Config):
     """`dakpn verify`: compare an output dataset with its input."""
 
-    input: str
-    output: str
+    input: str = Field(description="URI of the packed dataset that was translated")
+    output: str = Field(description="URI of the translated dataset")
     workers: PositiveInt = 2
+    decode: bool = Field(
+        default=False, description="decode every image: finds damaged JPEG data, which has no checksums"
+    )
+    weights: str | None = Field(default=None, description="URI of weights to translate images with again")
+    sample: PositiveInt | None = Field(default=None, description="images of each shard to translate again; all if none")
+    seed: int | None = Field(default=None, description="of the sample; drawn anew if none, so that no forger knows it")
+    tolerance: Annotated[int, Field(ge=0, le=255)] = Field(
+        default=0, description="grey levels by which a pixel may differ; 1 if another kind of device translated"
+    )
+
+    @model_validator(mode="after")
+    def _weights_for_a_sample(self) -> Self:
+        if self.weights is None and (self.sample is not None or self.tolerance):
+            raise ValueError("sample and tolerance are about images translated again; give weights, too")
+        return self
 
 
 class EvaluateConfig(Config):

@@ -21,7 +21,7 @@ def labelled_example(label_space: LabelSpace, size: tuple[int, int]) -> Prepare:
     def prepare(sample: Sample, rng: np.random.Generator) -> Arrays:
         image = codec.resize_image(codec.decode_image(sample.image, sample.image_path), size)
         label = codec.resize_label(_label(sample), size)
-        return {"image": _channel_first(image), "label": label_space.to_train_ids(label, str(sample.label_path))}
+        return {"image": channel_first(image), "label": label_space.to_train_ids(label, str(sample.label_path))}
 
     return prepare
 
@@ -41,8 +41,8 @@ def synthetic_example(
         top, left = _random_corner(image, patch_size, sample.key, rng)
         window = np.array([*image.shape[:2], top, left, *patch_size], dtype=np.int64)
         arrays = {
-            "synthetic_low": _channel_first(codec.resize_image(image, low_size)),
-            "synthetic_patch": _channel_first(_crop(image, top, left, patch_size)),
+            "synthetic_low": channel_first(codec.resize_image(image, low_size)),
+            "synthetic_patch": channel_first(_crop(image, top, left, patch_size)),
             "synthetic_window": window,
             "synthetic_style": np.array(rng.integers(2**31)),
             "synthetic_noise": np.array(rng.integers(2**32)),
@@ -62,8 +62,8 @@ def real_example(low_size: tuple[int, int], patch_size: tuple[int, int]) -> Prep
         image = codec.decode_image(sample.image, sample.image_path)
         top, left = _random_corner(image, patch_size, sample.key, rng)
         return {
-            "real_low": _channel_first(codec.resize_image(image, low_size)),
-            "real_patch": _channel_first(_crop(image, top, left, patch_size)),
+            "real_low": channel_first(codec.resize_image(image, low_size)),
+            "real_patch": channel_first(_crop(image, top, left, patch_size)),
         }
 
     return prepare
@@ -74,7 +74,7 @@ def low_res_example(low_size: tuple[int, int]) -> Prepare:
 
     def prepare(sample: Sample, rng: np.random.Generator) -> Arrays:
         image = codec.decode_image(sample.image, sample.image_path)
-        return {"low": _channel_first(codec.resize_image(image, low_size))}
+        return {"low": channel_first(codec.resize_image(image, low_size))}
 
     return prepare
 
@@ -106,5 +106,6 @@ def _crop(image: np.ndarray, top: int, left: int, size: tuple[int, int]) -> np.n
     return image[top : top + size[0], left : left + size[1]]
 
 
-def _channel_first(image: np.ndarray) -> np.ndarray:
+def channel_first(image: np.ndarray) -> np.ndarray:
+    """Return [H, W, 3] as a new [3, H, W]."""
     return np.ascontiguousarray(image.transpose(2, 0, 1))

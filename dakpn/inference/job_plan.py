@@ -35,6 +35,11 @@ class WeightsFacts:
     params: ParamBounds
 
     @classmethod
+    def load(cls, uri: str) -> "WeightsFacts":
+        """Read the weights. Raises `WeightsError`."""
+        return cls.of(Translator.load(uri))
+
+    @classmethod
     def of(cls, translator: Translator) -> "WeightsFacts":
         """What is known of a translator's weights."""
         function = translator.predictor.function

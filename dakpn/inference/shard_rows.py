@@ -8,7 +8,7 @@ from dakpn.data.formats.base import require_safe_names
 from dakpn.data.schema import Sample
 from dakpn.data.shards import shard_rows
 from dakpn.data.threads import map_in_threads
-from dakpn.errors import DataError
+from dakpn.errors import DakpnError, DataError
 
 _THREADS = 4  # a plain folder's rows are files of their own, which storage is slow to answer for
 
@@ -35,17 +35,21 @@ class InputRow:
         return 0 if self.sample is None else len(self.sample.image) + len(self.sample.label or b"")
 
 
-def input_rows(uri: str) -> Iterator[InputRow]:
+def input_rows(uri: str, errors: tuple[type[DakpnError], ...] = (DataError,)) -> Iterator[InputRow]:
     """Yield the rows of a shard in their order, holding a few at a time.
 
     A row that lacks something, or whose name is unsafe or was there before, carries the reason.
+
+    Args:
+        uri: Of the shard.
+        errors: What may be wrong with a row alone; what else a row's file raises is raised here.
 
     Raises:
         StorageError: Something of the shard does not exist or cannot be read.
         DataError: It is damaged or truncated, so that its rows cannot be told apart.
     """
     seen: set[str] = set()
-    for position, row in enumerate(map_in_threads(lambda row: _load(row, uri), shard_rows(uri), _THREADS)):
+    for position, row in enumerate(map_in_threads(lambda row: _load(row, uri, errors), shard_rows(uri), _THREADS)):
         key, sample, error = row
         if error is None and key in seen:
             error = f"{uri} holds the key {key!r} twice; expected once: pack it again"
@@ -53,10 +57,10 @@ def input_rows(uri: str) -> Iterator[InputRow]:
         yield InputRow(position, key, sample, error)
 
 
-def _load(row: ShardRow, uri: str) -> tuple[str, Sample | None, str | None]:
+def _load(row: ShardRow, uri: str, errors: tuple[type[DakpnError], ...]) -> tuple[str, Sample | None, str | None]:
     try:
         sample = row.load()
-    except DataError as error:
+    except errors as error:
         return row.key, None, str(error)
     try:
         require_safe_names(sample, uri)

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-MAX_ZOOM = 0.3
+from dakpn.data.augmentation import MAX_ZOOM, crop_window
 
 
 def augment(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -24,10 +24,7 @@ def augment(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 def _augment_one(image: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
     height, width = label.shape
     zoom, vertical, horizontal, flip = torch.rand(4).tolist()
-    crop_height, crop_width = (max(1, int(side / (1 + MAX_ZOOM * zoom))) for side in (height, width))
-    top = int(vertical * (height - crop_height + 1))
-    left = int(horizontal * (width - crop_width + 1))
-    window = (slice(top, top + crop_height), slice(left, left + crop_width))
+    window = crop_window((height, width), MAX_ZOOM * zoom, vertical, horizontal)
     image = F.interpolate(image[:, *window][None], (height, width), mode="bilinear", align_corners=False)[0]
     label = F.interpolate(label[window][None, None].float(), (height, width), mode="nearest")[0, 0].long()
     return (image.flip(-1), label.flip(-1)) if flip < 0.5 else (image, label)

@@ -1,6 +1,6 @@
 """The formats of a dataset behind one interface: Parquet shards, webdataset archives, a plain folder of files."""
 
-from dakpn.data.formats.base import FormatName, ShardFormat, ShardRow, WrittenShard
+from dakpn.data.formats.base import FormatName, RowAccess, RowBlock, ShardFormat, ShardRow, WrittenShard
 from dakpn.data.formats.folder import FolderFormat
 from dakpn.data.formats.parquet import ParquetFormat
 from dakpn.data.formats.webdataset import WebdatasetFormat
@@ -12,4 +12,4 @@ FORMATS: dict[FormatName, ShardFormat] = {
 }
 """Every format by its name."""
 
-__all__ = ["FORMATS", "FormatName", "ShardFormat", "ShardRow", "WrittenShard"]
+__all__ = ["FORMATS", "FormatName", "RowAccess", "RowBlock", "ShardFormat", "ShardRow", "WrittenShard"]

@@ -3,7 +3,7 @@
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Set
-from typing import ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple, Protocol
 
 from dakpn.data import storage
 from dakpn.data.schema import Sample, validate_key, validate_path
@@ -24,6 +24,31 @@ class ShardRow(NamedTuple):
 
     key: str
     load: Callable[[], Sample]
+
+
+class RowBlock(NamedTuple):
+    """Rows of a shard that are read together; `start` is the position of the first, from 0."""
+
+    start: int
+    rows: list[Sample]
+
+    @property
+    def bytes(self) -> int:
+        """Size of the encoded images and labels."""
+        return sum(len(row.image) + len(row.label or b"") for row in self.rows)
+
+
+class RowAccess(Protocol):
+    """Single rows of a shard by their position; holds where they are, not what they are."""
+
+    def read(self, position: int) -> RowBlock:
+        """Return the row at a position, and those that cannot be left out in reading it.
+
+        Raises:
+            StorageError: Something of the shard does not exist or cannot be read.
+            DataError: It is damaged, or has no such row.
+        """
+        ...
 
 
 class ShardFormat(ABC):
@@ -68,6 +93,15 @@ class ShardFormat(ABC):
         yield from checked((row.load() for row in self.rows(uri) if row.key not in exclude), uri)
 
     @abstractmethod
+    def access(self, uri: str) -> RowAccess:
+        """Return access to single rows of a shard; reads what tells where they are.
+
+        Raises:
+            StorageError: The shard does not exist or cannot be read.
+            DataError: It is damaged, truncated or not of this format.
+        """
+
+    @abstractmethod
     def write(self, uri: str, samples: Iterable[Sample]) -> WrittenShard:
         """Write a shard of the samples in their order; the same samples give the same bytes.
 
@@ -110,3 +144,8 @@ def checked(samples: Iterable[Sample], origin: str) -> Iterator[Sample]:
             raise DataError(f"{origin} holds the key {sample.key!r} twice; expected once: pack it again")
         seen.add(sample.key)
         yield sample
+
+
+def row_missing(uri: str, position: int, rows: int) -> DataError:
+    """Return the error of a shard that has fewer rows than its dataset's index says."""
+    return DataError(f"{uri} has {rows} rows, expected one at position {position} as the index says; copy it again")

@@ -7,13 +7,14 @@ make a file that changed since an error instead of a surprise.
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Set
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from dakpn.data import storage
-from dakpn.data.formats.base import ShardFormat, ShardRow, WrittenShard, checked
+from dakpn.data.formats.base import RowBlock, ShardFormat, ShardRow, WrittenShard, checked, row_missing
 from dakpn.data.schema import Sample, validate_path
 from dakpn.data.threads import map_in_threads
 from dakpn.errors import DataError
@@ -60,6 +61,10 @@ class FolderFormat(ShardFormat):
         kept = (row for row in self.rows(uri) if row.key not in exclude)
         yield from checked(map_in_threads(lambda row: row.load(), kept, _THREADS), uri)
 
+    def access(self, uri: str) -> "_FolderRows":
+        """See `ShardFormat.access`."""
+        return _FolderRows(uri, _read_list(uri))
+
     def write(self, uri: str, samples: Iterable[Sample]) -> WrittenShard:
         """See `ShardFormat.write`."""
         root = _root(uri)
@@ -71,6 +76,17 @@ class FolderFormat(ShardFormat):
         data = (json.dumps(listed, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
         storage.write_bytes(uri, data)
         return WrittenShard(hashlib.sha256(data).hexdigest(), size + len(data))
+
+
+@dataclass(frozen=True)
+class _FolderRows:
+    uri: str
+    rows: list[_Row]
+
+    def read(self, position: int) -> RowBlock:
+        if position >= len(self.rows):
+            raise row_missing(self.uri, position, len(self.rows))
+        return RowBlock(position, [_read_row(self.rows[position], _root(self.uri), self.uri)])
 
 
 def _root(uri: str) -> str:

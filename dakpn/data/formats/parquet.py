@@ -5,15 +5,18 @@ Columns are `key: string`, `image: struct<bytes, path>` and `label: struct<bytes
 
 import io
 import json
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
+from itertools import accumulate
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dakpn.data.formats.base import ShardFormat, ShardRow, WrittenShard, checked, write_object
+from dakpn.data.formats.base import RowBlock, ShardFormat, ShardRow, WrittenShard, checked, row_missing, write_object
 from dakpn.data.schema import Sample
 from dakpn.data.storage import open_input
 from dakpn.errors import DataError
@@ -46,9 +49,32 @@ class ParquetFormat(ShardFormat):
             for row in parquet_rows(file, columns):
                 yield ShardRow(row["key"] or "", partial(_to_sample, row, uri))
 
+    def access(self, uri: str) -> "_RowGroups":
+        """See `ShardFormat.access`."""
+        with open_parquet(uri) as file:
+            columns = _require_columns(file.schema_arrow, uri)
+            sizes = [file.metadata.row_group(group).num_rows for group in range(file.metadata.num_row_groups)]
+            return _RowGroups(uri, columns, file.metadata, [0, *accumulate(sizes)])
+
     def write(self, uri: str, samples: Iterable[Sample]) -> WrittenShard:
         """See `ShardFormat.write`."""
         return write_object(uri, encode_parquet(samples, uri))
+
+
+@dataclass(frozen=True)
+class _RowGroups:
+    uri: str
+    columns: list[str]
+    metadata: pq.FileMetaData
+    starts: list[int]
+
+    def read(self, position: int) -> RowBlock:
+        if position >= self.starts[-1]:
+            raise row_missing(self.uri, position, self.starts[-1])
+        group = bisect_right(self.starts, position) - 1
+        with open_parquet(self.uri, self.metadata) as file:
+            rows = file.read_row_group(group, self.columns, use_threads=False).to_pylist()
+        return RowBlock(self.starts[group], [_to_sample(row, self.uri) for row in rows])
 
 
 def encode_parquet(samples: Iterable[Sample], origin: str) -> bytes:
@@ -67,8 +93,12 @@ def encode_parquet(samples: Iterable[Sample], origin: str) -> bytes:
 
 
 @contextmanager
-def open_parquet(uri: str) -> Iterator[pq.ParquetFile]:
+def open_parquet(uri: str, metadata: pq.FileMetaData | None = None) -> Iterator[pq.ParquetFile]:
     """Open a Parquet file, to be used in a `with` statement that does no more than read it.
+
+    Args:
+        uri: Of the file.
+        metadata: Of the same file, if known from before; saves reading it.
 
     Raises:
         StorageError: It does not exist or cannot be read.
@@ -77,7 +107,7 @@ def open_parquet(uri: str) -> Iterator[pq.ParquetFile]:
     with open_input(uri) as file:
         try:
             # Without pre_buffer, which reads the whole file ahead in threads that may still run at exit.
-            yield pq.ParquetFile(file, pre_buffer=False)
+            yield pq.ParquetFile(file, metadata=metadata, pre_buffer=False)
         except (pa.ArrowException, OSError) as error:
             if isinstance(error, OSError) and (type(error) is not OSError or error.errno is not None):
                 raise  # of the storage; pyarrow's own OSError, for damaged data, is plain and has no number

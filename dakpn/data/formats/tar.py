@@ -42,7 +42,11 @@ class TarMember:
     _origin: str
 
     def read(self) -> bytes:
-        """Return the content.
+        """Return the content. Raises `DataError` if it is too large."""
+        return self.read_from(self._file)
+
+    def read_from(self, file: BinaryIO) -> bytes:
+        """Return the content, read from the same archive opened once more.
 
         Raises:
             DataError: It is larger than `MAX_MEMBER_BYTES`.
@@ -52,8 +56,8 @@ class TarMember:
                 f"{self._origin}: the member {self.name!r} has {self.size} bytes, expected at most "
                 f"{MAX_MEMBER_BYTES}; take it out of the archive"
             )
-        self._file.seek(self._start)
-        return self._file.read(self.size)
+        file.seek(self._start)
+        return file.read(self.size)
 
 
 class _Header(NamedTuple):

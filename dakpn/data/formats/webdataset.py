@@ -7,18 +7,20 @@ times and owners are zero, so that bytes repeat. Members with other endings are 
 import io
 import json
 import tarfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, BinaryIO, TypeVar
 
-from dakpn.data.formats.base import ShardFormat, ShardRow, WrittenShard, checked, write_object
-from dakpn.data.formats.tar import tar_members
+from dakpn.data.formats.base import RowBlock, ShardFormat, ShardRow, WrittenShard, checked, row_missing, write_object
+from dakpn.data.formats.tar import TarMember, tar_members
 from dakpn.data.image_header import detect_format
 from dakpn.data.schema import Sample
 from dakpn.data.storage import open_input
 from dakpn.errors import DataError
 
 _ENDINGS = {"image.png": "image", "image.jpg": "image", "label.png": "label", "json": "paths"}
+_Field = TypeVar("_Field")
 _EXTENSIONS = {"png": "png", "jpeg": "jpg"}
 
 
@@ -33,9 +35,28 @@ class WebdatasetFormat(ShardFormat):
         for key, fields in tar_rows(uri, _ENDINGS):
             yield ShardRow(key, partial(_to_sample, key, fields, uri))
 
+    def access(self, uri: str) -> "_ArchiveRows":
+        """See `ShardFormat.access`; every header is read, no content."""
+        with open_input(uri) as file:
+            return _ArchiveRows(uri, list(_grouped(file, uri, _ENDINGS, lambda member: member)))
+
     def write(self, uri: str, samples: Iterable[Sample]) -> WrittenShard:
         """See `ShardFormat.write`."""
         return write_object(uri, encode_tar(samples, uri))
+
+
+@dataclass(frozen=True)
+class _ArchiveRows:
+    uri: str
+    rows: list[tuple[str, dict[str, TarMember]]]
+
+    def read(self, position: int) -> RowBlock:
+        if position >= len(self.rows):
+            raise row_missing(self.uri, position, len(self.rows))
+        key, members = self.rows[position]
+        with open_input(self.uri) as file:
+            fields = {name: member.read_from(file) for name, member in members.items()}
+        return RowBlock(position, [_to_sample(key, fields, self.uri)])
 
 
 def encode_tar(samples: Iterable[Sample], origin: str) -> bytes:
@@ -70,24 +91,31 @@ def tar_rows(uri: str, endings: Mapping[str, str]) -> Iterator[tuple[str, dict[s
         StorageError: The archive does not exist or cannot be read.
         DataError: It is not safe to read or damaged, see `tar_members`; or a row has the same field twice.
     """
-    key: str | None = None
-    fields: dict[str, bytes] = {}
     with open_input(uri) as file:
-        for member in tar_members(file, uri):
-            folder, slash, name = member.name.rpartition("/")
-            stem, _, ending = name.partition(".")
-            field = endings.get(ending.lower())
-            if not stem or field is None:
-                continue
-            if key is not None and folder + slash + stem != key:
-                yield key, fields
-                fields = {}
-            key = folder + slash + stem
-            if field in fields:
-                raise DataError(
-                    f"{uri}: the member {member.name!r} gives {key!r} a second {field}, expected one; pack it again"
-                )
-            fields[field] = member.read()
+        yield from _grouped(file, uri, endings, TarMember.read)
+
+
+def _grouped(
+    file: BinaryIO, uri: str, endings: Mapping[str, str], take: Callable[[TarMember], _Field]
+) -> Iterator[tuple[str, dict[str, _Field]]]:
+    """Yield key and fields of each row, a field being what `take` makes of its member."""
+    key: str | None = None
+    fields: dict[str, _Field] = {}
+    for member in tar_members(file, uri):
+        folder, slash, name = member.name.rpartition("/")
+        stem, _, ending = name.partition(".")
+        field = endings.get(ending.lower())
+        if not stem or field is None:
+            continue
+        if key is not None and folder + slash + stem != key:
+            yield key, fields
+            fields = {}
+        key = folder + slash + stem
+        if field in fields:
+            raise DataError(
+                f"{uri}: the member {member.name!r} gives {key!r} a second {field}, expected one; pack it again"
+            )
+        fields[field] = take(member)
     if key is not None:
         yield key, fields
 
