@@ -7,9 +7,12 @@ very large images, and trusts process-wide switches that any other library may h
 from typing import Literal, NamedTuple
 
 from dakpn.data import png
-from dakpn.errors import DataError, EmptyFileError, FormatError
+from dakpn.errors import DataError, EmptyFileError, FormatError, OversizedError
 
 ImageFormat = Literal["png", "jpeg"]
+
+MAX_PIXELS = 200_000_000
+"""Largest height x width that is decoded: 600 MB as an RGB array."""
 
 _JPEG_MAGIC = b"\xff\xd8\xff"
 _JPEG_END = b"\xff\xd9"
@@ -68,6 +71,48 @@ def read_header(data: bytes, origin: str) -> ImageHeader:
     return header
 
 
+def bounded_header(data: bytes, origin: str) -> ImageHeader:
+    """Return the header of an encoded image of at most `MAX_PIXELS` pixels. Raises `DataError` like `read_header`."""
+    header = read_header(data, origin)
+    if header.height * header.width > MAX_PIXELS:
+        raise OversizedError(
+            f"{origin}: got an image of {header.width} x {header.height} pixels, expected at most "
+            f"{MAX_PIXELS} in all; cut or shrink it first"
+        )
+    return header
+
+
+def image_header(data: bytes, origin: str) -> ImageHeader:
+    """Return the header of what can be an image of a dataset; pixels are not looked at.
+
+    Raises:
+        DataError: As `bounded_header`; more than 8 bits a channel, or a CMYK image.
+    """
+    header = bounded_header(data, origin)
+    if header.bits > 8:
+        raise FormatError(f"{origin}: got an image with {header.bits} bits a channel, expected 8; convert it first")
+    if header.channels == "cmyk":
+        raise FormatError(f"{origin}: got a CMYK image, expected RGB or grey; convert it first")
+    return header
+
+
+def label_header(data: bytes, origin: str) -> ImageHeader:
+    """Return the header of what can be a label of a dataset; ids are not looked at.
+
+    Raises:
+        DataError: As `bounded_header`; not a PNG (JPEG changes ids), or more than one channel.
+    """
+    header = bounded_header(data, origin)
+    if header.format != "png":
+        raise FormatError(f"{origin}: got a JPEG label, expected PNG, for JPEG changes class ids; get the original")
+    if header.channels not in ("grey", "palette"):
+        raise FormatError(
+            f"{origin}: got a label with channels {header.channels}, expected a single channel of class ids; "
+            "convert colours to ids first"
+        )
+    return header
+
+
 def _number(data: bytes, start: int, length: int) -> int:
     """Return a big-endian number; IndexError when the data ends before it."""
     if start + length > len(data):
@@ -104,6 +149,7 @@ def _read_jpeg(data: bytes) -> ImageHeader | None:
     bits, height = _number(data, position + 4, 1), _number(data, position + 5, 2)
     width, components = _number(data, position + 7, 2), _number(data, position + 9, 1)
     # Entropy-coded data stuffs a zero after each 0xFF, so an end mark behind the frame header is a real one.
-    if data.find(_JPEG_END, position + 10) < 0:
+    # Looked for from the end, where it mostly is.
+    if data.rfind(_JPEG_END, position + 10) < 0:
         raise IndexError(len(data))
     return ImageHeader("jpeg", height, width, bits, _JPEG_CHANNELS.get(components, "cmyk"))

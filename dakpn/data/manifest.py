@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from dakpn.data import storage
 from dakpn.data.formats import FORMATS, FormatName
-from dakpn.errors import DataError, UsageError
+from dakpn.errors import DataError, StorageError, UsageError
 
 FORMAT_VERSION = 1
 """Version of the layout and of the shard's bytes; a higher one makes finished shards stale."""
@@ -114,6 +114,11 @@ def shard_uri(
     return FORMATS[format].uri(dataset_uri, name)
 
 
+def shard_of(uri: str) -> str:
+    """Return the name of the shard at a URI: the inverse of `shard_uri`."""
+    return uri.rpartition("/")[2].rpartition(".")[0]
+
+
 def card_header(format: FormatName) -> str:  # noqa: A002 - the word that says it
     """Return what opens a dataset card: it keeps `datasets.load_dataset` from taking the row manifests for data."""
     pattern = FORMATS[format].data_files
@@ -195,6 +200,15 @@ def write_rows(dataset_uri: str, name: str, rows: list[RowRecord]) -> None:
 def write_run(dataset_uri: str, run: dict[str, Any]) -> None:
     """Write how the dataset was made. Raises `StorageError`."""
     storage.write_json(storage.join(dataset_uri, FOLDER, "run.json"), run)
+
+
+def read_run(dataset_uri: str) -> dict[str, Any]:
+    """Return how the dataset was made; nothing if that is lost or damaged, for no reader depends on it."""
+    try:
+        run = storage.read_json(storage.join(dataset_uri, FOLDER, "run.json"))
+    except (DataError, StorageError):
+        return {}
+    return run if isinstance(run, dict) else {}
 
 
 def mark_success(dataset_uri: str) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Set
+from concurrent.futures import ThreadPoolExecutor
 from typing import ClassVar, Literal, NamedTuple
 
 from dakpn.data import storage
@@ -80,10 +81,12 @@ class ShardFormat(ABC):
         """
 
 
-def write_object(uri: str, data: bytes) -> WrittenShard:
+def write_object(uri: str, data: bytes | memoryview) -> WrittenShard:
     """Write a shard that is one file. Raises `StorageError`."""
-    storage.write_bytes(uri, data)
-    return WrittenShard(hashlib.sha256(data).hexdigest(), len(data))
+    with ThreadPoolExecutor(1) as pool:  # hashing and writing both leave the interpreter lock
+        digest = pool.submit(hashlib.sha256, data)
+        storage.write_bytes(uri, data)
+    return WrittenShard(digest.result().hexdigest(), len(data))
 
 
 def require_safe_names(sample: Sample, origin: str) -> None:

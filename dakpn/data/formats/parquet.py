@@ -3,7 +3,6 @@
 Columns are `key: string`, `image: struct<bytes, path>` and `label: struct<bytes, path>`, or null.
 """
 
-import io
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -51,19 +50,19 @@ class ParquetFormat(ShardFormat):
         return write_object(uri, encode_parquet(samples, uri))
 
 
-def encode_parquet(samples: Iterable[Sample], origin: str) -> bytes:
-    """Return a Parquet file of the samples in their order.
+def encode_parquet(samples: Iterable[Sample], origin: str) -> memoryview:
+    """Return the bytes of a Parquet file of the samples in their order.
 
     Raises:
         DataError: A key or path that is not safe, or a key that occurs twice.
     """
-    buffer = io.BytesIO()
+    buffer = pa.BufferOutputStream()  # a Python file would copy every page twice more
     with pq.ParquetWriter(  # the bytes are compressed images already
         buffer, SHARD_SCHEMA, compression="none", use_dictionary=False, write_statistics=False
     ) as writer:
         for group in _row_groups(checked(samples, origin)):
-            writer.write_table(pa.Table.from_pylist([_to_row(sample) for sample in group], SHARD_SCHEMA))
-    return buffer.getvalue()
+            writer.write_table(_to_table(group))
+    return memoryview(buffer.getvalue())
 
 
 @contextmanager
@@ -112,9 +111,18 @@ def _require_columns(schema: pa.Schema, uri: str) -> list[str]:
     return present
 
 
-def _to_row(sample: Sample) -> dict[str, Any]:
-    label = None if sample.label is None else {"bytes": sample.label, "path": sample.label_path}
-    return {"key": sample.key, "image": {"bytes": sample.image, "path": sample.image_path}, "label": label}
+def _to_table(samples: Sequence[Sample]) -> pa.Table:
+    """Return a row group, column by column, which is several times as fast as row by row."""
+    images = _encoded([(s.image, s.image_path) for s in samples])
+    labels = _encoded([None if s.label is None else (s.label, s.label_path) for s in samples])
+    return pa.Table.from_arrays([pa.array([s.key for s in samples], pa.string()), images, labels], schema=SHARD_SCHEMA)
+
+
+def _encoded(files: Sequence[tuple[bytes, str | None] | None]) -> pa.Array:
+    data = pa.array([file and file[0] for file in files], pa.binary())
+    paths = pa.array([file and file[1] for file in files], pa.string())
+    absent = pa.array([file is None for file in files])
+    return pa.StructArray.from_arrays([data, paths], fields=list(_ENCODED), mask=absent)
 
 
 def _to_sample(row: dict[str, Any], uri: str) -> Sample:

@@ -4,7 +4,6 @@ The JSON holds the paths of image and label. Members of a row follow each other,
 times and owners are zero, so that bytes repeat. Members with other endings are passed over unread.
 """
 
-import io
 import json
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,6 +18,7 @@ from dakpn.data.storage import open_input
 from dakpn.errors import DataError
 
 _ENDINGS = {"image.png": "image", "image.jpg": "image", "label.png": "label", "json": "paths"}
+_TAR_END = 2 * tarfile.BLOCKSIZE  # of zeros, and more up to a whole record
 _EXTENSIONS = {"png": "png", "jpeg": "jpg"}
 
 
@@ -45,15 +45,16 @@ def encode_tar(samples: Iterable[Sample], origin: str) -> bytes:
         DataError: A key or path that is not safe, a key that occurs twice, or an image or label of another
             type than the members' names can tell.
     """
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT, encoding="utf-8") as archive:
-        for sample in checked(samples, origin):
-            for ending, data in _members(sample, origin):
-                member = tarfile.TarInfo(f"{sample.key}.{ending}")  # mtime, uid and gid are 0, owners empty
-                member.size = len(data)
-                archive.addfile(member, io.BytesIO(data))
-            archive.members.clear()  # type: ignore[attr-defined] - kept for lookups that nobody makes
-    return buffer.getvalue()
+    parts: list[bytes] = []
+    for sample in checked(samples, origin):
+        for ending, data in _members(sample, origin):
+            member = tarfile.TarInfo(f"{sample.key}.{ending}")  # mtime, uid and gid are 0, owners empty
+            member.size = len(data)
+            # Not TarFile.addfile, which copies every member in small pieces.
+            parts += [member.tobuf(tarfile.PAX_FORMAT), data, bytes(-len(data) % tarfile.BLOCKSIZE)]
+    written = sum(map(len, parts))
+    parts.append(bytes(_TAR_END + -(written + _TAR_END) % tarfile.RECORDSIZE))
+    return b"".join(parts)
 
 
 def tar_rows(uri: str, endings: Mapping[str, str]) -> Iterator[tuple[str, dict[str, bytes]]]:

@@ -14,6 +14,7 @@ from dakpn.data.storage.location import absolute, join
 from dakpn.data.storage.operations import (
     delete,
     exists,
+    file_size,
     fingerprint,
     list_files,
     list_folders,
@@ -30,6 +31,7 @@ __all__ = [
     "absolute",
     "delete",
     "exists",
+    "file_size",
     "fingerprint",
     "join",
     "list_files",

@@ -38,7 +38,7 @@ def read_bytes(uri: str) -> bytes:
     return _act("read", uri, _read)
 
 
-def write_bytes(uri: str, data: bytes) -> None:
+def write_bytes(uri: str, data: bytes | memoryview) -> None:
     """Write a whole file, replacing what was there; a reader sees the old content or the new, never a part.
 
     Missing local folders are made.
@@ -53,7 +53,7 @@ def write_bytes(uri: str, data: bytes) -> None:
         elif len(data) >= _LARGEST_PUT:
             raise StorageError(f"cannot write {uri}: {len(data)} bytes are too many for S3; use smaller shards")
         else:
-            files.pipe_file(path, data, chunksize=_LARGEST_PUT)
+            files.pipe_file(path, bytes(data), chunksize=_LARGEST_PUT)
 
     _act("write", uri, write)
 
@@ -118,6 +118,15 @@ def fingerprint(uri: str) -> str:
         return entry.get("ETag", "").strip('"') or f"{entry['size']}-{entry['LastModified']:%Y%m%dT%H%M%S.%f}"
 
     return _act("look up", uri, look)
+
+
+def file_size(uri: str) -> int:
+    """Return the number of bytes of a file.
+
+    Raises:
+        StorageError: The file does not exist or cannot be looked up.
+    """
+    return int(_act("look up", uri, lambda files, path: files.info(path)["size"]))
 
 
 @contextmanager
@@ -208,7 +217,7 @@ def _read_on_through_failures(file: Any, uri: str) -> None:
     file.cache.fetcher = fetch_whole
 
 
-def _write_local(path: Path, data: bytes) -> None:
+def _write_local(path: Path, data: bytes | memoryview) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
