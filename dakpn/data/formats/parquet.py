@@ -7,7 +7,8 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from io import IOBase
+from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -47,22 +48,20 @@ class ParquetFormat(ShardFormat):
 
     def write(self, uri: str, samples: Iterable[Sample]) -> WrittenShard:
         """See `ShardFormat.write`."""
-        return write_object(uri, encode_parquet(samples, uri))
+        return write_object(uri, lambda file: write_parquet(file, samples, uri))
 
 
-def encode_parquet(samples: Iterable[Sample], origin: str) -> memoryview:
-    """Return the bytes of a Parquet file of the samples in their order.
+def write_parquet(file: IO[bytes] | IOBase, samples: Iterable[Sample], origin: str) -> None:
+    """Write a Parquet file of the samples in their order, holding a row group at a time.
 
     Raises:
         DataError: A key or path that is not safe, or a key that occurs twice.
     """
-    buffer = pa.BufferOutputStream()  # a Python file would copy every page twice more
     with pq.ParquetWriter(  # the bytes are compressed images already
-        buffer, SHARD_SCHEMA, compression="none", use_dictionary=False, write_statistics=False
+        file, SHARD_SCHEMA, compression="none", use_dictionary=False, write_statistics=False
     ) as writer:
         for group in _row_groups(checked(samples, origin)):
             writer.write_table(_to_table(group))
-    return memoryview(buffer.getvalue())
 
 
 @contextmanager

@@ -8,7 +8,8 @@ import json
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
-from typing import Any
+from io import IOBase
+from typing import IO, Any
 
 from dakpn.data.formats.base import ShardFormat, ShardRow, WrittenShard, checked, write_object
 from dakpn.data.formats.tar import tar_members
@@ -35,26 +36,25 @@ class WebdatasetFormat(ShardFormat):
 
     def write(self, uri: str, samples: Iterable[Sample]) -> WrittenShard:
         """See `ShardFormat.write`."""
-        return write_object(uri, encode_tar(samples, uri))
+        return write_object(uri, lambda file: write_tar(file, samples, uri))
 
 
-def encode_tar(samples: Iterable[Sample], origin: str) -> bytes:
-    """Return an archive of the samples in their order.
+def write_tar(file: IO[bytes] | IOBase, samples: Iterable[Sample], origin: str) -> None:
+    """Write an archive of the samples in their order.
 
     Raises:
         DataError: A key or path that is not safe, a key that occurs twice, or an image or label of another
             type than the members' names can tell.
     """
-    parts: list[bytes] = []
+    written = 0
     for sample in checked(samples, origin):
         for ending, data in _members(sample, origin):
             member = tarfile.TarInfo(f"{sample.key}.{ending}")  # mtime, uid and gid are 0, owners empty
             member.size = len(data)
             # Not TarFile.addfile, which copies every member in small pieces.
-            parts += [member.tobuf(tarfile.PAX_FORMAT), data, bytes(-len(data) % tarfile.BLOCKSIZE)]
-    written = sum(map(len, parts))
-    parts.append(bytes(_TAR_END + -(written + _TAR_END) % tarfile.RECORDSIZE))
-    return b"".join(parts)
+            for part in (member.tobuf(tarfile.PAX_FORMAT), data, bytes(-len(data) % tarfile.BLOCKSIZE)):
+                written += file.write(part)
+    file.write(bytes(_TAR_END + -(written + _TAR_END) % tarfile.RECORDSIZE))
 
 
 def tar_rows(uri: str, endings: Mapping[str, str]) -> Iterator[tuple[str, dict[str, bytes]]]:

@@ -19,6 +19,7 @@ from dakpn.data.storage.operations import (
     list_files,
     list_folders,
     open_input,
+    open_output,
     read_bytes,
     write_bytes,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "list_folders",
     "load_options",
     "open_input",
+    "open_output",
     "preflight",
     "read_bytes",
     "read_json",

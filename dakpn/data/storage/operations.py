@@ -1,7 +1,6 @@
 """Read, write, list and delete files by URI."""
 
-import os
-import secrets
+import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any, BinaryIO, TypeVar, cast
 from fsspec.spec import AbstractFileSystem
 
 from dakpn.data.storage.errors import explained
+from dakpn.data.storage.local_files import whole_file
 from dakpn.data.storage.location import is_local, join, locate
 from dakpn.data.storage.retries import ShortReadError, retried
 from dakpn.errors import StorageError
@@ -49,7 +49,8 @@ def write_bytes(uri: str, data: bytes | memoryview) -> None:
 
     def write(files: AbstractFileSystem, path: str) -> None:
         if is_local(files):
-            _write_local(Path(path), data)
+            with whole_file(Path(path)) as file:
+                file.write(data)
         elif len(data) >= _LARGEST_PUT:
             raise StorageError(f"cannot write {uri}: {len(data)} bytes are too many for S3; use smaller shards")
         else:
@@ -127,6 +128,27 @@ def file_size(uri: str) -> int:
         StorageError: The file does not exist or cannot be looked up.
     """
     return int(_act("look up", uri, lambda files, path: files.info(path)["size"]))
+
+
+@contextmanager
+def open_output(uri: str) -> Iterator[BinaryIO]:
+    """Open a file for writing from front to back, to be used in a `with` statement; it is there when that ends well.
+
+    Local content goes to the disk as it comes; S3 gets it in one PUT at the end. An `OSError` raised in the block is
+    reported as one of this URI.
+
+    Raises:
+        StorageError: It cannot be written; see `write_bytes`.
+    """
+    with explained("write", uri):
+        files, path = locate(uri)
+        if is_local(files):
+            with whole_file(Path(path)) as file:
+                yield file
+            return
+        buffer = io.BytesIO()
+        yield buffer
+    write_bytes(uri, buffer.getbuffer())
 
 
 @contextmanager
@@ -215,27 +237,3 @@ def _read_on_through_failures(file: Any, uri: str) -> None:
         return retried(once, f"read {uri}")
 
     file.cache.fetcher = fetch_whole
-
-
-def _write_local(path: Path, data: bytes | memoryview) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the new name of a file outlast a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
