@@ -16,19 +16,23 @@ MAX_PIXELS = 200_000_000
 
 _JPEG_MAGIC = b"\xff\xd8\xff"
 _JPEG_END = b"\xff\xd9"
+_JPEG_SCAN = b"\xff\xda"
 _PNG_CHANNELS = {0: "grey", 2: "rgb", 3: "palette", 4: "grey+alpha", 6: "rgb+alpha"}
 _JPEG_CHANNELS = {1: "grey", 3: "rgb"}
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOF0..SOF15 without DHT, JPG and DAC
+_JPEG_PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
+_MAX_SCANS = 200  # encoders make about 10; each costs a pass over all pixels, however few bytes it has
 
 
 class ImageHeader(NamedTuple):
-    """Size and pixel layout of an encoded image; `bits` are those of one channel."""
+    """Size and pixel layout of an encoded image; `bits` are those of one channel, `scans` of a progressive JPEG."""
 
     format: ImageFormat
     height: int
     width: int
     bits: int
     channels: str
+    scans: int = 1
 
 
 def detect_format(data: bytes, origin: str) -> ImageFormat:
@@ -72,12 +76,20 @@ def read_header(data: bytes, origin: str) -> ImageHeader:
 
 
 def bounded_header(data: bytes, origin: str) -> ImageHeader:
-    """Return the header of an encoded image of at most `MAX_PIXELS` pixels. Raises `DataError` like `read_header`."""
+    """Return the header of an encoded image that can be decoded in bounded memory and time.
+
+    Raises:
+        DataError: As `read_header`; more than `MAX_PIXELS` pixels, or a progressive JPEG of very many scans.
+    """
     header = read_header(data, origin)
     if header.height * header.width > MAX_PIXELS:
         raise OversizedError(
             f"{origin}: got an image of {header.width} x {header.height} pixels, expected at most "
             f"{MAX_PIXELS} in all; cut or shrink it first"
+        )
+    if header.scans > _MAX_SCANS:
+        raise OversizedError(
+            f"{origin}: got a JPEG of {header.scans} scans, expected at most {_MAX_SCANS}; save it anew or leave it out"
         )
     return header
 
@@ -152,4 +164,5 @@ def _read_jpeg(data: bytes) -> ImageHeader | None:
     # Looked for from the end, where it mostly is.
     if data.rfind(_JPEG_END, position + 10) < 0:
         raise IndexError(len(data))
-    return ImageHeader("jpeg", height, width, bits, _JPEG_CHANNELS.get(components, "cmyk"))
+    scans = data.count(_JPEG_SCAN, position) if marker in _JPEG_PROGRESSIVE else 1
+    return ImageHeader("jpeg", height, width, bits, _JPEG_CHANNELS.get(components, "cmyk"), scans)

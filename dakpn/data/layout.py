@@ -206,5 +206,10 @@ def _expression(pattern: str) -> re.Pattern[str]:
 def _files_below(folder: Path) -> Iterator[Path]:
     # os.walk, since Path.rglob passes by linked folders, which large datasets are often made of.
     for parent, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        folders[:] = [name for name in folders if not name.startswith(".") and not _leads_back(Path(parent, name))]
         yield from (Path(parent, name) for name in names if not name.startswith("."))
+
+
+def _leads_back(folder: Path) -> bool:
+    """Tell whether a folder is a link to one of those that it lies in: followed, it would be walked for ever."""
+    return folder.is_symlink() and folder.resolve() in {above.resolve() for above in folder.absolute().parents}

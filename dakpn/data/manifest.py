@@ -184,7 +184,7 @@ def read_rows(dataset_uri: str, name: str) -> list[RowRecord]:
     try:
         # Not pq.read_table: threads of its that still run at exit abort the interpreter now and then.
         rows = pq.ParquetFile(io.BytesIO(data), pre_buffer=False).read(use_threads=False).to_pylist()
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DataError(f"{uri} is damaged ({error}); expected a row manifest: run the job again") from error
     return [_validated(RowRecord, row, uri) for row in rows]
 

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from io import IOBase
+from io import SEEK_END, IOBase
 from typing import IO, Any
 
 import pyarrow as pa
@@ -21,6 +21,8 @@ from dakpn.errors import DataError
 # A row group is what a reader holds at once: small ones keep workers' memory low and the first batch quick.
 _ROW_GROUP_ROWS = 32
 _ROW_GROUP_BYTES = 8 * 2**20
+_SMALL_BYTES = 64 * 2**20
+_MOST_GROWTH = 50
 _COLUMNS = ("key", "image", "label")
 _ENCODED = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 # Without this entry `datasets.load_dataset` would hand out dictionaries of bytes instead of images.
@@ -75,14 +77,30 @@ def open_parquet(uri: str) -> Iterator[pq.ParquetFile]:
     with open_input(uri) as file:
         try:
             # Without pre_buffer, which reads the whole file ahead in threads that may still run at exit.
-            yield pq.ParquetFile(file, pre_buffer=False)
-        except (pa.ArrowException, OSError) as error:
+            parquet = pq.ParquetFile(file, pre_buffer=False)
+            _refuse_bomb(parquet, file.seek(0, SEEK_END), uri)
+            yield parquet
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             if isinstance(error, OSError) and (type(error) is not OSError or error.errno is not None):
                 raise  # of the storage; pyarrow's own OSError, for damaged data, is plain and has no number
             raise DataError(
                 f"{uri} is not a readable Parquet file, or is damaged ({' '.join(str(error).split())}); "
                 "expected a shard: copy it again or pack the dataset again"
             ) from error
+
+
+def _refuse_bomb(file: pq.ParquetFile, stored: int, uri: str) -> None:
+    """Refuse row groups that grow beyond measure when they are read: encoded images hardly do.
+
+    The metadata of columns would tell more, but pyarrow ends the process where that is damaged.
+    """
+    for number in range(file.num_row_groups):
+        size = file.metadata.row_group(number).total_byte_size
+        if size > _SMALL_BYTES and size > _MOST_GROWTH * stored:
+            raise DataError(
+                f"{uri}: a row group grows to {size} bytes when it is read, in a file of {stored}; expected at most "
+                f"{_MOST_GROWTH} times as many: do not use this file"
+            )
 
 
 def parquet_rows(file: pq.ParquetFile, columns: Sequence[str]) -> Iterator[dict[str, Any]]:

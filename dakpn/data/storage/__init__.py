@@ -58,7 +58,7 @@ def read_json(uri: str) -> Any:
     data = read_bytes(uri)
     try:
         return json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{uri} is damaged ({error}); expected JSON: run the job again") from error
 
 

@@ -1,7 +1,9 @@
 """Local files that are there whole or not at all."""
 
+import errno
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,3 +40,10 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def refuse_endless(path: str) -> None:
+    """Refuse a pipe, socket or device, which reading would wait for, or never come to the end of. Raises `OSError`."""
+    mode = os.stat(path).st_mode  # noqa: PTH116 - called for every file that is read
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise OSError(errno.EINVAL, "it is a pipe, socket or device, expected a file")

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO, TypeVar, cast
 from fsspec.spec import AbstractFileSystem
 
 from dakpn.data.storage.errors import explained
-from dakpn.data.storage.local_files import whole_file
+from dakpn.data.storage.local_files import refuse_endless, whole_file
 from dakpn.data.storage.location import is_local, join, locate
 from dakpn.data.storage.retries import ShortReadError, retried
 from dakpn.errors import StorageError
@@ -163,6 +163,7 @@ def open_input(uri: str) -> Iterator[BinaryIO]:
     with explained("read", uri):
         files, path = locate(uri)
         if is_local(files):
+            refuse_endless(path)
             with files.open(path, "rb") as file:
                 yield cast(BinaryIO, file)
             return
@@ -172,7 +173,10 @@ def open_input(uri: str) -> Iterator[BinaryIO]:
 
 
 def _read(files: AbstractFileSystem, path: str) -> bytes:
-    return cast(bytes, files.cat_file(path)) if is_local(files) else _download(files, path)
+    if not is_local(files):
+        return _download(files, path)
+    refuse_endless(path)
+    return cast(bytes, files.cat_file(path))
 
 
 def _entries(uri: str) -> tuple[str, list[dict[str, Any]]]:
