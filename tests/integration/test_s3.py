@@ -220,7 +220,7 @@ def test_a_bucket_that_disappears_while_it_is_read_is_named(bucket: str, scenes:
         list(rows)
     with pytest.raises(StorageError, match=r"cannot list .*the bucket does not exist"):
         storage.preflight(uri, write=False)
-    with pytest.raises(UsageError, match=f"{uri} is not a packed dataset"):
+    with pytest.raises(UsageError, match=f"cannot check {uri}: expected a local folder or a packed dataset"):
         check.main(uri, None)
 
 
