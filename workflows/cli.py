@@ -57,7 +57,7 @@ def pack(
     ] = None,
     split: Annotated[str | None, typer.Option(help="Take one split, such as train; all by default.")] = None,
     rows_per_shard: Annotated[
-        int | None, typer.Option(min=1, help="Images in one shard; by default 256, or as a packed SRC has them.")
+        int | None, typer.Option(min=1, help="Images in one shard; by default up to 256, or as a packed SRC has them.")
     ] = None,
     labels: Annotated[
         bool | None, typer.Option(help="Require or leave out labels; by default they are taken if there.")
@@ -69,6 +69,10 @@ def pack(
     exclude: Annotated[
         str | None, typer.Option(help="Leave out the bad rows of this file of `dakpn check --fix quarantine`.")
     ] = None,
+    check: Annotated[
+        Literal["pixels", "headers"],
+        typer.Option(help="headers reads no pixels and label ids: for a SRC that `dakpn check` has found clean."),
+    ] = "pixels",
 ) -> None:
     """Pack a folder of images (and labels) into checked shards, or convert a packed dataset to another format.
 
@@ -77,7 +81,9 @@ def pack(
     """
     from workflows import pack as workflow
 
-    index = workflow.main(source, output, dataset, split, rows_per_shard, labels, output_format, workers, exclude)
+    index = workflow.main(
+        source, output, dataset, split, rows_per_shard, labels, output_format, workers, exclude, check
+    )
     kind = "labelled" if index.labelled else "unlabelled"
     typer.echo(f"{output}: {index.rows} {kind} images in {len(index.shards)} shards")
 

@@ -13,7 +13,8 @@ from dakpn.data.stream import ShardReader
 
 READER_CPUS = 0.5
 """Logical CPUs of a read task: it waits for storage more than it computes."""
-_ROWS_PER_BLOCK = 64
+_BLOCK_ROWS = 64
+_BLOCK_BYTES = 16 * 2**20  # so that blocks of large images, too, travel while the next one is read
 
 
 def ray_shard_reader(dataset_uri: str, *, labelled: bool, prefetch_batches: int) -> ShardReader:
@@ -38,29 +39,32 @@ def ray_shard_reader(dataset_uri: str, *, labelled: bool, prefetch_batches: int)
             .iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=prefetch_batches)
         )
         for block in blocks:
-            yield from (Sample(**row) for row in cast(pa.Table, block).to_pylist())
+            columns = (column.to_pylist() for column in cast(pa.Table, block).select(_BLOCK_SCHEMA.names).columns)
+            yield from map(Sample, *columns)
 
     return read
 
 
 def _read_blocks(batch: dict[str, Any]) -> Iterator[pa.Table]:
-    rows: list[dict[str, Any]] = []
+    labelled = bool(batch["labelled"][0])
+    rows: list[tuple[str | bytes | None, ...]] = []
+    size = 0
     for sample in read_shard(str(batch["uri"][0])):
-        keep = bool(batch["labelled"][0])
-        rows.append(
-            {
-                "key": sample.key,
-                "image": sample.image,
-                "image_path": sample.image_path,
-                "label": sample.label if keep else None,
-                "label_path": sample.label_path if keep else None,
-            }
-        )
-        if len(rows) == _ROWS_PER_BLOCK:
-            yield pa.Table.from_pylist(rows, _BLOCK_SCHEMA)
-            rows = []
+        label = (sample.label, sample.label_path) if labelled else (None, None)
+        rows.append((sample.key, sample.image, sample.image_path, *label))
+        size += len(sample.image) + len(label[0] or b"")
+        if len(rows) == _BLOCK_ROWS or size >= _BLOCK_BYTES:
+            yield _to_block(rows)
+            rows, size = [], 0
     if rows:
-        yield pa.Table.from_pylist(rows, _BLOCK_SCHEMA)
+        yield _to_block(rows)
+
+
+def _to_block(rows: Sequence[tuple[str | bytes | None, ...]]) -> pa.Table:
+    columns = [
+        pa.array(column, field.type) for column, field in zip(zip(*rows, strict=True), _BLOCK_SCHEMA, strict=True)
+    ]
+    return pa.Table.from_arrays(columns, schema=_BLOCK_SCHEMA)
 
 
 _BLOCK_SCHEMA = pa.schema(

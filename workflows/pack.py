@@ -11,6 +11,7 @@ from dakpn.data.exclusion import Exclusions
 from dakpn.data.formats import FormatName
 from dakpn.data.manifest import DatasetIndex, ShardMarker
 from dakpn.data.pack import PackPlan, PackRequest, ShardJob, finish_pack, pack_shard, plan_pack
+from dakpn.data.row_checks import CheckDepth
 from dakpn.errors import DakpnError, DataError
 
 logger = logging.getLogger(__name__)
@@ -26,6 +27,7 @@ def main(
     output_format: FormatName = "parquet",
     workers: int = 1,
     exclude: str | None = None,
+    check: CheckDepth = "pixels",
 ) -> DatasetIndex:
     """Pack `source` into `output`; see `dakpn.data.pack.PackRequest`.
 
@@ -34,12 +36,13 @@ def main(
         output: URI of the packed dataset.
         dataset: name of the preset; None takes camvid for a folder.
         split: name of a split; None takes all.
-        rows_per_shard: None takes 256 for a folder, else as the source is cut.
+        rows_per_shard: None takes 256 for a folder, fewer of large images; else as the source is cut.
         labelled: True requires labels, False leaves them out, None takes them if there are any.
         output_format: of the shards.
         workers: 1 packs in this process; more are Ray tasks of one CPU each, on as many machines as Ray has. Each
             must see a local source and a local output under the same path.
         exclude: URI of an exclusion manifest, as `dakpn check --fix quarantine` writes it; its bad rows are left out.
+        check: "headers" leaves pixels and label ids unread, for a source that `dakpn check` has found clean.
 
     Raises:
         UsageError: bad arguments, a source that cannot be packed, or an output that holds something else.
@@ -50,7 +53,8 @@ def main(
     source, output = storage.absolute(source), storage.absolute(output)  # tasks may run in another folder
     storage.preflight(output, write=True)
     exclusions = Exclusions.read(exclude) if exclude else None
-    plan = plan_pack(PackRequest(source, output, preset, split, rows_per_shard, labelled, output_format, exclusions))
+    request = PackRequest(source, output, preset, split, rows_per_shard, labelled, output_format, exclusions, check)
+    plan = plan_pack(request)
     if exclusions:
         _tell_of_exclusions(exclusions, plan)
     jobs = plan.todo

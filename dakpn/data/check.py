@@ -102,20 +102,29 @@ class _FolderRows:
                 f"cannot check {request.uri}: expected a local folder or a packed dataset; check the URI, or copy the "
                 "folder to this machine"
             )
-        preset = request.preset or load_preset(DEFAULT_PRESET)
+        preset, self._root = request.preset or load_preset(DEFAULT_PRESET), Path(request.uri)
         self._refusals: list[Refusal] = []
-        self._pairs = preset.find_pairs(Path(request.uri), request.split, request.labelled, self._refusals.append)
+        self._pairs = preset.find_pairs(self._root, request.split, request.labelled, self._refusals.append)
         # Where labels are expected and all are missing, they are refusals, and no pair tells.
         labelled = any(pair.label_path for pair in self._pairs) or any(
             r.kind == "missing_label" for r in self._refusals
         )
         self.label_space = preset.label_space if labelled else None
+        self._stray_labels = preset.find_stray_labels(self._root, request.split, self._pairs) if labelled else []
         self.source = preset.name
         self.total = len(self._pairs)
 
     def checks(self, picked: Sequence[int], problems: list[Problem]) -> Iterator[Callable[[], Finding]]:
         problems += [Problem(found.kind, found.key, str(found.path), str(found.error)) for found in self._refusals]
+        problems += [self._without_image(path) for path in self._stray_labels]
         return (partial(check_pair, self._pairs[index], self.label_space) for index in picked)
+
+    def _without_image(self, label: Path) -> Problem:
+        key = label.relative_to(self._root).as_posix()  # with its ending: the key of no image
+        message = (
+            f"{label}: the label belongs to no image, expected one of its name; add the image, or remove the label"
+        )
+        return Problem("missing_image", key, str(label), message)
 
 
 class _PackedRows:

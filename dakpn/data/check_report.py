@@ -14,6 +14,7 @@ ProblemKind = Literal[
     "duplicate_image",
     "duplicate_key",
     "empty_file",
+    "missing_image",
     "missing_label",
     "missing_row",
     "oversized",

@@ -90,7 +90,7 @@ def _check_label(finding: Finding, label: bytes, origin: str, image_origin: str,
     path = finding.path if origin.startswith(f"{finding.path}: ") else origin
     if finding.size is not None:
         with finding.noting(path, "size_mismatch"):
-            require_same_size(ids, origin, finding.size, image_origin)
+            require_same_size(ids.shape, origin, finding.size, image_origin)
     with finding.noting(path, "unknown_label_id"):
         space.to_train_ids(ids, origin)
 

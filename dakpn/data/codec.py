@@ -11,16 +11,20 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
 from dakpn.data import png
-from dakpn.data.image_header import ImageFormat, ImageHeader, detect_format, read_header
-from dakpn.errors import DataError, FormatError, OversizedError
+from dakpn.data.image_header import (
+    ImageFormat,
+    ImageHeader,
+    bounded_header,
+    detect_format,
+    image_header,
+    label_header,
+)
+from dakpn.errors import DataError, FormatError
 
 try:  # decodes JPEG three times as fast to the same pixels, and refuses damaged data that Pillow lets through
     import simplejpeg
 except ImportError:
     simplejpeg = None
-
-MAX_PIXELS = 200_000_000
-"""Largest height x width that is decoded: 600 MB as an RGB array."""
 
 _REDUCING_GAP = 2.0
 # What Pillow, simplejpeg and pyspng raise on hostile bytes; their own documentation promises less.
@@ -47,7 +51,7 @@ def image_size(data: bytes, origin: str) -> tuple[int, int]:
     Raises:
         DataError: Another format, a damaged or truncated file, or more than `MAX_PIXELS` pixels.
     """
-    header = _checked_header(data, origin)
+    header = bounded_header(data, origin)
     return header.height, header.width
 
 
@@ -66,11 +70,7 @@ def decode_image(data: bytes, origin: str) -> NDArray[np.uint8]:
         DataError: Another format, a truncated or damaged file, more than `MAX_PIXELS` pixels, more than 8
             bits a channel, a CMYK image, or pixels that are not opaque.
     """
-    header = _checked_header(data, origin)
-    if header.bits > 8:
-        raise FormatError(f"{origin}: got an image with {header.bits} bits a channel, expected 8; convert it first")
-    if header.channels == "cmyk":
-        raise FormatError(f"{origin}: got a CMYK image, expected RGB or grey; convert it first")
+    header = image_header(data, origin)
     if header.format == "jpeg" and simplejpeg is not None:
         try:
             return simplejpeg.decode_jpeg(data, colorspace="RGB")
@@ -90,14 +90,7 @@ def decode_label(data: bytes, origin: str) -> NDArray[np.uint8] | NDArray[np.uin
         DataError: Not a PNG (JPEG changes ids), more than one channel, more than `MAX_PIXELS` pixels,
             or a truncated or damaged file.
     """
-    header = _checked_header(data, origin)
-    if header.format != "png":
-        raise FormatError(f"{origin}: got a JPEG label, expected PNG, for JPEG changes class ids; get the original")
-    if header.channels not in ("grey", "palette"):
-        raise FormatError(
-            f"{origin}: got a label with channels {header.channels}, expected a single channel of class ids; "
-            "convert colours to ids first"
-        )
+    header = label_header(data, origin)
     stored = np.array(_load(data, header, origin, ids=True))
     if stored.ndim == 3:
         return stored[..., 0]
@@ -181,16 +174,6 @@ def resize_label(
 def _nearest(old: int, new: int) -> NDArray[np.int64]:
     """Return, for each of `new` pixels, which of `old` pixels its centre falls into."""
     return (2 * np.arange(new) + 1) * old // (2 * new)
-
-
-def _checked_header(data: bytes, origin: str) -> ImageHeader:
-    header = read_header(data, origin)
-    if header.height * header.width > MAX_PIXELS:
-        raise OversizedError(
-            f"{origin}: got an image of {header.width} x {header.height} pixels, expected at most "
-            f"{MAX_PIXELS} in all; cut or shrink it first"
-        )
-    return header
 
 
 def _load(data: bytes, header: ImageHeader, origin: str, ids: bool = False) -> Image.Image | NDArray[np.uint8]:

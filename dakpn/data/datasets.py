@@ -4,7 +4,7 @@ Presets are data (`presets/NAME.yaml`), so that another dataset needs a YAML fil
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import resources
 from itertools import pairwise
 from pathlib import Path
@@ -158,6 +158,16 @@ class DatasetPreset(BaseModel):
         )
         return _unique([self._pair(root, layout, image, labelled, masks, refuse) for image in images], refuse)
 
+    def find_stray_labels(self, root: Path, split: str | None, pairs: Sequence[SourcePair]) -> list[Path]:
+        """Return the label files below `root`, of one split or of all, that belong to none of the pairs, sorted.
+
+        A file named after an image and more, such as NAME_labelTrainIds.png, is taken for another version of its label.
+        """
+        used = {path for pair in pairs for path in pair.files}
+        names = {pair.image_path.stem for pair in pairs}
+        labels = self._layout(root).find_labels(root, split)
+        return sorted(path for name, path in labels if path not in used and not _is_version(name, names))
+
     def find_splits(self, root: Path) -> list[str]:
         """Return the names of the split folders below `root`, sorted; empty if its images lie in no split.
 
@@ -249,6 +259,11 @@ def load_preset(name: str) -> DatasetPreset:
         return parse_config(DatasetPreset, text, origin=f"{name}.yaml")
     except UsageError as error:
         raise UsageError(f"the preset file {name}.yaml is damaged: {error}; install dakpn again") from error
+
+
+def _is_version(name: str, names: set[str]) -> bool:
+    words = name.rpartition("/")[2].split("_")
+    return any("_".join(words[:count]) in names for count in range(1, len(words)))
 
 
 def _unique(pairs: list[SourcePair], refuse: Callable[[Refusal], None]) -> list[SourcePair]:

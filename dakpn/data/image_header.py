@@ -7,25 +7,32 @@ very large images, and trusts process-wide switches that any other library may h
 from typing import Literal, NamedTuple
 
 from dakpn.data import png
-from dakpn.errors import DataError, EmptyFileError, FormatError
+from dakpn.errors import DataError, EmptyFileError, FormatError, OversizedError
 
 ImageFormat = Literal["png", "jpeg"]
 
+MAX_PIXELS = 200_000_000
+"""Largest height x width that is decoded: 600 MB as an RGB array."""
+
 _JPEG_MAGIC = b"\xff\xd8\xff"
 _JPEG_END = b"\xff\xd9"
+_JPEG_SCAN = b"\xff\xda"
 _PNG_CHANNELS = {0: "grey", 2: "rgb", 3: "palette", 4: "grey+alpha", 6: "rgb+alpha"}
 _JPEG_CHANNELS = {1: "grey", 3: "rgb"}
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOF0..SOF15 without DHT, JPG and DAC
+_JPEG_PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
+_MAX_SCANS = 200  # encoders make about 10; each costs a pass over all pixels, however few bytes it has
 
 
 class ImageHeader(NamedTuple):
-    """Size and pixel layout of an encoded image; `bits` are those of one channel."""
+    """Size and pixel layout of an encoded image; `bits` are those of one channel, `scans` of a progressive JPEG."""
 
     format: ImageFormat
     height: int
     width: int
     bits: int
     channels: str
+    scans: int = 1
 
 
 def detect_format(data: bytes, origin: str) -> ImageFormat:
@@ -90,6 +97,56 @@ def require_checksums(data: bytes, origin: str) -> None:
         ) from error
 
 
+def bounded_header(data: bytes, origin: str) -> ImageHeader:
+    """Return the header of an encoded image that can be decoded in bounded memory and time.
+
+    Raises:
+        DataError: As `read_header`; more than `MAX_PIXELS` pixels, or a progressive JPEG of very many scans.
+    """
+    header = read_header(data, origin)
+    if header.height * header.width > MAX_PIXELS:
+        raise OversizedError(
+            f"{origin}: got an image of {header.width} x {header.height} pixels, expected at most "
+            f"{MAX_PIXELS} in all; cut or shrink it first"
+        )
+    if header.scans > _MAX_SCANS:
+        raise OversizedError(
+            f"{origin}: got a JPEG of {header.scans} scans, expected at most {_MAX_SCANS}; save it anew or leave it out"
+        )
+    return header
+
+
+def image_header(data: bytes, origin: str) -> ImageHeader:
+    """Return the header of what can be an image of a dataset; pixels are not looked at.
+
+    Raises:
+        DataError: As `bounded_header`; more than 8 bits a channel, or a CMYK image.
+    """
+    header = bounded_header(data, origin)
+    if header.bits > 8:
+        raise FormatError(f"{origin}: got an image with {header.bits} bits a channel, expected 8; convert it first")
+    if header.channels == "cmyk":
+        raise FormatError(f"{origin}: got a CMYK image, expected RGB or grey; convert it first")
+    return header
+
+
+def label_header(data: bytes, origin: str) -> ImageHeader:
+    """Return the header of what can be a label of a dataset; ids are not looked at.
+
+    Raises:
+        DataError: As `bounded_header`; not a PNG (JPEG changes ids), or more than one channel.
+    """
+    header = bounded_header(data, origin)
+    if header.format != "png":
+        raise FormatError(f"{origin}: got a JPEG label, expected PNG, for JPEG changes class ids; get the original")
+    if header.channels not in ("grey", "palette"):
+        raise FormatError(
+            f"{origin}: got a label with channels {header.channels}, expected a single channel of class ids; "
+            "convert colours to ids first"
+        )
+    return header
+
+
 def _number(data: bytes, start: int, length: int) -> int:
     """Return a big-endian number; IndexError when the data ends before it."""
     if start + length > len(data):
@@ -126,6 +183,8 @@ def _read_jpeg(data: bytes) -> ImageHeader | None:
     bits, height = _number(data, position + 4, 1), _number(data, position + 5, 2)
     width, components = _number(data, position + 7, 2), _number(data, position + 9, 1)
     # Entropy-coded data stuffs a zero after each 0xFF, so an end mark behind the frame header is a real one.
-    if data.find(_JPEG_END, position + 10) < 0:
+    # Looked for from the end, where it mostly is.
+    if data.rfind(_JPEG_END, position + 10) < 0:
         raise IndexError(len(data))
-    return ImageHeader("jpeg", height, width, bits, _JPEG_CHANNELS.get(components, "cmyk"))
+    scans = data.count(_JPEG_SCAN, position) if marker in _JPEG_PROGRESSIVE else 1
+    return ImageHeader("jpeg", height, width, bits, _JPEG_CHANNELS.get(components, "cmyk"), scans)

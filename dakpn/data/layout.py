@@ -111,6 +111,15 @@ class Layout(BaseModel):
         split = f"{image.split}/" if parts.split and image.split else ""
         return root / f"{parts.before}{split}{parts.inside}{image.name}{parts.suffix}"
 
+    def find_labels(self, root: Path, split: str | None) -> Iterator[tuple[str, Path]]:
+        """Yield the labels below `root`, of one split or of all, in no order, each with its {name}."""
+        for folder in self._searched(self.labels, root, split) if self.labels else ():
+            for path in _files_below(folder):
+                name = path.relative_to(root).as_posix()
+                found = _expression(self.labels or "").fullmatch(name)
+                if found and not self._as_image(name):
+                    yield found["name"], path
+
     def labels_folder(self, root: Path, split: str | None) -> Path | None:
         """Return the folder that the labels of one split, or of all, lie below; None where there are no labels."""
         if self.labels is None:
@@ -125,8 +134,7 @@ class Layout(BaseModel):
         folders = list(self._searched(self.labels, root, split))
         if not set(folders) & set(self._searched(self.images, root, split)):
             return bool(folders)
-        below = (path.relative_to(root).as_posix() for folder in folders for path in _files_below(folder))
-        return any(_expression(self.labels).fullmatch(name) and not self._as_image(name) for name in below)
+        return next(self.find_labels(root, split), None) is not None
 
     def _as_image(self, name: str) -> re.Match[str] | None:
         found = _expression(self.images).fullmatch(name)
@@ -198,5 +206,10 @@ def _expression(pattern: str) -> re.Pattern[str]:
 def _files_below(folder: Path) -> Iterator[Path]:
     # os.walk, since Path.rglob passes by linked folders, which large datasets are often made of.
     for parent, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        folders[:] = [name for name in folders if not name.startswith(".") and not _leads_back(Path(parent, name))]
         yield from (Path(parent, name) for name in names if not name.startswith("."))
+
+
+def _leads_back(folder: Path) -> bool:
+    """Tell whether a folder is a link to one of those that it lies in: followed, it would be walked for ever."""
+    return folder.is_symlink() and folder.resolve() in {above.resolve() for above in folder.absolute().parents}

@@ -27,7 +27,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
 from dakpn.data import storage
 from dakpn.data.formats import FORMATS, FormatName
-from dakpn.errors import DataError, UsageError
+from dakpn.errors import DataError, StorageError, UsageError
 
 FORMAT_VERSION = 1
 """Version of the layout and of the shard's bytes; a higher one makes finished shards stale."""
@@ -132,6 +132,11 @@ def shard_uri(
     return FORMATS[format].uri(dataset_uri, name)
 
 
+def shard_of(uri: str) -> str:
+    """Return the name of the shard at a URI: the inverse of `shard_uri`."""
+    return uri.rpartition("/")[2].rpartition(".")[0]
+
+
 def card_header(format: FormatName) -> str:  # noqa: A002 - the word that says it
     """Return what opens a dataset card: it keeps `datasets.load_dataset` from taking the row manifests for data."""
     pattern = FORMATS[format].data_files
@@ -203,7 +208,7 @@ def read_rows(dataset_uri: str, name: str) -> list[RowRecord]:
     try:
         # Not pq.read_table: threads of its that still run at exit abort the interpreter now and then.
         rows = pq.ParquetFile(io.BytesIO(data), pre_buffer=False).read(use_threads=False).to_pylist()
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DataError(f"{uri} is damaged ({error}); expected a row manifest: run the job again") from error
     return [_validated(RowRecord, row, uri) for row in rows]
 
@@ -219,6 +224,15 @@ def write_rows(dataset_uri: str, name: str, rows: list[RowRecord]) -> None:
 def write_run(dataset_uri: str, run: dict[str, Any]) -> None:
     """Write how the dataset was made. Raises `StorageError`."""
     storage.write_json(storage.join(dataset_uri, FOLDER, "run.json"), run)
+
+
+def read_run(dataset_uri: str) -> dict[str, Any]:
+    """Return how the dataset was made; nothing if that is lost or damaged, for no reader depends on it."""
+    try:
+        run = storage.read_json(storage.join(dataset_uri, FOLDER, "run.json"))
+    except (DataError, StorageError):
+        return {}
+    return run if isinstance(run, dict) else {}
 
 
 def mark_success(dataset_uri: str) -> None:

@@ -23,7 +23,7 @@ from dakpn.data.formats import FORMATS, FormatName
 from dakpn.data.label_space import LabelSpace
 from dakpn.data.manifest import DatasetIndex, RowRecord, ShardEntry, ShardMarker
 from dakpn.data.pack_sources import Source, open_source
-from dakpn.data.row_checks import checked_rows
+from dakpn.data.row_checks import CheckDepth, checked_rows
 from dakpn.data.schema import Sample
 from dakpn.data.shards import shard_name, write_shard
 from dakpn.data.source_rows import Rows
@@ -42,11 +42,13 @@ class PackRequest:
         output: Folder to write, local or `s3://`; only this job should write there.
         preset: Layout and classes of the source; None means camvid for a folder. A packed dataset has its own.
         split: Split to take from a folder; None takes all.
-        rows_per_shard: At least 1; the last shard may hold fewer. None means 256 for a folder, else as the
-            source is cut.
+        rows_per_shard: At least 1; the last shard may hold fewer. None means 256 for a folder, or as
+            many as have about 64 MiB if those are fewer; else as the source is cut.
         labelled: True requires labels, False leaves them out, None takes them if there are any.
         format: Of the output.
         exclude: Rows to leave out, each of which the run record names; None for none.
+        check: "headers" leaves pixels and label ids unread, for a source that a check has found clean. Rows of a
+            packed dataset that still have their digests are not decoded a second time either way.
     """
 
     source: str
@@ -57,6 +59,7 @@ class PackRequest:
     labelled: bool | None = None
     format: FormatName = "parquet"
     exclude: Exclusions | None = None
+    check: CheckDepth = "pixels"
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,7 @@ class ShardJob:
     label_space: LabelSpace | None
     rows: Rows
     fingerprint: str
+    check: CheckDepth = "pixels"
 
 
 @dataclass(frozen=True)
@@ -126,10 +130,7 @@ def plan_pack(request: PackRequest) -> PackPlan:
         request.source, request.preset, request.split, request.rows_per_shard, request.labelled, request.exclude
     )
     names = [shard_name(index, len(source.shards)) for index in range(len(source.shards))]
-    jobs = [
-        ShardJob(name, request.output, request.format, source.label_space, rows, _fingerprint(rows, source.label_space))
-        for name, rows in zip(names, source.shards, strict=True)
-    ]
+    jobs = [_job(name, rows, request, source) for name, rows in zip(names, source.shards, strict=True)]
     finished = {job.name: marker for job in jobs if (marker := _finished(job)) is not None}
     refuse_other_shards(request.output, request.format, names)
     complete = manifest.is_complete(request.output)
@@ -153,7 +154,7 @@ def pack_shard(job: ShardJob, threads: int = _CHECK_THREADS) -> ShardMarker:
     records: list[RowRecord] = []
 
     def recorded() -> Iterator[Sample]:
-        for sample, record in checked_rows(job.rows, job.label_space, threads):
+        for sample, record in checked_rows(job.rows, job.label_space, threads, job.check):
             records.append(record)
             yield sample
 
@@ -201,9 +202,17 @@ def _entry(marker: ShardMarker) -> ShardEntry:
     return ShardEntry(name=marker.name, rows=marker.rows, sha256=marker.sha256, bytes=marker.bytes)
 
 
-def _fingerprint(rows: Rows, space: LabelSpace | None) -> str:
-    """Return a digest that changes with the source files, the label space and the format's version."""
-    text = json.dumps([manifest.FORMAT_VERSION, space.to_dict() if space else None, rows.state()])
+def _job(name: str, rows: Rows, request: PackRequest, source: Source) -> ShardJob:
+    space = source.label_space
+    fingerprint = _fingerprint(rows, space, request.check)
+    return ShardJob(name, request.output, request.format, space, rows, fingerprint, request.check)
+
+
+def _fingerprint(rows: Rows, space: LabelSpace | None, check: CheckDepth) -> str:
+    """Return a digest that changes with source files, label space, format version, and what was checked."""
+    # Pixels, once the only choice, add nothing: what was packed before keeps its fingerprint.
+    depth = [] if check == "pixels" else [check]
+    text = json.dumps([manifest.FORMAT_VERSION, space.to_dict() if space else None, rows.state(), *depth])
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -239,6 +248,7 @@ def _run_record(plan: PackPlan, index: DatasetIndex) -> dict[str, object]:
         "rows_per_shard": request.rows_per_shard,
         "format": index.format,
         "rows": index.rows,
+        "checked": "headers" if "headers" in (request.check, plan.source.checked) else "pixels",
         "excluded": [row.model_dump() for row in plan.source.excluded],
         "versions": {"dakpn": __version__, **versions, "python": platform.python_version()},
     }

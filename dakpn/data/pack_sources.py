@@ -15,11 +15,14 @@ from dakpn.data.exclusion import ExcludedRow, Exclusions
 from dakpn.data.formats.foreign import SUFFIXES, count_foreign, list_foreign, read_foreign
 from dakpn.data.label_space import LabelSpace
 from dakpn.data.shards import read_shard
-from dakpn.data.source_rows import PairRows, Part, Rows, ShardRows, cut_parts
+from dakpn.data.source_rows import PairRows, Part, Rows, ShardRows, cut_pairs, cut_parts
 from dakpn.errors import UsageError
 
 DEFAULT_ROWS = 256
-"""Rows of a shard where neither caller nor source says how many."""
+"""Rows of a shard, at most, where neither caller nor source says how many."""
+
+DEFAULT_BYTES = 64 * 2**20
+"""Bytes of such a shard, about: those who read it hold several, and the first row should come within a second."""
 
 DEFAULT_PRESET = "camvid"
 """Preset of a folder where the caller names none."""
@@ -37,6 +40,7 @@ class Source:
         shards: The rows of each shard.
         unique_keys: Keys are known to differ; otherwise that remains to be checked.
         excluded: The rows that were left out because the caller wanted it.
+        checked: How closely the rows were looked at when they were packed before; None if they were not.
     """
 
     uri: str
@@ -46,6 +50,7 @@ class Source:
     shards: Sequence[Rows]
     unique_keys: bool = True
     excluded: Sequence[ExcludedRow] = ()
+    checked: str | None = None
 
 
 def open_source(
@@ -63,7 +68,7 @@ def open_source(
             `read_foreign`).
         preset: Layout and classes; None means "camvid" for a folder. A packed dataset has its own.
         split: Split of the preset's layout; None takes all.
-        rows_per_shard: At least 1. None means 256 for a folder, else the files' own.
+        rows_per_shard: At least 1. None means 256 for a folder, or fewer that have about 64 MiB; else the files' own.
         labelled: True requires labels, False leaves them out, None takes them if there are any.
         exclude: Rows to leave out, not of other tools' files.
 
@@ -86,11 +91,11 @@ def open_source(
             f"{' or '.join(SUFFIXES)} files; check the URI, or copy the dataset to this machine"
         )
     preset = preset or load_preset(DEFAULT_PRESET)
-    return _folder(Path(uri), preset, split, rows_per_shard or DEFAULT_ROWS, labelled, exclude or Exclusions())
+    return _folder(Path(uri), preset, split, rows_per_shard, labelled, exclude or Exclusions())
 
 
 def _folder(
-    root: Path, preset: DatasetPreset, split: str | None, rows: int, labelled: bool | None, exclude: Exclusions
+    root: Path, preset: DatasetPreset, split: str | None, rows: int | None, labelled: bool | None, exclude: Exclusions
 ) -> Source:
     def refuse(refusal: Refusal) -> None:
         if refusal.key not in exclude.reasons:
@@ -106,8 +111,9 @@ def _folder(
         if pair.key in exclude.reasons
     ]
     space = preset.label_space if pairs[0].label_path is not None else None
-    groups = [pairs[start : start + rows] for start in range(0, len(pairs), rows)]
-    shards = [PairRows(root, group) for group in groups]
+    shards = [
+        PairRows(root, group) for group in cut_pairs(pairs, rows or DEFAULT_ROWS, None if rows else DEFAULT_BYTES)
+    ]
     return Source(str(root.resolve()), preset.name, space, preset.label_note, shards, excluded=excluded)
 
 
@@ -132,8 +138,9 @@ def _packed(uri: str, rows_per_shard: int | None, labelled: bool | None, exclude
     title = space.dataset if space else "Images"
     note = "Labels are those of the dataset that this one was made from, byte for byte."
     read = partial(read_shard, exclude=frozenset(row.key for row in excluded)) if excluded else read_shard
-    shards = [ShardRows(read, parts, keep) for parts in cuts]
-    return Source(storage.absolute(uri), title, space, note, shards, excluded=excluded)
+    shards = [ShardRows(read, parts, keep, uri) for parts in cuts]
+    checked = manifest.read_run(uri).get("checked")
+    return Source(storage.absolute(uri), title, space, note, shards, excluded=excluded, checked=checked)
 
 
 def _excluded_of_shard(uri: str, name: str, at: str, exclude: Exclusions) -> list[ExcludedRow]:

@@ -3,11 +3,10 @@
 import hashlib
 from collections.abc import Callable, Iterator
 from functools import partial
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Literal
 
 from dakpn.data import codec
+from dakpn.data.image_header import image_header, label_header
 from dakpn.data.label_space import LabelSpace
 from dakpn.data.manifest import RowRecord
 from dakpn.data.schema import Sample
@@ -15,51 +14,78 @@ from dakpn.data.source_rows import Rows, SourceRow
 from dakpn.data.threads import map_in_threads
 from dakpn.errors import DataError
 
+CheckDepth = Literal["pixels", "headers"]
+"""How closely rows are looked at: every pixel and label id, or the headers of image and label alone."""
 
-def checked_rows(rows: Rows, space: LabelSpace | None, threads: int) -> Iterator[tuple[Sample, RowRecord]]:
-    """Yield each row and its record, loaded and checked in threads (decoding leaves the interpreter lock).
 
-    A few rows are held at a time.
+def checked_rows(
+    rows: Rows, space: LabelSpace | None, threads: int, depth: CheckDepth = "pixels"
+) -> Iterator[tuple[Sample, RowRecord]]:
+    """Yield each row and its record, loaded and checked in threads (decoding and hashing leave the interpreter lock).
+
+    A row that still has the digests of its record from an earlier packing is not decoded again. A few rows are held
+    at a time.
 
     Raises:
-        DataError: An image or label that cannot be decoded, sizes that differ, an unknown label id.
+        DataError: An image or label that cannot be decoded, sizes that differ, an unknown label id; looking at
+            headers alone, only what they tell.
         StorageError: A file that cannot be read.
     """
-    yield from map_in_threads(partial(_check, space=space), rows.load(), threads)
+    yield from map_in_threads(partial(_check, space=space, depth=depth), rows.load(), threads)
 
 
 def require_same_size(
-    label: NDArray[np.uint8] | NDArray[np.uint16], label_origin: str, image_size: tuple[int, int], image_origin: str
+    label_size: tuple[int, ...], label_origin: str, image_size: tuple[int, int], image_origin: str
 ) -> None:
-    """Refuse a label, [H, W], whose size is not that of its image, (height, width). Raises `DataError`."""
-    if label.shape != image_size:
+    """Refuse a label whose size, (height, width), is not that of its image. Raises `DataError`."""
+    if label_size != image_size:
         raise DataError(
-            f"{label_origin}: got a label of {label.shape[1]} x {label.shape[0]} pixels, expected "
+            f"{label_origin}: got a label of {label_size[1]} x {label_size[0]} pixels, expected "
             f"{image_size[1]} x {image_size[0]} as its image {image_origin}; replace one of them"
         )
 
 
-def _check(load: Callable[[], SourceRow], space: LabelSpace | None) -> tuple[Sample, RowRecord]:
+def _check(load: Callable[[], SourceRow], space: LabelSpace | None, depth: CheckDepth) -> tuple[Sample, RowRecord]:
     row = load()
     sample = row.sample
-    height, width, _ = codec.decode_image(sample.image, row.image_origin).shape
-    if sample.label is not None and space is not None:
-        ids = codec.decode_label(sample.label, row.label_origin)
-        require_same_size(ids, row.label_origin, (height, width), row.image_origin)
-        space.to_train_ids(ids, row.label_origin)
     digest = _digest(sample.image)
+    label_digest = None if sample.label is None else _digest(sample.label)
+    if row.record and row.record.image_sha256 == digest and label_digest in (None, row.record.label_sha256):
+        height, width = row.record.height, row.record.width
+    elif depth == "headers":
+        height, width = _check_headers(row)
+    else:
+        height, width = _check_pixels(row, space)
     record = RowRecord(
         key=sample.key,
         source=row.source,
         source_sha256=digest,
         image_sha256=digest,
-        label_sha256=None if sample.label is None else _digest(sample.label),
+        label_sha256=label_digest,
         height=height,
         width=width,
         status="done",
         reason=None,
     )
     return sample, record
+
+
+def _check_pixels(row: SourceRow, space: LabelSpace | None) -> tuple[int, int]:
+    height, width, _ = codec.decode_image(row.sample.image, row.image_origin).shape
+    if row.sample.label is not None and space is not None:
+        ids = codec.decode_label(row.sample.label, row.label_origin)
+        require_same_size(ids.shape, row.label_origin, (height, width), row.image_origin)
+        space.to_train_ids(ids, row.label_origin)
+    return height, width
+
+
+def _check_headers(row: SourceRow) -> tuple[int, int]:
+    image = image_header(row.sample.image, row.image_origin)
+    size = image.height, image.width
+    if row.sample.label is not None:
+        label = label_header(row.sample.label, row.label_origin)
+        require_same_size((label.height, label.width), row.label_origin, size, row.image_origin)
+    return size
 
 
 def _digest(data: bytes) -> str:

@@ -1,25 +1,34 @@
 """The rows of a source, cut into shards to be; each cut knows how to read its rows later, in any process."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from dakpn.data import codec, storage
+from dakpn.data import codec, manifest, storage
+from dakpn.data.manifest import RowRecord
 from dakpn.data.schema import Sample
 from dakpn.data.source_pairs import SourcePair
-from dakpn.errors import DataError
+from dakpn.errors import DataError, StorageError
 
 
 class SourceRow(NamedTuple):
-    """A row as its source has it; the origins name image and label in errors."""
+    """A row as its source has it.
+
+    Attributes:
+        sample: The row.
+        source: Its file, for the record.
+        image_origin, label_origin: What to call image and label in errors.
+        record: What was found out about it when it was packed before; None if nothing is known.
+    """
 
     sample: Sample
     source: str
     image_origin: str
     label_origin: str
+    record: RowRecord | None = None
 
 
 class Rows(Protocol):
@@ -78,20 +87,29 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True)
 class ShardRows:
-    """Rows from parts of shards, or of other tools' files."""
+    """Rows from parts of shards, or of other tools' files.
+
+    Attributes:
+        read: Yields the samples of a file.
+        parts: What to take, in order.
+        labelled: Whether labels are kept, and must be there.
+        dataset: URI of the packed dataset that the shards belong to; None for other tools' files.
+    """
 
     read: Callable[[str], Iterator[Sample]]
     parts: list[Part]
     labelled: bool
+    dataset: str | None = None
 
     def load(self) -> Iterator[Callable[[], SourceRow]]:
         """See `Rows.load`."""
         for part in self.parts:
             count = 0
+            records = _known_records(self.dataset, part.uri)
             stop = None if part.rows is None else part.start + part.rows
             for sample in islice(self.read(part.uri), part.start, stop):
                 count += 1
-                yield partial(self._row, sample, part.uri)
+                yield partial(self._row, sample, part.uri, records.get(sample.key))
             if part.rows is not None and count != part.rows:
                 raise DataError(
                     f"{part.uri}: found {count} rows from row {part.start} on, expected {part.rows}; copy it again"
@@ -101,7 +119,7 @@ class ShardRows:
         """See `Rows.state`."""
         return [self.labelled, *([part.fingerprint, part.start, part.rows] for part in self.parts)]
 
-    def _row(self, sample: Sample, uri: str) -> SourceRow:
+    def _row(self, sample: Sample, uri: str, record: RowRecord | None) -> SourceRow:
         if not self.labelled:
             sample = Sample(sample.key, sample.image, sample.image_path, None, None)
         elif sample.label is None:
@@ -110,7 +128,33 @@ class ShardRows:
                 "without labels"
             )
         origin = f"{uri}: {sample.key}"
-        return SourceRow(sample, uri, origin, f"{origin}: label")
+        return SourceRow(sample, uri, origin, f"{origin}: label", record)
+
+
+def _known_records(dataset: str | None, uri: str) -> dict[str, RowRecord]:
+    """Return the records of a shard's rows by key; none where they cannot be read, and rows are looked at anew."""
+    if dataset is None:
+        return {}
+    try:
+        return {row.key: row for row in manifest.read_rows(dataset, manifest.shard_of(uri)) if row.status == "done"}
+    except (DataError, StorageError):
+        return {}
+
+
+def cut_pairs(pairs: Sequence[SourcePair], most_rows: int, most_bytes: int | None) -> list[list[SourcePair]]:
+    """Cut pairs of files into shards of so many rows at most and, unless None, of so many bytes or one row."""
+    if most_bytes is None:
+        return [list(pairs[start : start + most_rows]) for start in range(0, len(pairs), most_rows)]
+    cuts: list[list[SourcePair]] = []
+    held = 0
+    for pair in pairs:
+        size = sum(storage.file_size(str(path)) for path in pair.files)
+        if not cuts or len(cuts[-1]) == most_rows or held + size > most_bytes:
+            cuts.append([])
+            held = 0
+        cuts[-1].append(pair)
+        held += size
+    return cuts
 
 
 def cut_parts(wholes: list[Part], rows_per_shard: int) -> list[list[Part]]:

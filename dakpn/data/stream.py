@@ -23,13 +23,14 @@ class StreamOrder:
     """Which shards and rows one worker sees, and when.
 
     Shards are dealt to the workers in the epoch's order; with fewer shards than workers each worker takes every
-    `world_size`-th row of every shard instead. Rows are shuffled across `shuffle_shards` shards at a time.
+    `world_size`-th row of every shard instead. Rows are shuffled across up to `shuffle_shards` shards at a time.
 
     Attributes:
         index: of the dataset.
         seed: of the order.
         rank, world_size: of the worker.
-        shuffle_shards: how many shards' encoded bytes are held at once.
+        shuffle_shards: how many shards' encoded bytes are held at once, at most.
+        shuffle_bytes: hold fewer shards than that rather than more bytes: they all are read before the first sample.
     """
 
     index: DatasetIndex
@@ -37,6 +38,7 @@ class StreamOrder:
     rank: int = 0
     world_size: int = 1
     shuffle_shards: int = 4
+    shuffle_bytes: int = 256 * 2**20
 
     def __post_init__(self) -> None:
         """Refuse what would stream nothing for ever."""
@@ -55,13 +57,23 @@ class StreamOrder:
             # An epoch that does not deal out evenly would starve the last workers: they take from the front.
             mine = [mine[i % len(mine)] for i in range(self.rank, self._dealt(len(mine)), self.world_size)]
         # Rows are split within groups, so a group must hold a row for every worker: then it holds all shards.
-        size = len(mine) if self._splits_rows else self.shuffle_shards
-        return [mine[i : i + size] for i in range(0, len(mine), size)]
+        return [mine] if self._splits_rows else self._grouped(mine)
 
     def rows(self, epoch: int, group: int, total: int) -> np.ndarray:
         """Positions of this worker's rows among the `total` rows of a group, in the order in which they are seen."""
         positions = np.random.default_rng([self.seed, epoch, 1 + group]).permutation(total)
         return positions[self.rank :: self.world_size] if self._splits_rows else positions
+
+    def _grouped(self, shards: Sequence[ShardEntry]) -> list[list[ShardEntry]]:
+        groups: list[list[ShardEntry]] = []
+        held = 0
+        for shard in shards:
+            if not groups or len(groups[-1]) == self.shuffle_shards or held + shard.bytes > self.shuffle_bytes:
+                groups.append([])
+                held = 0
+            groups[-1].append(shard)
+            held += shard.bytes
+        return groups
 
     @property
     def _splits_rows(self) -> bool:

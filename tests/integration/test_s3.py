@@ -1,21 +1,30 @@
 """The same workflows on a real S3-compatible server."""
 
+import io
+import json
+import os
 import time
 from itertools import count
 from pathlib import Path
 
 import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from cluster.failures import actionable_error
 from dakpn.config import TranslateConfig, VerifyConfig
 from dakpn.data import manifest, storage
+from dakpn.data.formats import FormatName
+from dakpn.data.schema import Sample
 from dakpn.data.shards import read_shard
-from dakpn.errors import StorageError, VerificationError
+from dakpn.errors import StorageError, UsageError, VerificationError
 from dakpn.models.weights import load_predictor
 from dakpn.training.metrics_log import read_metrics
 from tests.command import assert_failed, dakpn
 from tests.scenes import ROWS_PER_SHARD, Scenes, tiny_training
-from workflows import pack, train, translate, verify
+from workflows import check, pack, train, translate, verify
+from workflows.ingest import ray_shard_reader
 
 _numbers = count()
 
@@ -145,3 +154,110 @@ def _uploaded(folder: str, to: str) -> str:
         if path.is_file() and not path.name.startswith("."):
             storage.write_bytes(f"{to}/{path.relative_to(folder).as_posix()}", path.read_bytes())
     return to
+
+
+def test_a_dataset_in_a_bucket_is_checked(bucket: str, scenes: Scenes) -> None:
+    uri = _uploaded(scenes.synthetic, f"{bucket}/packed")
+    report = check.main(uri, None)
+    assert (report.ok, report.images, report.labelled, report.source) == (True, 12, 12, "parquet")
+    local = check.main(scenes.synthetic, None)
+    assert report.label_ids == local.label_ids
+
+    shard = manifest.shard_uri(uri, manifest.read_index(uri).shards[1].name)
+    storage.write_bytes(shard, storage.read_bytes(shard)[:-40])
+    done = dakpn("check", uri, "--json")
+    assert done.returncode == 1, done.stderr
+    problems = json.loads(done.stdout)["problems"]
+    assert {(p["kind"], p["path"]) for p in problems} == {("damaged", shard)}
+    assert len(problems) == ROWS_PER_SHARD
+
+    done = dakpn("check", uri, "--fix", "quarantine", "--output", f"{bucket}/bad.json")
+    assert done.returncode == 3, done.stderr
+    index = pack.main(uri, f"{bucket}/clean", None, None, None, exclude=f"{bucket}/bad.json")
+    assert index.rows == 12 - ROWS_PER_SHARD
+    assert_failed(dakpn("check", f"{bucket}/nothing-there"), 2, f"{bucket}/nothing-there")
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_datasets_of_other_tools_in_a_bucket_are_packed(bucket: str, scenes: Scenes) -> None:
+    rows = [s for shard in manifest.read_index(scenes.synthetic).shards for s in _rows(scenes.synthetic, shard.name)]
+    encoded = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    for part in range(2):
+        some = rows[6 * part : 6 * part + 6]
+        columns = {
+            "image": pa.array([{"bytes": s.image, "path": s.image_path} for s in some], encoded),
+            "annotation": pa.array([{"bytes": s.label, "path": None} for s in some], encoded),
+            "caption": pa.array(["a street"] * 6),
+        }
+        buffer = io.BytesIO()
+        pq.write_table(pa.table(columns), buffer, compression="snappy")
+        storage.write_bytes(f"{bucket}/theirs/data/{part:04d}.parquet", buffer.getvalue())
+    for workers, kind in ((1, "parquet"), (2, "webdataset")):
+        out = f"{bucket}/packed-{workers}"
+        index = pack.main(f"{bucket}/theirs/data", out, "camvid", None, None, None, kind, workers)
+        found = [s for shard in index.shards for s in _rows(out, shard.name, kind)]
+        assert [(s.image, s.label) for s in found] == [(s.image, s.label) for s in rows]
+
+
+def _rows(uri: str, name: str, kind: FormatName = "parquet") -> list[Sample]:
+    return list(read_shard(manifest.shard_uri(uri, name, kind)))
+
+
+def _remove(bucket: str) -> None:
+    files = fsspec.filesystem("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"])
+    for path in files.find(bucket):
+        files.rm_file(path)
+    files.rmdir(bucket.removeprefix("s3://"))
+
+
+def test_a_bucket_that_disappears_while_it_is_read_is_named(bucket: str, scenes: Scenes) -> None:
+    uri = _uploaded(scenes.synthetic, f"{bucket}/packed")
+    names = [shard.name for shard in manifest.read_index(uri).shards]
+    rows = (row for name in names for row in _rows(uri, name))
+    next(rows)
+    _remove(bucket)
+    with pytest.raises(StorageError, match=rf"cannot read {uri}/{names[1]}\.parquet: "):
+        list(rows)
+    with pytest.raises(StorageError, match=r"cannot list .*the bucket does not exist"):
+        storage.preflight(uri, write=False)
+    with pytest.raises(UsageError, match=f"cannot check {uri}: expected a local folder or a packed dataset"):
+        check.main(uri, None)
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_a_bucket_that_disappears_under_the_training_stream_is_named(bucket: str, scenes: Scenes) -> None:
+    uri = _uploaded(scenes.synthetic, f"{bucket}/packed")
+    names = [shard.name for shard in manifest.read_index(uri).shards]
+    read = ray_shard_reader(uri, labelled=True, prefetch_batches=1)
+    assert len(list(read(names))) == 12
+    _remove(bucket)
+    with pytest.raises(Exception, match=r"cannot read") as caught:
+        list(read(names))
+    known = actionable_error(caught.value)
+    assert isinstance(known, StorageError)
+    assert f"cannot read {uri}/{names[0]}.parquet: " in str(known)
+    assert "\n" not in str(known)
+
+
+def test_no_credential_is_in_anything_that_is_written_or_said(bucket: str, scenes: Scenes) -> None:
+    out = f"{bucket}/packed"
+    said = []
+    for arguments in (
+        ("pack", scenes.source, out, "--rows-per-shard", "4"),
+        ("pack", out, f"{bucket}/tar", "--format", "webdataset"),
+        ("check", out, "--json"),
+        ("check", out, "--fix", "quarantine", "--output", f"{bucket}/bad.json"),
+        ("pack", f"{bucket}/nothing", f"{bucket}/out"),
+        ("verify", "--input", out, "--output", f"{bucket}/nothing"),
+        ("pack", scenes.source, "s3://no-such-bucket-here/out"),
+    ):
+        done = dakpn(*arguments)
+        said.append(done.stdout + done.stderr)
+    files = fsspec.filesystem("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"])
+    written = {path: files.cat_file(path) for path in files.find(bucket)}
+    assert any(path.endswith("_dakpn/run.json") for path in written)
+    assert any(path.endswith("README.md") for path in written)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        secret = os.environ[name]
+        assert not [text for text in said if secret in text]
+        assert not [path for path, data in written.items() if secret.encode() in data]

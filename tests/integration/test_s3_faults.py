@@ -223,6 +223,21 @@ def test_a_dataset_is_packed_through_a_bad_hour(bucket: str, proxy: FaultyProxy,
     assert [shard.sha256 for shard in index.shards] == [shard.sha256 for shard in local.shards]
 
 
+def test_a_bucket_that_disappears_in_mid_job_is_named_and_a_rerun_finishes(
+    bucket: str, proxy: FaultyProxy, scenes: Scenes
+) -> None:
+    out = f"{bucket}/packed"
+    for writes in (3, 6, 9):
+        proxy.fail(Fault("PUT", times=writes), Fault(status=404, code="NoSuchBucket"))
+        with pytest.raises(StorageError, match=rf"{out}.*the bucket does not exist.*create it"):
+            pack.main(str(scenes.source), out, "camvid", None, ROWS_PER_SHARD, labelled=True)
+        proxy.fail()
+        assert not manifest.is_complete(out)
+    index = pack.main(str(scenes.source), out, "camvid", None, ROWS_PER_SHARD, labelled=True)
+    local = manifest.read_index(scenes.synthetic)
+    assert [shard.sha256 for shard in index.shards] == [shard.sha256 for shard in local.shards]
+
+
 _SCRIPT = """
 import logging, sys, threading
 logging.basicConfig(level=logging.DEBUG)

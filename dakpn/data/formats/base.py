@@ -1,9 +1,12 @@
 """What a format of shards has to do, and the checks that all of them share."""
 
 import hashlib
+import io
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Set
-from typing import ClassVar, Literal, NamedTuple, Protocol
+from typing import BinaryIO, ClassVar, Literal, NamedTuple, Protocol
+
+from typing_extensions import Buffer  # in `collections.abc` from Python 3.12 on
 
 from dakpn.data import storage
 from dakpn.data.schema import Sample, validate_key, validate_path
@@ -114,10 +117,38 @@ class ShardFormat(ABC):
         """
 
 
-def write_object(uri: str, data: bytes) -> WrittenShard:
-    """Write a shard that is one file. Raises `StorageError`."""
-    storage.write_bytes(uri, data)
-    return WrittenShard(hashlib.sha256(data).hexdigest(), len(data))
+class HashedFile(io.RawIOBase):
+    """Writes to an open file and digests what passes; to be read nowhere."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        super().__init__()
+        self._file = file
+        self._digest = hashlib.sha256()
+        self._bytes = 0
+
+    def writable(self) -> bool:
+        """See `io.IOBase`."""
+        return True
+
+    def write(self, data: Buffer, /) -> int:
+        """See `io.RawIOBase`; all of it is written."""
+        self._digest.update(data)
+        self._file.write(data)
+        size = memoryview(data).nbytes
+        self._bytes += size
+        return size
+
+    def written(self) -> WrittenShard:
+        """Return digest and size of what was written so far."""
+        return WrittenShard(self._digest.hexdigest(), self._bytes)
+
+
+def write_object(uri: str, write: Callable[[HashedFile], None]) -> WrittenShard:
+    """Write a shard that is one file, by a function that writes to an open one. Raises `StorageError`."""
+    with storage.open_output(uri) as file:
+        hashed = HashedFile(file)
+        write(hashed)
+    return hashed.written()
 
 
 def require_safe_names(sample: Sample, origin: str) -> None:

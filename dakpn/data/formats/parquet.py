@@ -3,15 +3,15 @@
 Columns are `key: string`, `image: struct<bytes, path>` and `label: struct<bytes, path>`, or null.
 """
 
-import io
 import json
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from io import SEEK_END, IOBase
 from itertools import accumulate
-from typing import Any
+from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -24,6 +24,8 @@ from dakpn.errors import DataError
 # A row group is what a reader holds at once: small ones keep workers' memory low and the first batch quick.
 _ROW_GROUP_ROWS = 32
 _ROW_GROUP_BYTES = 8 * 2**20
+_SMALL_BYTES = 64 * 2**20
+_MOST_GROWTH = 50
 _COLUMNS = ("key", "image", "label")
 _ENCODED = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 # Without this entry `datasets.load_dataset` would hand out dictionaries of bytes instead of images.
@@ -58,7 +60,7 @@ class ParquetFormat(ShardFormat):
 
     def write(self, uri: str, samples: Iterable[Sample]) -> WrittenShard:
         """See `ShardFormat.write`."""
-        return write_object(uri, encode_parquet(samples, uri))
+        return write_object(uri, lambda file: write_parquet(file, samples, uri))
 
 
 @dataclass(frozen=True)
@@ -77,19 +79,17 @@ class _RowGroups:
         return RowBlock(self.starts[group], [_to_sample(row, self.uri) for row in rows])
 
 
-def encode_parquet(samples: Iterable[Sample], origin: str) -> bytes:
-    """Return a Parquet file of the samples in their order.
+def write_parquet(file: IO[bytes] | IOBase, samples: Iterable[Sample], origin: str) -> None:
+    """Write a Parquet file of the samples in their order, holding a row group at a time.
 
     Raises:
         DataError: A key or path that is not safe, or a key that occurs twice.
     """
-    buffer = io.BytesIO()
     with pq.ParquetWriter(  # the bytes are compressed images already
-        buffer, SHARD_SCHEMA, compression="none", use_dictionary=False, write_statistics=False
+        file, SHARD_SCHEMA, compression="none", use_dictionary=False, write_statistics=False
     ) as writer:
         for group in _row_groups(checked(samples, origin)):
-            writer.write_table(pa.Table.from_pylist([_to_row(sample) for sample in group], SHARD_SCHEMA))
-    return buffer.getvalue()
+            writer.write_table(_to_table(group))
 
 
 @contextmanager
@@ -107,14 +107,30 @@ def open_parquet(uri: str, metadata: pq.FileMetaData | None = None) -> Iterator[
     with open_input(uri) as file:
         try:
             # Without pre_buffer, which reads the whole file ahead in threads that may still run at exit.
-            yield pq.ParquetFile(file, metadata=metadata, pre_buffer=False)
-        except (pa.ArrowException, OSError) as error:
+            parquet = pq.ParquetFile(file, metadata=metadata, pre_buffer=False)
+            _refuse_bomb(parquet, file.seek(0, SEEK_END), uri)
+            yield parquet
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             if isinstance(error, OSError) and (type(error) is not OSError or error.errno is not None):
                 raise  # of the storage; pyarrow's own OSError, for damaged data, is plain and has no number
             raise DataError(
                 f"{uri} is not a readable Parquet file, or is damaged ({' '.join(str(error).split())}); "
                 "expected a shard: copy it again or pack the dataset again"
             ) from error
+
+
+def _refuse_bomb(file: pq.ParquetFile, stored: int, uri: str) -> None:
+    """Refuse row groups that grow beyond measure when they are read: encoded images hardly do.
+
+    The metadata of columns would tell more, but pyarrow ends the process where that is damaged.
+    """
+    for number in range(file.num_row_groups):
+        size = file.metadata.row_group(number).total_byte_size
+        if size > _SMALL_BYTES and size > _MOST_GROWTH * stored:
+            raise DataError(
+                f"{uri}: a row group grows to {size} bytes when it is read, in a file of {stored}; expected at most "
+                f"{_MOST_GROWTH} times as many: do not use this file"
+            )
 
 
 def parquet_rows(file: pq.ParquetFile, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
@@ -142,9 +158,18 @@ def _require_columns(schema: pa.Schema, uri: str) -> list[str]:
     return present
 
 
-def _to_row(sample: Sample) -> dict[str, Any]:
-    label = None if sample.label is None else {"bytes": sample.label, "path": sample.label_path}
-    return {"key": sample.key, "image": {"bytes": sample.image, "path": sample.image_path}, "label": label}
+def _to_table(samples: Sequence[Sample]) -> pa.Table:
+    """Return a row group, column by column, which is several times as fast as row by row."""
+    images = _encoded([(s.image, s.image_path) for s in samples])
+    labels = _encoded([None if s.label is None else (s.label, s.label_path) for s in samples])
+    return pa.Table.from_arrays([pa.array([s.key for s in samples], pa.string()), images, labels], schema=SHARD_SCHEMA)
+
+
+def _encoded(files: Sequence[tuple[bytes, str | None] | None]) -> pa.Array:
+    data = pa.array([file and file[0] for file in files], pa.binary())
+    paths = pa.array([file and file[1] for file in files], pa.string())
+    absent = pa.array([file is None for file in files])
+    return pa.StructArray.from_arrays([data, paths], fields=list(_ENCODED), mask=absent)
 
 
 def _to_sample(row: dict[str, Any], uri: str) -> Sample:

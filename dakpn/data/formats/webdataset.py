@@ -4,13 +4,13 @@ The JSON holds the paths of image and label. Members of a row follow each other,
 times and owners are zero, so that bytes repeat. Members with other endings are passed over unread.
 """
 
-import io
 import json
 import tarfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, BinaryIO, TypeVar
+from io import IOBase
+from typing import IO, Any, BinaryIO, TypeVar
 
 from dakpn.data.formats.base import RowBlock, ShardFormat, ShardRow, WrittenShard, checked, row_missing, write_object
 from dakpn.data.formats.tar import TarMember, tar_members
@@ -20,6 +20,7 @@ from dakpn.data.storage import open_input
 from dakpn.errors import DataError
 
 _ENDINGS = {"image.png": "image", "image.jpg": "image", "label.png": "label", "json": "paths"}
+_TAR_END = 2 * tarfile.BLOCKSIZE  # of zeros, and more up to a whole record
 _Field = TypeVar("_Field")
 _EXTENSIONS = {"png": "png", "jpeg": "jpg"}
 
@@ -42,7 +43,7 @@ class WebdatasetFormat(ShardFormat):
 
     def write(self, uri: str, samples: Iterable[Sample]) -> WrittenShard:
         """See `ShardFormat.write`."""
-        return write_object(uri, encode_tar(samples, uri))
+        return write_object(uri, lambda file: write_tar(file, samples, uri))
 
 
 @dataclass(frozen=True)
@@ -59,22 +60,22 @@ class _ArchiveRows:
         return RowBlock(position, [_to_sample(key, fields, self.uri)])
 
 
-def encode_tar(samples: Iterable[Sample], origin: str) -> bytes:
-    """Return an archive of the samples in their order.
+def write_tar(file: IO[bytes] | IOBase, samples: Iterable[Sample], origin: str) -> None:
+    """Write an archive of the samples in their order.
 
     Raises:
         DataError: A key or path that is not safe, a key that occurs twice, or an image or label of another
             type than the members' names can tell.
     """
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT, encoding="utf-8") as archive:
-        for sample in checked(samples, origin):
-            for ending, data in _members(sample, origin):
-                member = tarfile.TarInfo(f"{sample.key}.{ending}")  # mtime, uid and gid are 0, owners empty
-                member.size = len(data)
-                archive.addfile(member, io.BytesIO(data))
-            archive.members.clear()  # type: ignore[attr-defined] - kept for lookups that nobody makes
-    return buffer.getvalue()
+    written = 0
+    for sample in checked(samples, origin):
+        for ending, data in _members(sample, origin):
+            member = tarfile.TarInfo(f"{sample.key}.{ending}")  # mtime, uid and gid are 0, owners empty
+            member.size = len(data)
+            # Not TarFile.addfile, which copies every member in small pieces.
+            for part in (member.tobuf(tarfile.PAX_FORMAT), data, bytes(-len(data) % tarfile.BLOCKSIZE)):
+                written += file.write(part)
+    file.write(bytes(_TAR_END + -(written + _TAR_END) % tarfile.RECORDSIZE))
 
 
 def tar_rows(uri: str, endings: Mapping[str, str]) -> Iterator[tuple[str, dict[str, bytes]]]:

@@ -15,11 +15,13 @@ from dakpn.data.storage.location import absolute, join
 from dakpn.data.storage.operations import (
     delete,
     exists,
+    file_size,
     fingerprint,
     fingerprints,
     list_files,
     list_folders,
     open_input,
+    open_output,
     read_bytes,
     write_bytes,
 )
@@ -33,6 +35,7 @@ __all__ = [
     "delete",
     "delete_leftovers",
     "exists",
+    "file_size",
     "fingerprint",
     "fingerprints",
     "join",
@@ -40,6 +43,7 @@ __all__ = [
     "list_folders",
     "load_options",
     "open_input",
+    "open_output",
     "preflight",
     "read_bytes",
     "read_json",
@@ -58,7 +62,7 @@ def read_json(uri: str) -> Any:
     data = read_bytes(uri)
     try:
         return json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{uri} is damaged ({error}); expected JSON: run the job again") from error
 
 

@@ -1,5 +1,6 @@
 """From a URI to the file system that serves it and the path there."""
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ def locate(uri: str) -> tuple[AbstractFileSystem, str]:
     """
     scheme, separator, path = uri.partition("://")
     if not separator or scheme == "file":
-        return fsspec.filesystem("file"), str(Path(path if separator else uri).absolute())
+        return _local_files(), str(Path(path if separator else uri).absolute())
     if scheme != "s3":
         raise StorageError(f"cannot use {scheme}:// URIs; expected a plain path, file:// or s3://")
     bucket = path.partition("/")[0]
@@ -47,6 +48,11 @@ def locate(uri: str) -> tuple[AbstractFileSystem, str]:
 def is_local(files: AbstractFileSystem) -> bool:
     """Tell whether a file system is this machine's."""
     return "file" in files.protocol
+
+
+@cache
+def _local_files() -> AbstractFileSystem:
+    return fsspec.filesystem("file")
 
 
 def _arguments(options: StorageOptions) -> dict[str, Any]:

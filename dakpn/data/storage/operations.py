@@ -1,5 +1,6 @@
 """Read, write, list and delete files by URI."""
 
+import io
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ from typing import Any, BinaryIO, TypeVar, cast
 from fsspec.spec import AbstractFileSystem
 
 from dakpn.data.storage.errors import explained
-from dakpn.data.storage.leftovers import temporary_file
+from dakpn.data.storage.local_files import refuse_endless, whole_file
 from dakpn.data.storage.location import is_local, join, locate
 from dakpn.data.storage.retries import ShortReadError, retried
 from dakpn.errors import StorageError
@@ -38,7 +39,7 @@ def read_bytes(uri: str) -> bytes:
     return _act("read", uri, _read)
 
 
-def write_bytes(uri: str, data: bytes) -> None:
+def write_bytes(uri: str, data: bytes | memoryview) -> None:
     """Write a whole file, replacing what was there; a reader sees the old content or the new, never a part.
 
     Missing local folders are made.
@@ -49,11 +50,12 @@ def write_bytes(uri: str, data: bytes) -> None:
 
     def write(files: AbstractFileSystem, path: str) -> None:
         if is_local(files):
-            _write_local(Path(path), data)
+            with whole_file(Path(path)) as file:
+                file.write(data)
         elif len(data) >= _LARGEST_PUT:
             raise StorageError(f"cannot write {uri}: {len(data)} bytes are too many for S3; use smaller shards")
         else:
-            files.pipe_file(path, data, chunksize=_LARGEST_PUT)
+            files.pipe_file(path, bytes(data), chunksize=_LARGEST_PUT)
 
     _act("write", uri, write)
 
@@ -136,6 +138,36 @@ def fingerprints(uri: str, suffix: str = "") -> dict[str, str]:
     return {name: found[name] for name in sorted(found) if name.endswith(suffix) and not name.startswith(".")}
 
 
+def file_size(uri: str) -> int:
+    """Return the number of bytes of a file.
+
+    Raises:
+        StorageError: The file does not exist or cannot be looked up.
+    """
+    return int(_act("look up", uri, lambda files, path: files.info(path)["size"]))
+
+
+@contextmanager
+def open_output(uri: str) -> Iterator[BinaryIO]:
+    """Open a file for writing from front to back, to be used in a `with` statement; it is there when that ends well.
+
+    Local content goes to the disk as it comes; S3 gets it in one PUT at the end. An `OSError` raised in the block is
+    reported as one of this URI.
+
+    Raises:
+        StorageError: It cannot be written; see `write_bytes`.
+    """
+    with explained("write", uri):
+        files, path = locate(uri)
+        if is_local(files):
+            with whole_file(Path(path)) as file:
+                yield file
+            return
+        buffer = io.BytesIO()
+        yield buffer
+    write_bytes(uri, buffer.getbuffer())
+
+
 @contextmanager
 def open_input(uri: str) -> Iterator[BinaryIO]:
     """Open a file for reading and seeking, to be used in a `with` statement.
@@ -148,6 +180,7 @@ def open_input(uri: str) -> Iterator[BinaryIO]:
     with explained("read", uri):
         files, path = locate(uri)
         if is_local(files):
+            refuse_endless(path)
             with files.open(path, "rb") as file:
                 yield cast(BinaryIO, file)
             return
@@ -157,7 +190,10 @@ def open_input(uri: str) -> Iterator[BinaryIO]:
 
 
 def _read(files: AbstractFileSystem, path: str) -> bytes:
-    return cast(bytes, files.cat_file(path)) if is_local(files) else _download(files, path)
+    if not is_local(files):
+        return _download(files, path)
+    refuse_endless(path)
+    return cast(bytes, files.cat_file(path))
 
 
 def _entries(uri: str) -> tuple[str, list[dict[str, Any]]]:
@@ -231,22 +267,3 @@ def _local_version(status: os.stat_result) -> str:
 def _remote_version(entry: dict[str, Any]) -> str:
     # Some S3-compatible servers keep no ETags; an empty one would make every version look alike.
     return entry.get("ETag", "").strip('"') or f"{entry['size']}-{entry['LastModified']:%Y%m%dT%H%M%S.%f}"
-
-
-def _write_local(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with temporary_file(path) as (file, temporary):
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-        temporary.replace(path)
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the new name of a file outlast a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

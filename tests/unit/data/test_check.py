@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from dakpn.data import codec, manifest, storage
 from dakpn.data.check import CheckReport, CheckRequest, check_dataset
@@ -18,7 +19,7 @@ from dakpn.data.exclusion import Exclusions
 from dakpn.data.formats import FORMATS, FormatName
 from dakpn.data.pack import PackRequest, finish_pack, pack_dataset, pack_shard, plan_pack
 from dakpn.data.shards import read_shard
-from dakpn.errors import UsageError
+from dakpn.errors import DataError, UsageError
 from tests import scenes
 
 CAMVID = load_preset("camvid")
@@ -276,3 +277,71 @@ def test_excluding_everything_or_with_a_file_of_another_kind_is_wrong_usage(make
         pack_excluding(root, tmp_path / "out", check(root).exclusions())
     with pytest.raises(UsageError, match="not an exclusion manifest"):
         Exclusions.read(__file__)
+
+
+def test_a_label_without_an_image_is_named_and_no_reason_to_leave_a_row_out(make_dataset, tmp_path: Path) -> None:
+    root = make_dataset(3)
+    image(root, 1).unlink()
+    report = check(root)
+    (problem,) = report.problems
+    assert (problem.kind, problem.path) == ("missing_image", str(label(root, 1)))
+    assert str(label(root, 1)) in problem.message
+    assert set(report.exclusions().good) == {"train/000", "train/002"}
+    assert pack_excluding(root, tmp_path / "out", report.exclusions()) == ["train/000", "train/002"]
+    assert check(root, labelled=False).ok
+
+
+def test_other_versions_of_a_label_are_not_taken_for_labels_without_an_image(tmp_path: Path) -> None:
+    for folder in ("RGB", "GT/LABELS"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "RGB/0000001.png").write_bytes(encode_image(np.zeros((4, 4, 3), np.uint8), "png"))
+    for name in ("0000001", "0000001_labelTrainIds", "0000002"):
+        (tmp_path / f"GT/LABELS/{name}.png").write_bytes(encode_label(np.zeros((4, 4), np.uint8)))
+    problems = check(tmp_path, preset=load_preset("synthia")).problems
+    assert [(p.kind, p.key) for p in problems] == [("missing_image", "GT/LABELS/0000002.png")]
+
+
+def test_a_mask_of_no_face_is_a_label_without_an_image(tmp_path: Path) -> None:
+    masks = tmp_path / "CelebAMask-HQ-mask-anno/0"
+    for folder in (tmp_path / "CelebA-HQ-img", masks):
+        folder.mkdir(parents=True)
+    (tmp_path / "CelebA-HQ-img/0.jpg").write_bytes(encode_image(np.zeros((8, 8, 3), np.uint8), "jpeg"))
+    for name in ("00000_skin", "00001_skin"):
+        (masks / f"{name}.png").write_bytes(encode_label(np.full((4, 4), 255, np.uint8)))
+    problems = check(tmp_path, preset=load_preset("celebamask_hq")).problems
+    assert [(p.kind, p.path) for p in problems] == [("missing_image", str(masks / "00001_skin.png"))]
+
+
+def test_a_gta5_label_of_another_size_than_its_image_is_named_with_both_sizes(tmp_path: Path) -> None:
+    """Some pairs of the published dataset differ."""
+    for folder in ("images", "labels"):
+        (tmp_path / folder).mkdir()
+    for name, width in (("00001", 19), ("00002", 20)):
+        (tmp_path / f"images/{name}.png").write_bytes(encode_image(np.full((10, 19, 3), width, np.uint8), "png"))
+        palette = Image.fromarray(np.full((10, width), 7, np.uint8), "P")
+        palette.putpalette([0, 0, 0] * 7 + [128, 64, 128] + [0, 0, 0] * 248)
+        palette.save(tmp_path / f"labels/{name}.png")
+    (problem,) = check(tmp_path, preset=load_preset("gta5")).problems
+    assert (problem.kind, problem.key) == ("size_mismatch", "00002")
+    assert "labels/00002.png: got a label of 20 x 10 pixels, expected 19 x 10 as its image" in problem.message
+
+
+def test_labels_in_colours_are_named(tmp_path: Path, make_dataset) -> None:
+    root = make_dataset(3)
+    label(root, 1).write_bytes(encode_image(np.full((12, 16, 3), 128, np.uint8), "png"))
+    (problem,) = check(root).problems
+    assert (problem.kind, problem.path) == ("wrong_format", str(label(root, 1)))
+    assert "channels rgb, expected a single channel of class ids; convert colours to ids first" in problem.message
+
+
+def test_labels_of_the_wrong_byte_order_are_told_by_their_ids(make_dataset) -> None:
+    root = make_dataset(2)
+    ids = codec.decode_label(label(root, 1).read_bytes(), "x").astype(np.uint16)
+    label(root, 1).write_bytes(encode_label(ids))  # 16 bits are no fault
+    assert check(root).ok
+    label(root, 1).write_bytes(encode_label(ids.byteswap()))
+    (problem,) = check(root).problems
+    assert problem.kind == "unknown_label_id"
+    assert "unknown label id 256 " in problem.message
+    with pytest.raises(DataError, match="unknown label id 256 "):
+        pack_dataset(root, str(root.parent / "out"), CAMVID, None, None)

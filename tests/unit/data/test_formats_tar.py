@@ -6,7 +6,7 @@ import json
 import pickle
 import tarfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from dakpn.data.codec import encode_image
 from dakpn.data.formats import tar
 from dakpn.data.formats.foreign import read_foreign
-from dakpn.data.formats.webdataset import encode_tar
+from dakpn.data.formats.webdataset import write_tar
 from dakpn.data.schema import Sample
 from dakpn.data.shards import read_shard
 from dakpn.errors import DataError
@@ -26,6 +26,12 @@ from dakpn.errors import DataError
 PNG = encode_image(np.full((3, 4, 3), 9, np.uint8), "png")
 PATHS = json.dumps({"image_path": "a.png", "label_path": None}).encode()
 SAMPLES = [Sample(f"k/{i:03d}", PNG, f"i/{i}.png", PNG, f"l/{i}.png") for i in range(5)]
+
+
+def encode_tar(samples: Iterable[Sample], origin: str) -> bytes:
+    buffer = io.BytesIO()
+    write_tar(buffer, samples, origin)
+    return buffer.getvalue()
 
 
 def member(name: str, data: bytes = PNG, **values: object) -> tuple[tarfile.TarInfo, bytes]:

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -90,27 +91,31 @@ def test_a_job_stopped_at_any_write_goes_on_to_the_same_bytes(
 ) -> None:
     root = make_dataset(7)
     pack(root, tmp_path / "whole", kind=kind)
-    write, done, allowed = storage.write_bytes, 0, 0
+    originals, done, allowed = {name: getattr(storage, name) for name in ("write_bytes", "open_output")}, 0, 0
     lock = threading.Lock()
 
-    def mortal(uri: str, data: bytes) -> None:
+    def mortal(name: str, *arguments: object) -> object:
         nonlocal done
         with lock:
             if done >= allowed:
                 raise Killed
             done += 1
-        write(uri, data)
+        return originals[name](*arguments)
 
-    monkeypatch.setattr(storage, "write_bytes", mortal)
+    def set_mortal(yes: bool) -> None:
+        for name, original in originals.items():
+            monkeypatch.setattr(storage, name, partial(mortal, name) if yes else original)
+
+    set_mortal(True)
     for allowed in range(writes):  # 3 shards x 3 files, index, run, card, _SUCCESS; 14 files and a claim in a folder
         done = 0
         out = tmp_path / f"stopped_at_{allowed}"
         with pytest.raises(Killed):
             pack(root, out, kind=kind)
         assert not manifest.is_complete(str(out))
-        monkeypatch.setattr(storage, "write_bytes", write)
+        set_mortal(False)
         pack(root, out, kind=kind)
-        monkeypatch.setattr(storage, "write_bytes", mortal)
+        set_mortal(True)
         assert digests(out) == digests(tmp_path / "whole")
     done, allowed = 0, writes
     pack(root, tmp_path / "all_writes_counted", kind=kind)

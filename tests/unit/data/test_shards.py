@@ -1,12 +1,13 @@
 import io
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dakpn.data.formats.parquet import encode_parquet
+from dakpn.data.formats.parquet import write_parquet
 from dakpn.data.schema import Sample
 from dakpn.data.shards import read_shard, shard_name
 from dakpn.errors import DataError, StorageError
@@ -14,6 +15,12 @@ from dakpn.errors import DataError, StorageError
 SAMPLES = [
     Sample(f"a/{i:03d}", bytes([i]) * 40, f"images/{i}.png", b"label%d" % i, f"labels/{i}.png") for i in range(70)
 ]
+
+
+def encode_parquet(samples: Iterable[Sample], origin: str) -> bytes:
+    buffer = io.BytesIO()
+    write_parquet(buffer, samples, origin)
+    return buffer.getvalue()
 
 
 def write(folder: Path, table: pa.Table) -> str:

@@ -66,3 +66,15 @@ def test_no_worker_starves_when_shards_do_not_deal_out():
 def test_fewer_rows_than_workers_is_refused():
     with pytest.raises(UsageError, match="2 rows for 3 workers"):
         StreamOrder(index_of(2), 0, 0, 3)
+
+
+def test_shards_shuffled_together_are_few_and_their_bytes_bounded():
+    shards = [ShardEntry(name=f"s{i}", rows=2, sha256="", bytes=10 * (i + 1)) for i in range(6)]
+    index = DatasetIndex(label_space=None, labelled=False, shards=shards)
+    order = StreamOrder(index, 3, shuffle_shards=3, shuffle_bytes=45)
+    groups = order.groups(0)
+    assert all(len(group) <= 3 and (sum(s.bytes for s in group) <= 45 or len(group) == 1) for group in groups)
+    assert sorted(s.name for group in groups for s in group) == [f"s{i}" for i in range(6)]
+    assert len(groups) > 2
+    assert Counter(keys(order, 12)) == Counter(f"s{s}/{i}" for s in range(6) for i in range(2))
+    assert keys(order, 20, 7) == keys(order, 27)[7:]

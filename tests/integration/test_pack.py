@@ -1,0 +1,114 @@
+"""Packing on Ray: the same bytes as in one process, whatever is left out, fails or is killed on the way."""
+
+import hashlib
+import os
+import signal
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from dakpn.data import manifest, storage
+from dakpn.data.check import CheckRequest, check_dataset
+from dakpn.data.procedural import render_scene, write_dataset
+from dakpn.errors import DataError
+from tests.processes import descendants, kill_midway
+from tests.scenes import CAMVID, ROWS_PER_SHARD, Scenes, copy_dataset, truncate
+from workflows import pack
+
+WORKERS = 2
+
+
+def run(source: Path, out: Path, workers: int = WORKERS, exclude: str | None = None) -> manifest.DatasetIndex:
+    return pack.main(str(source), str(out), "camvid", None, ROWS_PER_SHARD, None, "parquet", workers, exclude)
+
+
+def digests(out: Path) -> dict[str, str]:
+    """Digest of every file below a folder, hidden ones left out."""
+    files = [path for path in sorted(out.rglob("*")) if path.is_file() and not path.name.startswith(".")]
+    return {str(path.relative_to(out)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_rows_are_left_out_on_ray_as_in_one_process(scenes: Scenes, tmp_path: Path) -> None:
+    source = copy_dataset(str(scenes.source), tmp_path / "source")
+    bad = sorted((source / "images").iterdir())[5]
+    truncate(bad)
+    excluded = str(tmp_path / "bad.json")
+    check_dataset(CheckRequest(str(source))).exclusions().write(excluded)
+    assert run(source, tmp_path / "ray", exclude=excluded).rows == 11
+    run(source, tmp_path / "one", workers=1, exclude=excluded)
+    assert digests(tmp_path / "ray") == digests(tmp_path / "one")
+    (row,) = manifest.read_run(str(tmp_path / "ray"))["excluded"]
+    assert row["key"] == bad.stem
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_a_shard_that_fails_is_named_and_the_others_are_kept(scenes: Scenes, tmp_path: Path) -> None:
+    source = copy_dataset(str(scenes.source), tmp_path / "source")
+    bad = sorted((source / "images").iterdir())[5]
+    whole = bad.read_bytes()
+    truncate(bad)
+    with pytest.raises(DataError, match=rf"1 of 3 shards failed, first: .*{bad.name}.*finished shards are kept"):
+        run(source, tmp_path / "out")
+    assert len(list((tmp_path / "out").glob("*.parquet"))) == 2
+    bad.write_bytes(whole)
+    run(source, tmp_path / "out")
+    run(source, tmp_path / "one", workers=1)
+    assert digests(tmp_path / "out") == digests(tmp_path / "one")
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of pairs that makes many shards."""
+    source = tmp_path_factory.mktemp("many") / "source"
+    write_dataset(source, 8, 100, partial(render_scene, size=(48, 64)), processes=1)
+    for kind in ("images", "labels"):
+        for path in sorted((source / kind).iterdir()):
+            for copy in range(40):
+                os.link(path, path.with_name(f"{path.stem}-{copy}.png"))
+    return source
+
+
+def shards_there(out: Path) -> int:
+    return len(list((out / "_dakpn/shards").glob("*.json"))) if out.exists() else 0
+
+
+@pytest.mark.slow
+def test_a_killed_job_goes_on_to_the_same_bytes(many: Path, tmp_path: Path) -> None:
+    run(many, tmp_path / "whole", workers=1)
+    out = tmp_path / "out"
+    command = ["pack", many, out, "--rows-per-shard", str(ROWS_PER_SHARD), "--workers", str(WORKERS)]
+    for shards in (1, 30):
+        code = kill_midway(command, lambda shards=shards: shards_there(out) >= shards, tmp_path / "log")
+        assert code == -signal.SIGKILL
+        assert not storage.exists(str(out / "_SUCCESS"))
+    before = {path: path.stat().st_mtime_ns for path in out.glob("*.parquet")}
+    done = [path for path in before if (out / f"_dakpn/shards/{path.stem}.json").exists()]
+    assert len(done) >= 30
+    run(many, out)
+    assert digests(out) == digests(tmp_path / "whole")
+    assert all(path.stat().st_mtime_ns == before[path] for path in done)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_here")
+def test_a_killed_worker_is_replaced_and_nothing_is_missing(many: Path, tmp_path: Path) -> None:
+    run(many, tmp_path / "whole", workers=1)
+    killed: list[int] = []
+
+    def kill_one() -> None:
+        names = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in descendants(os.getpid())}
+        workers = [pid for pid, name in names.items() if b"ray::_try_shard" in name]
+        if len(killed) < 2 and workers:
+            os.kill(workers[0], signal.SIGKILL)
+            killed.append(workers[0])
+
+    plan = pack.plan_pack(pack.PackRequest(str(many), str(tmp_path / "out"), CAMVID, None, ROWS_PER_SHARD))
+    markers = []
+    for marker in pack._pack_on_ray(plan.todo, WORKERS):
+        markers.append(marker)
+        kill_one()
+    pack.finish_pack(plan, markers)
+    assert killed
+    assert digests(tmp_path / "out") == digests(tmp_path / "whole")

@@ -1,0 +1,53 @@
+"""How `dakpn check` shows that it is at work: a bar on a terminal, a line now and then elsewhere."""
+
+import os
+import pty
+import subprocess
+import threading
+
+import pytest
+
+from tests.command import CLI, environment
+from tests.paths import REPOSITORY
+from tests.scenes import Scenes
+from workflows import check
+
+
+def test_a_terminal_shows_a_bar_and_stdout_stays_clean(scenes: Scenes) -> None:
+    ours, theirs = pty.openpty()
+    shown = bytearray()
+
+    def read() -> None:
+        while True:
+            try:
+                shown.extend(os.read(ours, 4096))
+            except OSError:  # how a terminal without a writer ends
+                return
+
+    reader = threading.Thread(target=read)
+    command = [*CLI, "check", scenes.synthetic, "--json"]
+    with subprocess.Popen(
+        command, env=environment(TERM="xterm"), cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=theirs
+    ) as process:
+        reader.start()
+        stdout, _ = process.communicate(timeout=120)
+        os.close(theirs)
+    reader.join(20)
+    os.close(ours)
+    assert process.returncode == 0
+    assert "checking" in shown.decode()
+    assert "12/12" in shown.decode()
+    assert stdout.startswith(b"{")
+
+
+@pytest.mark.parametrize(("every_s", "lines"), [(0.0, 12), (3600.0, 0)])
+def test_elsewhere_a_line_says_now_and_then_how_far_it_is(
+    every_s: float, lines: int, scenes: Scenes, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert check._LINE_EVERY_S == 30
+    monkeypatch.setattr(check, "_LINE_EVERY_S", every_s)
+    with caplog.at_level("INFO", logger="workflows.check"):
+        check.main(scenes.synthetic, None)
+    said = [record.getMessage() for record in caplog.records if record.name == "workflows.check"]
+    assert len(said) == lines
+    assert said[-1:] == ["12 of 12 images checked"][:lines]
