@@ -1,4 +1,8 @@
-"""One loader for all configs: a YAML file plus `dotted.key=value` overrides, checked against the schema."""
+"""One loader for all configs: a YAML file plus `dotted.key=value` overrides, checked against the schema.
+
+A file may build on others: `extends: recipes/paper.yaml`, or a list of paths relative to the file. Later ones win over
+earlier ones, and the file itself over all; sections are merged key by key.
+"""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -11,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from dakpn.errors import ConfigError
 
 C = TypeVar("C", bound=BaseModel)
+_EXTENDS = "extends"
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
@@ -32,24 +37,15 @@ def load_config(schema: type[C], path: Path | str, overrides: Iterable[str] = ()
     """Read a YAML file, apply `dotted.key=value` overrides and validate.
 
     Raises:
-        ConfigError: the file is missing or not YAML, an override is malformed, or a value or key does not
-            fit the schema; the message names the path of the key and, for unknown keys, the valid ones.
+        ConfigError: a file is missing or not YAML, or extends itself; an override is malformed; or a value or key
+            does not fit the schema: the message names the path of the key and, for unknown keys, the valid ones.
     """
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"config {path} cannot be read ({error}); give the path of a YAML file") from error
-    return parse_config(schema, text, overrides, origin=str(path))
+    return build_config(schema, _read(Path(path), ()), overrides, origin=str(path))
 
 
 def parse_config(schema: type[C], text: str, overrides: Iterable[str] = (), *, origin: str) -> C:
     """Parse YAML text, apply overrides and validate; see `load_config`. `origin` names the text in errors."""
-    values = _load_yaml(text, f"config {origin}")
-    if values is None:
-        values = {}
-    if not isinstance(values, dict):
-        raise ConfigError(f"config {origin} holds a {type(values).__name__}; expected a mapping of settings")
-    return build_config(schema, values, overrides, origin=origin)
+    return build_config(schema, _mapping(text, origin), overrides, origin=origin)
 
 
 def build_config(
@@ -69,6 +65,42 @@ def build_config(
 def to_yaml(config: BaseModel) -> str:
     """The resolved config as YAML that `load_config` reads back."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _read(path: Path, within: tuple[Path, ...]) -> dict[str, Any]:
+    """The values of a file, laid over those of the files that it extends."""
+    if path.resolve() in within:
+        raise ConfigError(f"config {path} extends itself; take it out of its own {_EXTENDS!r}")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        wanted = f", which {within[-1]} extends," if within else ""
+        raise ConfigError(f"config {path}{wanted} cannot be read ({error}); give the path of a YAML file") from error
+    values = _mapping(text, str(path))
+    bases = values.pop(_EXTENDS, [])
+    merged: dict[str, Any] = {}
+    for base in [bases] if isinstance(bases, str) else bases:
+        if not isinstance(base, str):
+            raise ConfigError(f"config {path}: {_EXTENDS} holds {base!r}; expected the path of a YAML file, or several")
+        merged = _laid_over(merged, _read(path.parent / base, (*within, path.resolve())))
+    return _laid_over(merged, values)
+
+
+def _mapping(text: str, origin: str) -> dict[str, Any]:
+    values = _load_yaml(text, f"config {origin}")
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise ConfigError(f"config {origin} holds a {type(values).__name__}; expected a mapping of settings")
+    return values
+
+
+def _laid_over(below: Any, above: Any) -> Any:
+    if not (isinstance(below, Mapping) and isinstance(above, Mapping)):
+        return above
+    if "kind" in above and above["kind"] != below.get("kind"):
+        return above  # another kind has other settings
+    return {key: _laid_over(below.get(key), above[key]) if key in above else below[key] for key in {**below, **above}}
 
 
 def _load_yaml(text: str, origin: str) -> Any:

@@ -16,6 +16,8 @@ from dakpn.config import (
 )
 from dakpn.config_file import build_config, load_config, parse_config, to_yaml
 from dakpn.errors import ConfigError
+from dakpn.models.discriminator import PatchDiscriminator
+from dakpn.models.translation import TranslationFunction
 from tests.paths import REPOSITORY
 
 TRAIN = {"run": "r", "synthetic": "s", "real": "t"}
@@ -198,3 +200,49 @@ def test_workers_are_a_number_or_a_range() -> None:
     for wrong in ([4, 1], [0, 2], -1):
         with pytest.raises(ConfigError, match="workers"):
             train(workers=wrong)
+
+
+def test_a_config_builds_on_others_and_the_last_word_counts(tmp_path: Path) -> None:
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "recipes" / "base.yaml").write_text("seed: 1\nadversarial: {steps: 5, loss: bce}\n")
+    (tmp_path / "other.yaml").write_text("adversarial: {steps: 7}\nencoder: {network: {kind: fcn_resnet50}}\n")
+    own = "extends: [recipes/base.yaml, other.yaml]\nrun: r\nsynthetic: s\nreal: t\nencoder: {network: {kind: small}}\n"
+    (tmp_path / "own.yaml").write_text(own)
+    config = load_config(TrainConfig, tmp_path / "own.yaml", ["adversarial.betas=[0.1, 0.2]"])
+    assert (config.seed, config.adversarial.steps, config.adversarial.loss) == (1, 7, "bce")
+    assert config.adversarial.betas == (0.1, 0.2)
+    assert config.encoder.network.kind == "small"
+
+
+def test_a_config_that_extends_itself_or_nothing_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("extends: b.yaml\n")
+    (tmp_path / "b.yaml").write_text("extends: a.yaml\n")
+    with pytest.raises(ConfigError, match=r"a\.yaml extends itself"):
+        load_config(TrainConfig, tmp_path / "a.yaml")
+    (tmp_path / "c.yaml").write_text("extends: missing.yaml\n")
+    with pytest.raises(ConfigError, match=r"missing.yaml, which .*c.yaml extends, cannot be read"):
+        load_config(TrainConfig, tmp_path / "c.yaml")
+
+
+CONFIGS = REPOSITORY / "workflows" / "configs"
+TRAINING_CONFIGS = sorted(path for path in CONFIGS.glob("*.yaml") if not path.stem.endswith("evaluation"))
+
+
+@pytest.mark.parametrize("path", TRAINING_CONFIGS, ids=lambda path: path.stem)
+def test_every_recipe_that_comes_along_fits_the_schema(path: Path) -> None:
+    config = load_config(TrainConfig, path, [f"{key}={value}" for key, value in TRAIN.items()])
+    assert (config.style.kind == "none") == path.stem.endswith("_paper")
+    assert config.adversarial.patch_size[0] >= PatchDiscriminator.smallest_input(config.discriminator)
+
+
+def test_the_papers_recipe_is_the_papers() -> None:
+    config = load_config(TrainConfig, CONFIGS / "gta5_cityscapes_paper.yaml", [f"{k}={v}" for k, v in TRAIN.items()])
+    game = config.adversarial
+    assert (game.loss, game.players, game.identity_weight) == ("bce", "reversal", 1.0)
+    assert (game.steps, game.batch_size_per_worker) == (100_000, 8)
+    assert game.predictor_learning_rate == game.discriminator_learning_rate == 1e-4
+    assert config.prediction_size == (96, 160)
+    assert config.head.condition == "encoder"
+    assert config.discriminator.shared
+    assert TranslationFunction(config.translation).num_params == 12
+    assert TranslationFunction(config.translation).radius == 12
