@@ -50,12 +50,13 @@ class TranslateConfig(Config):
         default=0.0, description="what an hour of one worker costs, for the estimate of --dry-run"
     )
 
-    @field_validator("workers")
+    @field_validator("workers", mode="before")
     @classmethod
-    def _in_order(cls, workers: int | tuple[int, int]) -> int | tuple[int, int]:
-        if isinstance(workers, tuple) and workers[0] > workers[1]:
-            raise ValueError("expected [min, max] with min <= max")
-        return workers
+    def _number_or_range(cls, workers: object) -> object:
+        limits = workers if isinstance(workers, list | tuple) and len(workers) == 2 else [workers, workers]
+        if all(type(limit) is int and limit >= 1 for limit in limits) and limits[0] <= limits[1]:
+            return workers
+        raise ValueError("expected a number of at least 1, or [min, max]")
 
     @property
     def fewest_workers(self) -> int:

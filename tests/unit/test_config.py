@@ -192,6 +192,20 @@ def test_the_configs_that_come_along_fit_their_schema(path: Path) -> None:
         load_config(TrainConfig, path, [f"{key}={value}" for key, value in TRAIN.items()])
 
 
+@pytest.mark.parametrize(("text", "limits"), [("3", (3, 3)), ("[1, 4]", (1, 4)), ("[2, 2]", (2, 2))])
+def test_the_workers_of_a_translation_are_a_number_or_a_range(text: str, limits: tuple[int, int]) -> None:
+    values = {"weights": "w", "input": "i", "output": "o"}
+    config = build_config(TranslateConfig, values, [f"workers={text}"])
+    assert (config.fewest_workers, config.most_workers) == limits
+    assert parse_config(TranslateConfig, to_yaml(config), origin="its own YAML") == config
+
+
+@pytest.mark.parametrize("text", ["0", "[3, 1]", "[1, 2, 3]", "many", "[0, 1]", "1.5"])
+def test_other_workers_are_refused_in_a_sentence(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"workers = .*expected a number of at least 1, or \[min, max\]$"):
+        build_config(TranslateConfig, {"weights": "w", "input": "i", "output": "o"}, [f"workers={text}"])
+
+
 def test_workers_are_a_number_or_a_range() -> None:
     assert (train(workers=3).fewest_workers, train(workers=3).most_workers) == (3, 3)
     elastic = train("workers=[1,4]")

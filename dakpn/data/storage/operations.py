@@ -265,5 +265,6 @@ def _local_version(status: os.stat_result) -> str:
 
 
 def _remote_version(entry: dict[str, Any]) -> str:
-    # Some S3-compatible servers keep no ETags; an empty one would make every version look alike.
-    return entry.get("ETag", "").strip('"') or f"{entry['size']}-{entry['LastModified']:%Y%m%dT%H%M%S.%f}"
+    # Some S3-compatible servers keep no ETags; an empty one would make every version look alike. Of the time, a listing
+    # has milliseconds and a single file's answer has not: both must give the same version.
+    return entry.get("ETag", "").strip('"') or f"{entry['size']}-{entry['LastModified']:%Y%m%dT%H%M%S}"
