@@ -10,7 +10,9 @@ import torch
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer, get_device
 
+from cluster.failures import StopAtLastingError
 from cluster.session import interruptible, quiet_ray_data, ray_session
+from cluster.termination import TrainNotice, termination_notice
 from dakpn.config import TrainConfig
 from dakpn.data import manifest, storage
 from dakpn.data.datasets import LabelSpace
@@ -57,22 +59,31 @@ def main(config: TrainConfig) -> str:
     folder = RunFolder(config.run)
     storage.preflight(config.run, write=True)
     folder.claim(config)
-    with ray_session(*_cpus(config)), interruptible():
-        TorchTrainer(
-            train_worker,
-            train_loop_config={"config": config.model_dump(mode="json")},
-            scaling_config=ScalingConfig(
-                num_workers=config.workers,
-                use_gpu=config.use_gpu,
-                resources_per_worker={"CPU": config.cpus_per_worker} if config.workers else None,
-            ),
-            run_config=RunConfig(
-                name="ray_train",
-                storage_path=_ray_storage(config.run),
-                failure_config=FailureConfig(max_failures=config.max_failures),
-            ),
-        ).fit()
+    with (
+        ray_session(*_cpus(config)),
+        interruptible(),
+        termination_notice(config.most_workers, config.report_every) as notice,
+    ):
+        _trainer(config, notice).fit()
     return folder.weights
+
+
+def _trainer(config: TrainConfig, notice: TrainNotice) -> TorchTrainer:
+    return TorchTrainer(
+        train_worker,
+        train_loop_config={"config": config.model_dump(mode="json"), "notice": notice},
+        scaling_config=ScalingConfig(
+            num_workers=config.workers,  # pyright: ignore[reportArgumentType] - a range is one too
+            use_gpu=config.use_gpu,
+            resources_per_worker={"CPU": config.cpus_per_worker} if config.workers else None,
+        ),
+        run_config=RunConfig(
+            name="ray_train",
+            storage_path=_ray_storage(config.run),
+            failure_config=FailureConfig(max_failures=config.max_failures),
+            callbacks=[StopAtLastingError()],
+        ),
+    )
 
 
 def _cpus(config: TrainConfig) -> tuple[float, float]:
@@ -83,7 +94,7 @@ def _cpus(config: TrainConfig) -> tuple[float, float]:
 
 def train_worker(loop_config: dict) -> None:
     """What every worker runs: both stages, each resuming from its newest complete checkpoint."""
-    worker = _Worker(TrainConfig.model_validate(loop_config["config"]))
+    worker = _Worker(TrainConfig.model_validate(loop_config["config"]), loop_config["notice"])
     worker.make_encoder()
     worker.train_predictor()
 
@@ -91,11 +102,11 @@ def train_worker(loop_config: dict) -> None:
 class _Worker:
     """One rank of a training run."""
 
-    def __init__(self, config: TrainConfig) -> None:
+    def __init__(self, config: TrainConfig, notice: TrainNotice) -> None:
         quiet_ray_data()
         logging.getLogger("dakpn").setLevel(logging.INFO)
         context = ray.train.get_context()
-        self.config = config
+        self.config, self.notice = config, notice
         self.rank, self.world_size = context.get_world_rank(), context.get_world_size()
         self.device = get_device()
         self.compute_dtype = compute_dtype(config.precision, self.device)
@@ -138,7 +149,7 @@ class _Worker:
         predictor = KernelPredictor(self.config.predictor(network, self.label_space.num_classes))
         predictor.encoder.load_state_dict(encoder.state_dict())
         task = AdversarialTask(predictor, settings, self.config.discriminator, self.compute_dtype)
-        state = adversarial_state(place(task, self.device), settings)
+        state = adversarial_state(place(task, self.device), settings, self.config.health)
 
         def batches(start_step: int) -> Iterator[Batch]:
             sizes = (self.config.prediction_size, settings.patch_size)
@@ -163,12 +174,12 @@ class _Worker:
         checkpoints.restore_newest(state)
         reporter: Reporter = NoReport()
         if self.rank == 0:
-            reporter = MetricsLog(self.folder.metrics, stage, state.step, steps)
+            reporter = MetricsLog(self.folder, stage, state.step)
         settings = LoopSettings(
             steps, self.config.report_every, self.config.checkpoint_every, self.config.seed, self.rank, clip
         )
         on_device = to_device(batches(state.step), self.device)
-        run_steps(state, wrapped(state.task), on_device, settings, reporter, checkpoints)
+        run_steps(state, wrapped(state.task), on_device, settings, reporter, checkpoints, self.notice)
         require_same_params(state.task)
 
     def _stream(

@@ -1,6 +1,7 @@
 """Every setting of every workflow, as frozen pydantic models. Unknown keys are refused by all of them."""
 
 from dakpn.config.base import Config, Fraction, Size
+from dakpn.config.health import AlarmConfig, HealthConfig
 from dakpn.config.jobs import DemoConfig, EvaluateConfig, TranslateConfig, VerifyConfig
 from dakpn.config.networks import (
     DiscriminatorConfig,
@@ -27,6 +28,7 @@ from dakpn.config.translation import (
 
 __all__ = [
     "AdversarialConfig",
+    "AlarmConfig",
     "Config",
     "DemoConfig",
     "DiscriminatorConfig",
@@ -37,6 +39,7 @@ __all__ = [
     "GammaConfig",
     "GaussianBlurConfig",
     "HeadConfig",
+    "HealthConfig",
     "HsvAffineConfig",
     "NetworkConfig",
     "NoiseConfig",

@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from dakpn.config.base import Config, Fraction, Size
+from dakpn.config.health import HealthConfig
 from dakpn.config.networks import DiscriminatorConfig, EncoderConfig, HeadConfig, NetworkConfig, PredictorConfig
 from dakpn.config.translation import TranslationConfig
 
@@ -85,6 +86,7 @@ class TrainConfig(Config):
     discriminator: DiscriminatorConfig = DiscriminatorConfig()
     adversarial: AdversarialConfig = AdversarialConfig()
     stream: StreamConfig = StreamConfig()
+    health: HealthConfig = HealthConfig()
     report_every: PositiveInt = Field(default=20, description="steps")
     checkpoint_every: PositiveInt = Field(default=100, description="steps")
     keep_checkpoints: PositiveInt = 2

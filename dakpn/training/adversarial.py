@@ -11,6 +11,7 @@ from dakpn.models.precision import autocast
 from dakpn.models.predictor import KernelPredictor
 from dakpn.models.reversal import reverse_gradient
 from dakpn.models.translation import upsample_params
+from dakpn.training.health import translation_signs
 from dakpn.training.losses import ADVERSARIAL_LOSSES, r1_penalty
 
 Batch = dict[str, Tensor]
@@ -68,6 +69,7 @@ class AdversarialTask(nn.Module):
         identity = F.mse_loss(patch, batch["synthetic_patch"])
         loss = self.config.identity_weight * identity
         terms = {"identity": identity.detach()}
+        terms |= translation_signs(batch["synthetic_low"], whole, params, self.predictor.function)
         for name, discriminator, translated, real in (
             ("patch", self.patch_discriminator, patch, batch["real_patch"]),
             ("whole", self.whole_discriminator, whole, batch["real_low"]),

@@ -8,7 +8,7 @@ from dakpn.data import storage
 from dakpn.errors import ConfigError
 
 _FREE_TO_CHANGE = {"run", "workers", "cpus_per_worker", "use_gpu", "stream", "report_every", "checkpoint_every"}
-_FREE_TO_CHANGE |= {"keep_checkpoints", "max_failures"}
+_FREE_TO_CHANGE |= {"keep_checkpoints", "max_failures", "health"}
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,11 @@ class RunFolder:
     def metrics(self) -> str:
         """Metrics as JSON lines."""
         return storage.join(self.uri, "metrics.jsonl")
+
+    @property
+    def alarms(self) -> str:
+        """Alarms that rang, as JSON lines."""
+        return storage.join(self.uri, "alarms.jsonl")
 
     @property
     def encoder(self) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 from dakpn.data.storage.location import absolute, join
 from dakpn.data.storage.operations import (
     delete,
+    delete_folder,
     exists,
     fingerprint,
     list_files,
@@ -29,6 +30,7 @@ __all__ = [
     "StorageOptions",
     "absolute",
     "delete",
+    "delete_folder",
     "exists",
     "fingerprint",
     "join",
