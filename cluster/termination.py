@@ -95,7 +95,7 @@ class _WorkersNotice:
 
     def ask(self) -> None:
         try:
-            step = ray.get(self._carrier.ask.remote(), timeout=_PATIENCE_S)
+            step: Any = ray.get(self._carrier.ask.remote(), timeout=_PATIENCE_S)
         except GetTimeoutError:
             raise TerminatedError(
                 f"ended by SIGTERM; no checkpoint was written within {_PATIENCE_S:g} s, so the last one before counts: "

@@ -14,6 +14,7 @@ from dakpn.config.networks import (
     SegmenterTrainingConfig,
     SmallNetworkConfig,
 )
+from dakpn.config.tracking import TrackingConfig
 from dakpn.config.training import AdversarialConfig, ScheduleConfig, StreamConfig, TrainConfig
 from dakpn.config.translation import (
     GammaConfig,
@@ -53,6 +54,7 @@ __all__ = [
     "StageConfig",
     "StreamConfig",
     "SymmetricKernelConfig",
+    "TrackingConfig",
     "TrainConfig",
     "TranslateConfig",
     "TranslationConfig",

@@ -7,6 +7,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 from dakpn.config.base import Config, Fraction, Size
 from dakpn.config.health import HealthConfig
 from dakpn.config.networks import DiscriminatorConfig, EncoderConfig, HeadConfig, NetworkConfig, PredictorConfig
+from dakpn.config.tracking import TrackingConfig
 from dakpn.config.translation import TranslationConfig
 
 
@@ -87,6 +88,7 @@ class TrainConfig(Config):
     adversarial: AdversarialConfig = AdversarialConfig()
     stream: StreamConfig = StreamConfig()
     health: HealthConfig = HealthConfig()
+    tracking: TrackingConfig = TrackingConfig()
     report_every: PositiveInt = Field(default=20, description="steps")
     checkpoint_every: PositiveInt = Field(default=100, description="steps")
     keep_checkpoints: PositiveInt = 2
