@@ -50,6 +50,7 @@ logger = logging.getLogger(__name__)
 
 _STREAMS = 2
 _SAMPLES = 4
+_NOT_OF_THE_MODEL = {"stage", "step", "seconds_per_step", "images_per_second", "data_wait_share"}
 _LABELS_FOR_CLASS_WEIGHTS = 200
 
 
@@ -194,7 +195,7 @@ class _Worker:
             "encoder": encoder_digest,
         }
         last = next(reversed(read_metrics(self.folder.metrics)), {})
-        metrics = {name: value for name, value in last.items() if name not in ("stage", "step")}
+        metrics = {name: value for name, value in last.items() if name not in _NOT_OF_THE_MODEL}
         return predictor_card(self.config, self.label_space, digests, metrics, read_alarms(self.folder.alarms))
 
     def _run(
