@@ -1,5 +1,9 @@
 """Find the error that a user can act on inside what Ray wraps around it."""
 
+from typing import Any
+
+from ray.train import UserCallback
+
 from dakpn.errors import DakpnError
 
 _RAY_DATA_ADVICE = "\nFailed to "
@@ -21,6 +25,18 @@ def actionable_error(error: BaseException) -> DakpnError | None:
             message, appended, _ = str(current).partition(_RAY_DATA_ADVICE)
             return type(current)(message) if appended else current
         failures = getattr(current, "worker_failures", None)
-        nested = [cause, current.__cause__, current.__context__, *(failures.values() if failures else ())]
+        nested = [cause, getattr(current, "controller_failure", None), current.__cause__, current.__context__]
+        nested += failures.values() if failures else ()
         pending += [item for item in nested if isinstance(item, BaseException)]
     return None
+
+
+class StopAtLastingError(UserCallback):
+    """Ends a run of Ray Train at once at an error that would come again: Ray itself would restart the workers."""
+
+    def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
+        """Raise the first error of a worker that a user must act on, which Ray does not retry."""
+        for error in worker_exceptions.values():
+            known = actionable_error(error)
+            if known is not None and known.lasting:
+                raise known

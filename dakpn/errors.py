@@ -5,6 +5,8 @@ class DakpnError(Exception):
     """Base of all errors that end a command with one sentence instead of a traceback."""
 
     exit_code = 1
+    lasting = True
+    """Whether the same work, tried again, fails in the same way."""
 
 
 class UsageError(DakpnError):
@@ -36,6 +38,8 @@ class OversizedError(DataError):
 class StorageError(DakpnError):
     """A URI that cannot be read, written or listed."""
 
+    lasting = False
+
 
 class WeightsError(DakpnError):
     """Weights that are missing, damaged or do not fit the code."""
@@ -43,6 +47,12 @@ class WeightsError(DakpnError):
 
 class TrainingError(DakpnError):
     """A training run that cannot go on."""
+
+
+class TerminatedError(DakpnError):
+    """Work that was asked to end by SIGTERM, and did; not a failure of its own."""
+
+    exit_code = 143
 
 
 class VerificationError(DakpnError):

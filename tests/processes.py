@@ -26,17 +26,7 @@ def kill_midway(
     Raises:
         AssertionError: the command ended before that, or took too long.
     """
-    command = [*CLI, *map(str, arguments)]
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command,
-            env=environment(),
-            stdout=output,
-            stderr=output,
-            cwd=REPOSITORY,
-            start_new_session=True,
-            preexec_fn=_heed_interrupts,
-        )
+    process = start(arguments, log)
     family: dict[int, str] = {}
     try:
         deadline = time.monotonic() + timeout
@@ -50,10 +40,30 @@ def kill_midway(
         os.killpg(process.pid, by)
         return process.wait(60)
     finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-        _end(family)
+        end(process, family)
+
+
+def start(arguments: list[str | Path], log: Path) -> subprocess.Popen[bytes]:
+    """Start a `dakpn` command as the leader of a process group of its own; see `end`."""
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            [*CLI, *map(str, arguments)],
+            env=environment(),
+            stdout=output,
+            stderr=output,
+            cwd=REPOSITORY,
+            start_new_session=True,
+            preexec_fn=_heed_interrupts,
+        )
+
+
+def end(process: subprocess.Popen[bytes], family: dict[int, str] | None = None) -> None:
+    """Kill a started command if it still runs, and wait until all of its `descendants` are gone."""
+    family = descendants(process.pid) | (family or {})
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    _end(family)
 
 
 def _heed_interrupts() -> None:

@@ -226,6 +226,17 @@ def report(
 
 
 @app.command()
+def export(
+    weights: Annotated[str, typer.Option(help="URI of trained weights (RUN/weights).")],
+    output: Annotated[str, typer.Option(help="URI of the file to be written.")] = "predictor.onnx",
+) -> None:
+    """Export a predictor to ONNX: low-res image to transform params, checked against torch."""
+    from workflows import export as workflow
+
+    typer.echo(f"onnx: {workflow.main(weights, output)}")
+
+
+@app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for everything the demo makes.")] = Path("runs/demo"),
     real: Annotated[Path | None, typer.Option(help="Folder of real images; simulated ones by default.")] = None,

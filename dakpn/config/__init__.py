@@ -1,6 +1,7 @@
 """Every setting of every workflow, as frozen pydantic models. Unknown keys are refused by all of them."""
 
 from dakpn.config.base import Config, Fraction, Size
+from dakpn.config.health import AlarmConfig, HealthConfig
 from dakpn.config.jobs import DemoConfig, EvaluateConfig, TranslateConfig, VerifyConfig
 from dakpn.config.networks import (
     DiscriminatorConfig,
@@ -14,6 +15,7 @@ from dakpn.config.networks import (
     SmallNetworkConfig,
     StyleConfig,
 )
+from dakpn.config.tracking import TrackingConfig
 from dakpn.config.training import AdversarialConfig, ScheduleConfig, StreamConfig, TrainConfig
 from dakpn.config.translation import (
     GammaConfig,
@@ -29,6 +31,7 @@ from dakpn.config.translation import (
 
 __all__ = [
     "AdversarialConfig",
+    "AlarmConfig",
     "Config",
     "DemoConfig",
     "DiscriminatorConfig",
@@ -39,6 +42,7 @@ __all__ = [
     "GammaConfig",
     "GaussianBlurConfig",
     "HeadConfig",
+    "HealthConfig",
     "HsvAffineConfig",
     "LabAffineConfig",
     "NetworkConfig",
@@ -54,6 +58,7 @@ __all__ = [
     "StreamConfig",
     "StyleConfig",
     "SymmetricKernelConfig",
+    "TrackingConfig",
     "TrainConfig",
     "TranslateConfig",
     "TranslationConfig",

@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from dakpn.config.base import Config, Fraction, Size
+from dakpn.config.health import HealthConfig
 from dakpn.config.networks import (
     DiscriminatorConfig,
     EncoderConfig,
@@ -13,6 +14,7 @@ from dakpn.config.networks import (
     PredictorConfig,
     StyleConfig,
 )
+from dakpn.config.tracking import TrackingConfig
 from dakpn.config.translation import TranslationConfig
 
 
@@ -97,6 +99,8 @@ class TrainConfig(Config):
     discriminator: DiscriminatorConfig = DiscriminatorConfig()
     adversarial: AdversarialConfig = AdversarialConfig()
     stream: StreamConfig = StreamConfig()
+    health: HealthConfig = HealthConfig()
+    tracking: TrackingConfig = TrackingConfig()
     report_every: PositiveInt = Field(default=20, description="steps")
     checkpoint_every: PositiveInt = Field(default=100, description="steps")
     keep_checkpoints: PositiveInt = 2

@@ -23,7 +23,7 @@ from dakpn.evaluation.report import ContenderResult, Curve, ParameterMap, Report
 from dakpn.inference.translator import Translator
 from dakpn.models.color import rgb_to_hsv
 from dakpn.segmentation.examples import labelled_index
-from dakpn.training.metrics_log import read_metrics
+from dakpn.training.metrics_log import read_alarms, read_metrics
 from dakpn.training.run_folder import RunFolder
 
 SOURCE_ONLY = "source-only"
@@ -83,7 +83,7 @@ def gather_report(inputs: ReportInputs) -> ReportData:
         title=inputs.title,
         subtitle=f"{config.synthetic} → {config.real}",
         created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        notices=inputs.notices,
+        notices=[*inputs.notices, *(str(alarm) for alarm in read_alarms(folder.alarms))],
         examples=_examples(config.synthetic, index, label_space, translator),
         real_samples=[codec.decode_image(s.image, s.image_path) for s in _spread_samples(config.real, _REAL_SAMPLES)],
         class_names=label_space.class_names,

@@ -1,9 +1,10 @@
 """What the networks compute in: bfloat16 where a GPU is fast at it, float32 elsewhere."""
 
-from contextlib import AbstractContextManager
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
+
+_Module = TypeVar("_Module", bound=torch.nn.Module)
 
 
 def compute_dtype(precision: Literal["auto", "float32", "bfloat16"], device: torch.device) -> torch.dtype:
@@ -13,12 +14,12 @@ def compute_dtype(precision: Literal["auto", "float32", "bfloat16"], device: tor
     return torch.bfloat16 if precision == "bfloat16" else torch.float32
 
 
-def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[None]:
+def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
     """Run a network's forward in this type; its params and their gradients stay float32."""
     return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
 
 
-def place(module: torch.nn.Module, device: torch.device) -> torch.nn.Module:
+def place(module: _Module, device: torch.device) -> _Module:
     """Move a module to the device; on a GPU its convolutions go channels-last, which bfloat16 kernels want."""
     memory_format = torch.channels_last if device.type == "cuda" else torch.preserve_format
     return module.to(device=device, memory_format=memory_format)  # pyright: ignore[reportCallIssue]

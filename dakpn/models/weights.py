@@ -1,7 +1,11 @@
-"""Weights on storage: `model.safetensors` + `config.json` + a model card (Hugging Face hub layout). No pickle."""
+"""Weights on storage: `model.safetensors` + `config.json` + a model card (Hugging Face hub layout). No pickle.
+
+A URI may end in `@sha256:HEX`, the digest that saving returns: then these very weights are loaded, or none.
+"""
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,6 +23,9 @@ from dakpn.models.predictor import KernelPredictor
 from dakpn.models.segmenter import Segmenter
 
 _TENSORS, _CONFIG, _CARD = "model.safetensors", "config.json", "README.md"
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_PICKLES = (b"\x80", b"PK\x03\x04")
+"""How a bare pickle and torch's archive of one begin."""
 
 
 def save_predictor(uri: str, model: KernelPredictor, label_space: LabelSpace, card: str) -> str:
@@ -37,7 +44,8 @@ def load_predictor(uri: str) -> tuple[KernelPredictor, LabelSpace, str]:
     """Read predictor weights: the model in eval mode, its classes and the weights' digest.
 
     Raises:
-        WeightsError: missing, damaged, of another kind, or not fitting the architecture they name.
+        WeightsError: missing, damaged, others than the URI's digest says, a pickle, of another kind, or not fitting the
+            architecture they name.
     """
     config, tensors, digest = _load(uri, "predictor")
     try:
@@ -74,27 +82,53 @@ def load_segmenter(uri: str) -> tuple[Segmenter, NetworkConfig, LabelSpace, str]
 def _save(uri: str, model: nn.Module, config: Mapping[str, Any], card: str) -> str:
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     blob = save(tensors)
-    storage.write_bytes(storage.join(uri, _CARD), card.encode())
-    storage.write_bytes(storage.join(uri, _CONFIG), json.dumps(config, indent=2).encode())
+    config_bytes = json.dumps(config, indent=2).encode()
+    digest = _digest(config_bytes, blob)
+    pinned = f"\nThe digest of these weights is `{digest}`; a URI that ends in `@{digest}` takes no others.\n"
+    storage.write_bytes(storage.join(uri, _CARD), (card + pinned).encode())
+    storage.write_bytes(storage.join(uri, _CONFIG), config_bytes)
     storage.write_bytes(storage.join(uri, _TENSORS), blob)
-    return _digest(json.dumps(config, indent=2).encode(), blob)
+    return digest
 
 
-def _load(uri: str, kind: str) -> tuple[dict[str, Any], dict[str, Tensor], str]:
+def _load(pinned_uri: str, kind: str) -> tuple[dict[str, Any], dict[str, Tensor], str]:
+    uri, expected = _split_digest(pinned_uri)
     try:
         config_bytes = storage.read_bytes(storage.join(uri, _CONFIG))
         blob = storage.read_bytes(storage.join(uri, _TENSORS))
     except StorageError as error:
         raise _unreadable(uri, f"{_CONFIG} and {_TENSORS} are expected there ({error})") from error
+    digest = _digest(config_bytes, blob)
+    if expected not in ("", digest):
+        raise WeightsError(
+            f"weights {uri} have the digest {digest}, expected {expected}: they are others than the URI names, or "
+            "were changed; find the right ones, or take these by leaving the digest off"
+        )
     try:
         config = json.loads(config_bytes)
         tensors = load(blob)
     except (ValueError, safetensors.SafetensorError) as error:
-        raise _unreadable(uri, f"damaged or not safetensors ({error})") from error
+        raise _unreadable(uri, _what_else(blob) or f"damaged or not safetensors ({error})") from error
     if not isinstance(config, dict) or config.get("kind") != kind:
         found = config.get("kind") if isinstance(config, dict) else type(config).__name__
         raise _unreadable(uri, f"they are of kind {found!r}, expected {kind!r}")
-    return config, tensors, _digest(config_bytes, blob)
+    return config, tensors, digest
+
+
+def _what_else(blob: bytes) -> str:
+    if not blob.startswith(_PICKLES):
+        return ""
+    return f"{_TENSORS} is a pickle, which could run any code as it is loaded, and is refused; expected safetensors"
+
+
+def _split_digest(uri: str) -> tuple[str, str]:
+    """The URI of the folder, and the digest behind its `@`; "" if there is none."""
+    folder, at, digest = uri.rpartition("@sha256:")
+    if not at:
+        return uri, ""
+    if not _DIGEST.fullmatch(f"sha256:{digest}"):
+        raise WeightsError(f"weights {uri}: got sha256:{digest}, expected sha256: and 64 hexadecimal digits")
+    return folder, f"sha256:{digest}"
 
 
 def _fill(uri: str, model: nn.Module, tensors: dict[str, Tensor]) -> None:

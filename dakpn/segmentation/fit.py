@@ -11,6 +11,7 @@ from dakpn.models.networks import build_untrained_network
 from dakpn.models.segmenter import Segmenter
 from dakpn.segmentation.examples import LabelledExamples
 from dakpn.segmentation.task import SegmentationTask, balanced_class_weights
+from dakpn.training.health import Alarm
 from dakpn.training.loop import LoopSettings, run_steps
 from dakpn.training.state import TrainState
 
@@ -56,3 +57,6 @@ def fit_segmenter(
 class _Silent:
     def report(self, step: int, metrics: dict[str, float]) -> None:
         """Metrics of a contender's training are not kept; its score is."""
+
+    def alarm(self, alarm: Alarm) -> None:
+        """Nothing watches a contender."""

@@ -1,5 +1,7 @@
 """The adversarial task: predictor, translation function and discriminators in one module with one forward."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -11,6 +13,7 @@ from dakpn.models.precision import autocast
 from dakpn.models.predictor import KernelPredictor
 from dakpn.models.reversal import reverse_gradient
 from dakpn.models.translation import upsample_params
+from dakpn.training.health import translation_signs
 from dakpn.training.losses import ADVERSARIAL_LOSSES, r1_penalty
 
 Batch = dict[str, Tensor]
@@ -61,20 +64,17 @@ class AdversarialTask(nn.Module):
         Returns:
             `loss`, the scalar to minimise, and detached scalars for the log.
         """
-        params = self.predictor(
-            batch["synthetic_low"],
-            label_classes=batch.get("synthetic_classes"),
-            styles=batch.get("synthetic_style"),
-            coarse_logits=self._coarse_logits(batch),
-        )
+        params = self.predictor(coarse_logits=self._coarse_logits(batch), **predictor_inputs(batch))
         seeds = batch["synthetic_noise"]
         patch_params = _window_params(params, batch["synthetic_window"])
         styled_patch, patch = self._translate(batch["synthetic_patch"], patch_params, 2 * seeds)
-        _, whole = self._translate(batch["synthetic_low"], self._whole_params(params, batch), 2 * seeds + 1)
+        styled_low, whole = self._translate(batch["synthetic_low"], self._whole_params(params, batch), 2 * seeds + 1)
         penalised = self.config.r1_weight > 0 and int(batch["step"]) % self.config.r1_every == 0
         identity = F.mse_loss(patch, styled_patch)
         loss = self.config.identity_weight * identity
         terms = {"identity": identity.detach()}
+        _, refinement_params = self.predictor.split_params(params)
+        terms |= translation_signs(styled_low, whole, refinement_params, self.predictor.refinement)
         for name, discriminator, translated, real in (
             ("patch", self.patch_discriminator, patch, batch["real_patch"]),
             ("whole", self.whole_discriminator, whole, batch["real_low"]),
@@ -128,6 +128,15 @@ class AdversarialTask(nn.Module):
     def _judge(self, discriminator: nn.Module, images: Tensor, parameters: dict[str, Tensor] | None = None) -> Tensor:
         with autocast(images.device, self.compute_dtype):
             return functional_call(discriminator, parameters or {}, (images,)).to(images.dtype)
+
+
+def predictor_inputs(batch: Batch) -> dict[str, Any]:
+    """What the predictor takes of a batch, as arguments of its forward."""
+    return {
+        "low": batch["synthetic_low"],
+        "label_classes": batch.get("synthetic_classes"),
+        "styles": batch.get("synthetic_style"),
+    }
 
 
 def seeded_noise(seeds: Tensor, images: Tensor) -> Tensor:

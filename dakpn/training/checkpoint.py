@@ -16,7 +16,6 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from dakpn.data import storage
-from dakpn.errors import DakpnError
 from dakpn.training.state import TrainState
 
 logger = logging.getLogger(__name__)
@@ -26,27 +25,34 @@ _STEP_FOLDER = re.compile(r"step-(\d{8})$")
 
 
 class CheckpointFolder:
-    """The checkpoints of one training stage."""
+    """The checkpoints of one training stage; one process at a time writes them."""
 
     def __init__(self, uri: str, keep: int = 2) -> None:
         self.uri = uri
         self._keep = keep
 
     def save(self, state: TrainState) -> None:
-        """Write a checkpoint, then prune all but the newest `keep`."""
+        """Write a checkpoint, then delete all but the newest `keep`, and what was never finished."""
         tensors: dict[str, Tensor] = {}
         tree = _flatten(state.state_dict(), "", tensors)
         blob = save(tensors)
-        folder = storage.join(self.uri, f"step-{state.step:08d}")
+        folder = self._folder(state.step)
         storage.write_bytes(storage.join(folder, _TENSORS), blob)
         document = {"sha256": hashlib.sha256(blob).hexdigest(), "tree": tree}
         storage.write_json(storage.join(folder, _TREE), document)
-        for step in self._complete_steps()[: -self._keep]:
-            self._delete(step)
+        # What is newer than the state was left by a run that went on from before it: damaged, or cut off.
+        kept = [step for step in self.complete_steps() if step <= state.step][-self._keep :]
+        for step in self._all_steps():
+            if step not in kept:
+                self._delete(step)
 
     def restore_newest(self, state: TrainState) -> bool:
-        """Load the newest complete checkpoint into `state`; False when there is none."""
-        for step in reversed(self._complete_steps()):
+        """Load the newest complete checkpoint into `state`; False when there is none.
+
+        Raises:
+            StorageError: the storage gave no answer; nothing is taken for missing.
+        """
+        for step in reversed(self._all_steps()):
             document = self._read(step)
             if document is not None:
                 state.load_state_dict(document)
@@ -54,30 +60,42 @@ class CheckpointFolder:
                 return True
         return False
 
+    def complete_steps(self) -> list[int]:
+        """Steps of the checkpoints that were written to their end, ascending."""
+        return [step for step in self._all_steps() if self._finished(step)]
+
     def _read(self, step: int) -> dict[str, Any] | None:
-        folder = storage.join(self.uri, f"step-{step:08d}")
+        folder = self._folder(step)
+        if not self._finished(step):
+            logger.warning(
+                "checkpoint %s is incomplete and ignored: its writing was cut off; the next one clears it away", folder
+            )
+            return None
+        document_bytes = storage.read_bytes(storage.join(folder, _TREE))
+        blob = storage.read_bytes(storage.join(folder, _TENSORS))
         try:
-            document = storage.read_json(storage.join(folder, _TREE))
-            blob = storage.read_bytes(storage.join(folder, _TENSORS))
+            document = json.loads(document_bytes)
             if hashlib.sha256(blob).hexdigest() != document["sha256"]:
                 raise ValueError("its tensors do not match their digest")
             return _unflatten(document["tree"], load(blob))
-        except (DakpnError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
+        except (ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
             logger.warning("checkpoint %s is incomplete and ignored: %s", folder, error)
             return None
 
-    def _complete_steps(self) -> list[int]:
-        steps = []
-        for folder in storage.list_folders(self.uri):
-            match = _STEP_FOLDER.search(folder)
-            if match and storage.exists(storage.join(folder, _TREE)):
-                steps.append(int(match[1]))
-        return sorted(steps)
+    def _finished(self, step: int) -> bool:
+        folder = self._folder(step)
+        return all(storage.exists(storage.join(folder, name)) for name in (_TREE, _TENSORS))
+
+    def _all_steps(self) -> list[int]:
+        matches = [_STEP_FOLDER.search(folder) for folder in storage.list_folders(self.uri)]
+        return sorted(int(match[1]) for match in matches if match)
+
+    def _folder(self, step: int) -> str:
+        return storage.join(self.uri, f"step-{step:08d}")
 
     def _delete(self, step: int) -> None:
-        folder = storage.join(self.uri, f"step-{step:08d}")
-        for name in (_TREE, _TENSORS):  # the mark of completeness goes first
-            storage.delete(storage.join(folder, name))
+        storage.delete(storage.join(self._folder(step), _TREE))  # the mark of completeness goes first
+        storage.delete_folder(self._folder(step))
 
 
 def _flatten(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:

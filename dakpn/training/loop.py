@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from dakpn.errors import TrainingError
 from dakpn.training.checkpoint import CheckpointFolder
+from dakpn.training.health import Alarm
 from dakpn.training.meter import Meter
 from dakpn.training.state import TrainState
 
@@ -22,6 +24,33 @@ class Reporter(Protocol):
     def report(self, step: int, metrics: dict[str, float]) -> None:
         """Called by every rank at the same steps, with the same metrics."""
         ...
+
+    def alarm(self, alarm: Alarm) -> None:
+        """Called by every rank after the report at which an alarm rang."""
+        ...
+
+
+class Notice(Protocol):
+    """Word that this machine or process will soon be gone: workflows hear it from Ray and from signals."""
+
+    def given(self, step: int) -> bool:
+        """Whether a checkpoint is wanted now; asked by every rank after every step."""
+        ...
+
+    def answer(self, step: int) -> None:
+        """Called by rank 0 when the checkpoint of `step` is written."""
+        ...
+
+
+class NoNotice:
+    """Nothing will interrupt."""
+
+    def given(self, step: int) -> bool:
+        """Never."""
+        return False
+
+    def answer(self, step: int) -> None:
+        """Nobody asked."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +79,7 @@ def run_steps(
     settings: LoopSettings,
     reporter: Reporter,
     checkpoints: CheckpointFolder | None = None,
+    notice: Notice | None = None,
 ) -> None:
     """Train from `state.step` to `settings.steps`.
 
@@ -60,12 +90,14 @@ def run_steps(
         settings: see there.
         reporter: gets the mean of each term since the last report, over all ranks.
         checkpoints: written by rank 0; None writes none.
+        notice: when given, a checkpoint is written at once.
 
     Raises:
-        TrainingError: a loss or a gradient is not finite.
+        TrainingError: a loss or a gradient is not finite, or an alarm says to stop.
     """
     module.train()
     meter = Meter()
+    notice = notice or NoNotice()
     while state.step < settings.steps:
         batch = meter.timed_next(batches)
         torch.manual_seed(step_seed(settings.seed, settings.rank, state.step))
@@ -73,14 +105,31 @@ def run_steps(
         checkpoint_due = state.step == settings.steps or state.step % settings.checkpoint_every == 0
         # A report comes before every checkpoint: it refuses a state that has diverged.
         if checkpoint_due or state.step % settings.report_every == 0:
-            reporter.report(state.step, meter.read(state.step))
-        if checkpoints and settings.rank == 0 and checkpoint_due:
-            checkpoints.save(state)
+            _report(state, meter.read(state.step), reporter)
+        noticed = notice.given(state.step)
+        if checkpoints and settings.rank == 0:
+            if checkpoint_due or (noticed and state.is_finite()):
+                checkpoints.save(state)
+            if noticed:
+                notice.answer(state.step)
 
 
 def step_seed(seed: int, rank: int, step: int) -> int:
     """A 63-bit seed for one step of one rank."""
     return int.from_bytes(hashlib.sha256(f"{seed}/{rank}/{step}".encode()).digest()[:8], "little") >> 1
+
+
+def _report(state: TrainState, metrics: dict[str, float], reporter: Reporter) -> None:
+    reporter.report(state.step, metrics)
+    if state.health is None:
+        return
+    for alarm in state.health.watch(state.step, metrics):
+        reporter.alarm(alarm)
+        player = state.health.player_of(alarm)
+        if alarm.action == "stop":
+            raise TrainingError(f"training stopped: {alarm}; or let it go on with health.{alarm.name}.action=warn")
+        if alarm.action == "lower_learning_rate" and player:
+            state.lower_learning_rate(player, state.health.config.lowered_by)
 
 
 def _take_step(state: TrainState, module: nn.Module, batch: Batch, gradient_clip: float | None) -> dict[str, Tensor]:

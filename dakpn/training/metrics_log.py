@@ -1,34 +1,40 @@
-"""Metrics of a run as JSON lines on any storage."""
+"""Metrics and alarms of a run as JSON lines on any storage."""
 
 import json
 import logging
+from dataclasses import asdict
 from typing import Any
 
 from dakpn.data import storage
+from dakpn.training.health import Alarm
+from dakpn.training.run_folder import RunFolder
 
 logger = logging.getLogger(__name__)
 
 
 class MetricsLog:
-    """Rank 0's metrics, one JSON object a line: stage, step and terms.
+    """Rank 0's metrics and alarms, one JSON object a line: stage, step and what there is to say.
 
-    Object storage cannot append, so the file is written whole each time; it holds one line a report. On resume, lines
+    Object storage cannot append, so a file is written whole each time; it holds one line a report. On resume, lines
     of steps that will be taken again are dropped.
     """
 
-    def __init__(self, uri: str, stage: str, start_step: int, total_steps: int) -> None:
-        self._uri = uri
+    def __init__(self, folder: RunFolder, stage: str, start_step: int) -> None:
+        self._folder = folder
         self._stage = stage
-        self._total = total_steps
-        self._lines = [line for line in read_metrics(uri) if line["stage"] != stage or int(line["step"]) <= start_step]
+        self._metrics = _lines_before(folder.metrics, stage, start_step)
+        self._alarms = _lines_before(folder.alarms, stage, start_step)
 
     def report(self, step: int, metrics: dict[str, float]) -> None:
-        """Add a line and log a short form of it."""
-        self._lines.append({"stage": self._stage, "step": step, **metrics})
-        text = "".join(json.dumps(line) + "\n" for line in self._lines)
-        storage.write_bytes(self._uri, text.encode())
-        shown = ", ".join(f"{name} {value:.3g}" for name, value in metrics.items())
-        logger.info("%s step %d of %d: %s", self._stage, step, self._total, shown)
+        """Add a line of metrics."""
+        self._metrics.append({"stage": self._stage, "step": step, **metrics})
+        _write(self._folder.metrics, self._metrics)
+
+    def alarm(self, alarm: Alarm) -> None:
+        """Add a line of alarms, and warn."""
+        logger.warning("%s: %s", self._stage, alarm)
+        self._alarms.append({"stage": self._stage, **asdict(alarm)})
+        _write(self._folder.alarms, self._alarms)
 
 
 class NoReport:
@@ -37,9 +43,25 @@ class NoReport:
     def report(self, step: int, metrics: dict[str, float]) -> None:
         """Nothing: rank 0 reports."""
 
+    def alarm(self, alarm: Alarm) -> None:
+        """Nothing: rank 0 reports."""
+
 
 def read_metrics(uri: str) -> list[dict[str, Any]]:
     """All lines of a metrics file; none if it is not there yet."""
     if not storage.exists(uri):
         return []
     return [json.loads(line) for line in storage.read_bytes(uri).decode().splitlines()]
+
+
+def read_alarms(uri: str) -> list[Alarm]:
+    """All alarms that rang; none if there is no such file."""
+    return [Alarm(**{name: line[name] for name in line if name != "stage"}) for line in read_metrics(uri)]
+
+
+def _lines_before(uri: str, stage: str, step: int) -> list[dict[str, Any]]:
+    return [line for line in read_metrics(uri) if line["stage"] != stage or int(line["step"]) <= step]
+
+
+def _write(uri: str, lines: list[dict[str, Any]]) -> None:
+    storage.write_bytes(uri, "".join(json.dumps(line) + "\n" for line in lines).encode())

@@ -8,7 +8,7 @@ from dakpn.data import storage
 from dakpn.errors import ConfigError
 
 _FREE_TO_CHANGE = {"run", "workers", "cpus_per_worker", "use_gpu", "stream", "report_every", "checkpoint_every"}
-_FREE_TO_CHANGE |= {"keep_checkpoints", "max_failures"}
+_FREE_TO_CHANGE |= {"keep_checkpoints", "max_failures", "health", "tracking"}
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,11 @@ class RunFolder:
         return storage.join(self.uri, "metrics.jsonl")
 
     @property
+    def alarms(self) -> str:
+        """Alarms that rang, as JSON lines."""
+        return storage.join(self.uri, "alarms.jsonl")
+
+    @property
     def encoder(self) -> str:
         """Weights of the source segmenter."""
         return storage.join(self.uri, "encoder")
@@ -41,6 +46,15 @@ class RunFolder:
     def weights(self) -> str:
         """Weights of the trained predictor: what `dakpn translate` takes."""
         return storage.join(self.uri, "weights")
+
+    @property
+    def tensorboard(self) -> str:
+        """TensorBoard's event files, a folder a stage."""
+        return storage.join(self.uri, "tensorboard")
+
+    def samples(self, step: int) -> str:
+        """A picture of fixed samples after a step of the adversarial stage."""
+        return storage.join(self.uri, "samples", f"step-{step:08d}.png")
 
     def checkpoints(self, stage: str) -> str:
         """Checkpoints of a stage."""

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from dakpn.training.health import HealthMonitor
+
 
 class ExponentialMovingAverage:
     """Smoothed copies of a module's trainable parameters."""
@@ -43,6 +45,7 @@ class TrainState:
         task: the module whose forward returns `loss`; never the DDP wrapper.
         optimizers: by player.
         schedulers: stepped once a step.
+        health: watches the reports; None watches nothing.
         ema: smoothed parameters of what will be saved as weights.
         step: optimizer updates done.
     """
@@ -51,7 +54,12 @@ class TrainState:
     optimizers: dict[str, Optimizer]
     schedulers: dict[str, LRScheduler]
     ema: ExponentialMovingAverage | None = None
+    health: HealthMonitor | None = None
     step: int = 0
+
+    def is_finite(self) -> bool:
+        """Whether all params are: a checkpoint of others would be of no use."""
+        return all(bool(p.isfinite().all()) for p in self.task.parameters())
 
     def state_dict(self) -> dict[str, Any]:
         """Nested dicts and lists of tensors and plain scalars."""
@@ -61,6 +69,7 @@ class TrainState:
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
             "schedulers": {name: _plain(scheduler.state_dict()) for name, scheduler in self.schedulers.items()},
             "ema": dict(self.ema.shadow) if self.ema else {},
+            "health": self.health.state_dict() if self.health else {},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -74,6 +83,15 @@ class TrainState:
         if self.ema:
             for name, average in self.ema.shadow.items():
                 average.copy_(state["ema"][name])
+        if self.health:
+            self.health.load_state_dict(state["health"])
+
+    def lower_learning_rate(self, player: str, factor: float) -> None:
+        """Multiply a player's learning rate, now and in all steps to come."""
+        for group in self.optimizers[player].param_groups:
+            group["lr"] *= factor
+        scheduler = self.schedulers[player]
+        scheduler.base_lrs = [rate * factor for rate in scheduler.base_lrs]
 
 
 def _plain(state: dict[str, Any]) -> dict[str, Any]:

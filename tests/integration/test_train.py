@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from ray.train import ControllerError
 
 from cluster.failures import actionable_error
 from dakpn.config import TrainConfig
@@ -162,8 +163,11 @@ def test_a_damaged_shard_ends_training_of_two_workers_with_one_sentence(
     scenes: Scenes, damaged_real: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(Exception) as caught:  # noqa: PT011 - whatever Ray wraps around it
-        train.main(tiny_training(tmp_path / "run", scenes, f"real={damaged_real.parent}", "workers=2"))
+        train.main(
+            tiny_training(tmp_path / "run", scenes, f"real={damaged_real.parent}", "workers=2", "max_failures=3")
+        )
     assert_names_the_shard(caught.value, damaged_real)
+    assert isinstance(caught.value, ControllerError)  # ended by our callback: it would fail so again
     assert not (tmp_path / "run/weights").exists()
 
 
@@ -207,6 +211,38 @@ def test_a_killed_run_resumes_and_ends_with_the_weights_of_one_that_was_not(
     lines = [read_metrics(str(run / "metrics.jsonl")) for run in (killed, straight)]
     timing = ("seconds_per_step", "data_wait_share")
     assert [strip(line, timing) for line in lines[0]] == [strip(line, timing) for line in lines[1]]
+
+
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
+def test_sigterm_writes_a_checkpoint_first_and_the_same_command_goes_on(
+    scenes: Scenes, tmp_path: Path, workers: int
+) -> None:
+    """No checkpoint is due before the last step: without the signal there would be none."""
+    steps = 5000
+    config = tiny_training(
+        tmp_path / "run", scenes, f"adversarial.steps={steps}", f"workers={workers}", f"checkpoint_every={steps}"
+    )
+    arguments = ["train", write_config(tmp_path / "train.yaml", config)]
+    metrics = str(tmp_path / "run/metrics.jsonl")
+    trains = lambda: max(steps_of(metrics), default=0) >= 4  # noqa: E731
+
+    code = kill_midway(arguments, trains, tmp_path / "log", timeout=200, by=signal.SIGTERM)
+    log = (tmp_path / "log").read_text()
+    assert code == 143, log
+    (checkpoint,) = (tmp_path / "run/checkpoints/adversarial").glob("step-*/tree.json")
+    step = int(checkpoint.parent.name.removeprefix("step-"))
+    assert 4 <= step < steps
+    assert "Traceback" not in log
+    assert log.splitlines()[-1] == (
+        f"dakpn: ended by SIGTERM; the checkpoint of step {step} is written: the same command goes on from there"
+    )
+    before = steps_of(metrics)
+    assert kill_midway(arguments, lambda: max(steps_of(metrics)) > step + 2, tmp_path / "log", timeout=200) == -9
+    assert steps_of(metrics)[: len(before)] == before  # it went on, not anew
+
+
+def steps_of(metrics: str) -> list[int]:
+    return [line["step"] for line in read_metrics(metrics) if line["stage"] == "adversarial"]
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from dakpn.data.storage.leftovers import delete_leftovers
 from dakpn.data.storage.location import absolute, join
 from dakpn.data.storage.operations import (
     delete,
+    delete_folder,
     exists,
     file_size,
     fingerprint,
@@ -33,6 +34,7 @@ __all__ = [
     "StorageOptions",
     "absolute",
     "delete",
+    "delete_folder",
     "delete_leftovers",
     "exists",
     "file_size",

@@ -104,6 +104,27 @@ def delete(uri: str) -> None:
     _act("delete", uri, remove)
 
 
+def delete_folder(uri: str) -> None:
+    """Delete the files directly in a folder, hidden ones too, one key at a time, and locally the folder itself.
+
+    It is no error if there is none; what lies in folders below is left, and then locally the folder too.
+
+    Raises:
+        StorageError: A file of it cannot be deleted.
+    """
+    path, entries = _entries(uri)
+    below = path.rstrip("/") + "/"
+    for entry in entries:
+        if entry["type"] == "file" and entry["name"].startswith(below):
+            delete(join(uri, entry["name"].removeprefix(below)))
+
+    def remove(files: AbstractFileSystem, path: str) -> None:
+        if is_local(files) and Path(path).is_dir() and not any(Path(path).iterdir()):
+            Path(path).rmdir()
+
+    _act("delete", uri, remove)
+
+
 def fingerprint(uri: str) -> str:
     """Return a string that changes when the file does: "size-mtime_ns" locally, the ETag on S3 (or size and time).
 

@@ -138,3 +138,16 @@ def test_messages_of_the_store_lose_their_credentials(monkeypatch: pytest.Monkey
     with pytest.raises(StorageError, match=r"http://\*\*\*@host with \*\*\* at all;") as caught:
         storage.read_bytes("/x")
     assert "canary" not in str(caught.value)
+
+
+def test_a_folder_is_deleted_with_its_hidden_files_but_not_with_folders_below(tmp_path: Path) -> None:
+    folder, kept = tmp_path / "gone", tmp_path / "kept"
+    for path in (folder / "a.json", folder / ".a.json.tmp", kept / "b.json", kept / "below" / "c.json"):
+        storage.write_bytes(str(path), b"{}")
+    for uri in (folder, kept, tmp_path / "never there"):
+        storage.delete_folder(str(uri))
+    assert [str(path.relative_to(tmp_path)) for path in sorted(tmp_path.rglob("*"))] == [
+        "kept",
+        "kept/below",
+        "kept/below/c.json",
+    ]

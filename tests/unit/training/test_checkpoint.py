@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from dakpn.data import storage
+from dakpn.errors import StorageError
 from dakpn.training.checkpoint import CheckpointFolder
 from dakpn.training.loop import LoopSettings, run_steps
 from dakpn.training.state import TrainState
@@ -71,11 +73,52 @@ def test_an_empty_folder_restores_nothing_and_changes_nothing(tmp_path: Path) ->
     assert torch.equal(state.task.predictor.head.weight, before)
 
 
-def test_a_checkpoint_that_was_never_finished_does_not_count(saved: Path) -> None:
+def test_a_checkpoint_that_was_never_finished_does_not_count_and_says_so(
+    saved: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     tree(saved, 3).unlink()
-    state = restored(saved)
+    with caplog.at_level(logging.WARNING, "dakpn"):
+        state = restored(saved)
     assert state is not None
     assert state.step == 2
+    assert caplog.messages == [
+        f"checkpoint {saved}/step-00000003 is incomplete and ignored: its writing was cut off; the next one clears it "
+        "away"
+    ]
+
+
+@pytest.mark.parametrize("left", ["nothing", "a temporary file", "tensors", "damaged tensors"])
+def test_the_next_checkpoint_clears_away_what_a_cut_off_one_left(tmp_path: Path, left: str) -> None:
+    checkpoints, state = CheckpointFolder(str(tmp_path), keep=1), adversarial_state(0)
+    state.step = 1
+    checkpoints.save(state)
+    (tmp_path / "step-00000005").mkdir()
+    match left:
+        case "a temporary file":
+            (tmp_path / "step-00000005/.tensors.safetensors.0a1b.tmp").write_bytes(b"half")
+        case "tensors":
+            tensors(tmp_path, 5).write_bytes(tensors(tmp_path, 1).read_bytes())
+        case "damaged tensors":
+            tensors(tmp_path, 5).write_bytes(b"half")
+            tree(tmp_path, 5).write_bytes(tree(tmp_path, 1).read_bytes())
+    assert checkpoints.restore_newest(state)
+    assert state.step == 1
+    state.step = 2
+    checkpoints.save(state)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000002"]
+
+
+def test_a_storage_that_does_not_answer_is_not_taken_for_an_empty_one(
+    saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else training would start anew, and its first checkpoint clear away the good ones."""
+
+    def no_answer(uri: str) -> bytes:
+        raise StorageError(f"cannot read {uri}: no answer")
+
+    monkeypatch.setattr(storage, "read_bytes", no_answer)
+    with pytest.raises(StorageError, match="no answer"):
+        restored(saved)
 
 
 @pytest.mark.parametrize(
@@ -116,7 +159,7 @@ def test_only_the_newest_are_kept(tmp_path: Path, keep: int) -> None:
         state.step = step
         checkpoints.save(state)
         assert steps_on_disk(tmp_path) == list(range(max(1, step + 1 - keep), step + 1))
-    assert len(list(tmp_path.glob("step-*/tensors.safetensors"))) == min(keep, 4)
+    assert len(list(tmp_path.iterdir())) == min(keep, 4)  # no empty folder is left
 
 
 def test_saving_a_step_again_gives_the_same_bytes(tmp_path: Path) -> None:

@@ -138,6 +138,42 @@ def test_randomness_is_a_function_of_seed_rank_and_step() -> None:
     assert len(set(drawn["a"].values())) == 4
 
 
+class NoticeAt:
+    """Gives notice after one step, and ends the training once it is answered."""
+
+    def __init__(self, step: int) -> None:
+        self.step, self.answered = step, []
+
+    def given(self, step: int) -> bool:
+        return step == self.step
+
+    def answer(self, step: int) -> None:
+        self.answered.append(step)
+
+
+def test_upon_notice_a_checkpoint_is_written_at_once_and_training_goes_on(tmp_path: Path) -> None:
+    folder, notice, state = CheckpointFolder(str(tmp_path), keep=9), NoticeAt(5), slope_state()
+    rare = LoopSettings(8, report_every=8, checkpoint_every=8)
+    run_steps(state, state.task, values(*[1.0] * 8), rare, Reports(), folder, notice)
+    assert folder.complete_steps() == [5, 8]
+    assert notice.answered == [5]
+
+
+def test_upon_notice_a_diverged_state_is_not_kept(tmp_path: Path) -> None:
+    folder, notice, state = CheckpointFolder(str(tmp_path)), NoticeAt(2), slope_state(1.0)
+    rare = LoopSettings(8, report_every=8, checkpoint_every=8)
+    with pytest.raises(TrainingError):
+        run_steps(state, state.task, values(1, float("nan"), *[1.0] * 6), rare, Reports(), folder, notice)
+    assert folder.complete_steps() == []
+    assert notice.answered == [2]  # nobody waits in vain
+
+
+def test_other_ranks_answer_no_notice(tmp_path: Path) -> None:
+    folder, notice, state = CheckpointFolder(str(tmp_path)), NoticeAt(1), slope_state()
+    run_steps(state, state.task, values(1, 1), settings(2, rank=1), Reports(), folder, notice)
+    assert notice.answered == []
+
+
 def test_checkpoints_are_written_by_rank_0_alone(tmp_path: Path) -> None:
     for rank, expected in ((1, False), (0, True)):
         checkpoints = CheckpointFolder(str(tmp_path))

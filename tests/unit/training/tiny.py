@@ -21,6 +21,7 @@ from dakpn.models.predictor import KernelPredictor
 from dakpn.models.segmenter import SmallSegmenter
 from dakpn.segmentation.fit import segmentation_state
 from dakpn.training.adversarial import AdversarialTask
+from dakpn.training.health import Alarm
 from dakpn.training.state import ExponentialMovingAverage, TrainState
 
 CLASSES = 4
@@ -111,6 +112,10 @@ class Reports:
 
     def __init__(self) -> None:
         self.lines: list[tuple[int, dict[str, float]]] = []
+        self.alarms: list[Alarm] = []
 
     def report(self, step: int, metrics: dict[str, float]) -> None:
         self.lines.append((step, metrics))
+
+    def alarm(self, alarm: Alarm) -> None:
+        self.alarms.append(alarm)

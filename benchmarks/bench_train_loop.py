@@ -1,0 +1,170 @@
+"""Training through Ray against a hand-written loop with the same networks and images; and where a step's time goes."""
+
+import logging
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.measure import Claim, at_least, at_most
+from cluster.session import ray_session
+from dakpn.config import TrainConfig
+from dakpn.config_file import build_config
+from dakpn.data import manifest
+from dakpn.data.datasets import load_preset
+from dakpn.data.pack import pack_dataset
+from dakpn.data.procedural import photograph, render_scene, write_dataset
+from dakpn.data.shards import read_shard
+from dakpn.data.training_samples import real_example, synthetic_example
+from dakpn.models.predictor import KernelPredictor
+from dakpn.models.weights import load_segmenter
+from dakpn.training.adversarial import AdversarialTask, seeded_noise
+from dakpn.training.batches import batched, zipped
+from dakpn.training.metrics_log import read_metrics
+from dakpn.training.run_folder import RunFolder
+from workflows import train
+
+_IMAGES, _STEPS, _EVERY, _ROUNDS = 48, 30, 10, 3
+_SIZE = (192, 256)
+
+
+def run() -> Iterator[Claim]:
+    """One thread a worker. Only the reports after the first count: then the streams are warm."""
+    torch.set_num_threads(1)
+    logging.getLogger("dakpn").setLevel(logging.ERROR)
+    with tempfile.TemporaryDirectory() as name, ray_session(cpus=5):
+        folder = Path(name)
+        datasets = _datasets(folder)
+        encoder = RunFolder(_train(folder / "encoder", datasets, 0, "adversarial.steps=1")).encoder
+        given = f"encoder.weights={encoder}"
+        seconds: dict[str, list[float]] = {"plain": [], "process": [], "one": []}
+        for number in range(_ROUNDS):
+            seconds["plain"].append(_plain_seconds(datasets, encoder))
+            seconds["process"].append(_seconds(_train(folder / f"process{number}", datasets, 0, given)))
+            seconds["one"].append(_seconds(_train(folder / f"one{number}", datasets, 1, given)))
+        median = {name: statistics.median(values) for name, values in seconds.items()}
+        two = _images_per_second(_train(folder / "two", datasets, 2, given))
+        one = _images_per_second(str(folder / "one0"))
+    yield at_most("training step in process vs a plain loop", 1.1, median["process"] / median["plain"], **median)
+    yield at_most("training step of one Ray worker vs a plain loop", 1.1, median["one"] / median["plain"], **median)
+    yield at_least("images/s of two workers vs one", 1.5, two / one, images_per_second={"one": one, "two": two})
+    yield from _split()
+
+
+def _datasets(folder: Path) -> dict[str, str]:
+    preset = load_preset("camvid")
+    for name, renderer, labelled in (("synthetic", render_scene, True), ("real", photograph, False)):
+        source = folder / "source" / name
+        write_dataset(source, _IMAGES, 100, lambda seed, draw=renderer: draw(seed, _SIZE), processes=1)
+        pack_dataset(source, str(folder / name), preset, None, _IMAGES // 4, labelled=labelled)
+    return {name: str(folder / name) for name in ("synthetic", "real")}
+
+
+def _config(run: Path, datasets: dict[str, str], *overrides: str) -> TrainConfig:
+    values: dict[str, Any] = {
+        "run": str(run),
+        "encoder": {"training": {"steps": 2}},
+        "adversarial": {"steps": _STEPS},
+        "discriminator": {"widths": [16, 32, 64]},
+        "report_every": _EVERY,
+        "checkpoint_every": 1000,
+        **datasets,
+    }
+    return build_config(TrainConfig, values, overrides)
+
+
+def _train(run: Path, datasets: dict[str, str], workers: int, *overrides: str) -> str:
+    train.main(_config(run, datasets, f"workers={workers}", *overrides))
+    return str(run)
+
+
+def _warm_lines(run: str) -> list[dict[str, Any]]:
+    return [line for line in read_metrics(RunFolder(run).metrics) if line["stage"] == "adversarial"][1:]
+
+
+def _seconds(run: str) -> float:
+    return statistics.median(line["seconds_per_step"] for line in _warm_lines(run))
+
+
+def _images_per_second(run: str) -> float:
+    return statistics.median(line["images_per_second"] for line in _warm_lines(run))
+
+
+def _plain_seconds(datasets: dict[str, str], encoder_uri: str) -> float:
+    """What one would write without this project's loop: decode, forward, backward, two optimizers."""
+    config = _config(Path("unused"), datasets)
+    task = _task(config, encoder_uri)
+    players = [task.predictor.head.parameters(), [p for n, p in task.named_parameters() if "discriminator" in n]]
+    optimizers = [torch.optim.Adam(list(parameters), 1e-4) for parameters in players]
+    batches, times = _batches(config), []
+    for step in range(_STEPS):
+        before = time.perf_counter()
+        loss = task({**next(batches), "step": torch.tensor(step)})["loss"]
+        for optimizer in optimizers:
+            optimizer.zero_grad()
+        loss.backward()
+        for optimizer in optimizers:
+            optimizer.step()
+        times.append(time.perf_counter() - before)
+    return statistics.mean(times[_EVERY:])
+
+
+def _task(config: TrainConfig, encoder_uri: str) -> AdversarialTask:
+    encoder, network, space, _ = load_segmenter(encoder_uri)
+    predictor = KernelPredictor(config.predictor(network, space.num_classes))
+    predictor.encoder.load_state_dict(encoder.state_dict())
+    return AdversarialTask(predictor, config.adversarial, config.discriminator).train()
+
+
+def _batches(config: TrainConfig) -> Iterator[dict[str, torch.Tensor]]:
+    sizes = (config.prediction_size, config.adversarial.patch_size)
+    streams = []
+    for uri, prepare in ((config.synthetic, synthetic_example(*sizes)), (config.real, real_example(*sizes))):
+        streams.append(batched(_rows(uri), prepare, config.adversarial.batch_size_per_worker, seed=0))
+    return zipped(*streams)
+
+
+def _rows(uri: str) -> Iterator[Any]:
+    index = manifest.read_index(uri)
+    while True:
+        for shard in index.shards:
+            yield from read_shard(manifest.shard_uri(uri, shard.name, index.format))
+
+
+def _split() -> Iterator[Claim]:
+    """Shares of the parts of a step; the rest is the losses, the optimizers and, with several workers, all-reduce."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        datasets = _datasets(folder)
+        encoder = RunFolder(_train(folder / "run", datasets, 0, "adversarial.steps=1")).encoder
+        config = _config(folder, datasets)
+        task, batches = _task(config, encoder), _batches(config)
+        batch = {**next(batches), "step": torch.tensor(0)}
+        low, judge, function = batch["synthetic_low"], task.whole_discriminator, task.predictor.function
+        params = task.predictor(low).detach().requires_grad_()
+        noise = seeded_noise(batch["synthetic_noise"], low)
+        # Each of the two scales: real and translated together for the discriminator, then translated for the predictor.
+        judged = torch.cat((low, low, low))
+        step = _median(lambda: task(batch)["loss"].backward())
+        parts = {
+            "data": _median(lambda: next(batches)),
+            "encoder": _median(lambda: task.predictor(low)),
+            "function": 2 * _median(lambda: function.apply(low, params, noise).sum().backward()),
+            "discriminator": 2 * _median(lambda: judge(judged).sum().backward()),
+        }
+    shares = {name: seconds / (step + parts["data"]) for name, seconds in parts.items()}
+    yield at_most("data's share of a step of one worker", 0.25, shares["data"], step_s=step, shares=shares)
+
+
+def _median(work: Callable[[], Any]) -> float:
+    work()
+    times = []
+    for _ in range(5):
+        before = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - before)
+    return statistics.median(times)
