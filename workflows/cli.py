@@ -65,6 +65,14 @@ def pack(
     exclude: Annotated[
         str | None, typer.Option(help="Leave out the bad rows of this file of `dakpn check --fix quarantine`.")
     ] = None,
+    keep: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATTERN:LOW-HIGH",
+            help="Keep a part of every sequence: '([^/_]+)_:0.0-0.6' is the first 60 % of the keys that share what "
+            "the regular expression's group matches.",
+        ),
+    ] = None,
 ) -> None:
     """Pack a folder of images (and labels) into checked shards, or convert a packed dataset to another format.
 
@@ -73,7 +81,7 @@ def pack(
     """
     from workflows import pack as workflow
 
-    index = workflow.main(source, output, dataset, split, rows_per_shard, labels, output_format, workers, exclude)
+    index = workflow.main(source, output, dataset, split, rows_per_shard, labels, output_format, workers, exclude, keep)
     kind = "labelled" if index.labelled else "unlabelled"
     typer.echo(f"{output}: {index.rows} {kind} images in {len(index.shards)} shards")
 
