@@ -52,7 +52,7 @@ class Exclusions(BaseModel):
         """The rows that either leaves out, with the reasons given here first; and those that both keep."""
         reasons = other.reasons | self.reasons
         bad = tuple(BadRow(key=key, reason=reason) for key, reason in reasons.items())
-        return self.model_copy(update={"bad": bad, "good": tuple(key for key in self.good if key not in reasons)})
+        return type(self)(dataset=self.dataset, bad=bad, good=tuple(key for key in other.good if key not in reasons))
 
     def write(self, uri: str) -> None:
         """Write the file. Raises `StorageError`."""
