@@ -1,7 +1,9 @@
 """Evaluate: train the same segmenter per contender and seed as Ray tasks, score each on real images."""
 
 import logging
-from typing import Any
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import ray
 
@@ -9,10 +11,15 @@ from cluster.session import ray_session
 from dakpn.config import EvaluateConfig
 from dakpn.config_file import to_yaml
 from dakpn.data import storage
-from dakpn.evaluation.cells import Cell, describe_protocol, plan_cells, run_cell
+from dakpn.evaluation.cells import Cell, plan_cells, run_cell
+from dakpn.evaluation.protocol import describe_protocol
 from dakpn.segmentation.examples import limit_threads
 
 logger = logging.getLogger(__name__)
+
+J = TypeVar("J")
+R = TypeVar("R")
+_ONLY_IN_CELL_FILES = {"protocol", "real_keys"}
 
 
 def main(config: EvaluateConfig) -> list[dict[str, Any]]:
@@ -24,8 +31,8 @@ def main(config: EvaluateConfig) -> list[dict[str, Any]]:
     cells = plan_cells(config)
     storage.preflight(config.output, write=True)
     with ray_session(cpus=config.workers):
-        results = _run_cells(config, cells)
-    ordered = [results[cell] for cell in cells]
+        results = _run_all(_run_cell, config, cells, _describe_cell)
+    ordered = [{name: value for name, value in r.items() if name not in _ONLY_IN_CELL_FILES} for r in results]
     storage.write_json(
         storage.join(config.output, "results.json"),
         {"cells": ordered, "protocol": describe_protocol(config), "config": to_yaml(config)},
@@ -33,26 +40,37 @@ def main(config: EvaluateConfig) -> list[dict[str, Any]]:
     return ordered
 
 
-def _run_cells(config: EvaluateConfig, cells: list[Cell]) -> dict[Cell, dict[str, Any]]:
-    """Run the cells, `workers` at a time."""
-    run_one = ray.remote(_run_cell).options(num_cpus=1)
-    waiting, running = list(cells), {}
-    results: dict[Cell, dict[str, Any]] = {}
+def _run_all(
+    work: Callable[[EvaluateConfig, J], R],
+    config: EvaluateConfig,
+    jobs: Sequence[J],
+    describe: Callable[[J, R], str],
+) -> list[R]:
+    """Do the jobs as Ray tasks of one CPU, `workers` at a time; a line tells of each and of the time that is left."""
+    run_one = ray.remote(work).options(num_cpus=1)
+    waiting, running, results = list(range(len(jobs))), {}, {}
+    started = time.monotonic()
     while waiting or running:
         while waiting and len(running) < config.workers:
-            cell = waiting.pop(0)
-            running[run_one.remote(config, cell)] = cell
+            number = waiting.pop(0)
+            running[run_one.remote(config, jobs[number])] = number
         (ready,), _ = ray.wait(list(running), num_returns=1)
-        cell = running.pop(ready)
-        results[cell] = ray.get(ready)
-        shown = 100 * results[cell]["miou"]
-        logger.info("%s, seed %d: mIoU %.1f (%d of %d)", cell.contender, cell.seed, shown, len(results), len(cells))
-    return results
+        number = running.pop(ready)
+        results[number] = ray.get(ready)
+        left = (time.monotonic() - started) / len(results) * (len(jobs) - len(results)) / 60
+        text = describe(jobs[number], results[number])
+        logger.info("%s (%d of %d, about %.0f min left)", text, len(results), len(jobs), left)
+    return [results[number] for number in range(len(jobs))]
 
 
 def _run_cell(config: EvaluateConfig, cell: Cell) -> dict[str, Any]:
     limit_threads(1)
     return run_cell(config, cell)
+
+
+def _describe_cell(cell: Cell, result: dict[str, Any]) -> str:
+    few = f", {cell.real_labelled} real labelled, draw {cell.draw}" if cell.real_labelled else ""
+    return f"{cell.contender}{few}, seed {cell.seed}: mIoU {100 * result['miou']:.1f}"
 
 
 if __name__ == "__main__":

@@ -1,7 +1,23 @@
 """Every setting of every workflow, as frozen pydantic models. Unknown keys are refused by all of them."""
 
 from dakpn.config.base import Config, Fraction, Size
-from dakpn.config.jobs import DemoConfig, EvaluateConfig, TranslateConfig, VerifyConfig
+from dakpn.config.contenders import (
+    ChainConfig,
+    ContenderConfig,
+    CutConfig,
+    CycleGanConfig,
+    FourierConfig,
+    GeneratorConfig,
+    HistogramMatchingConfig,
+    KernelPredictionConfig,
+    RealOnlyConfig,
+    ReinhardConfig,
+    SourceOnlyConfig,
+    StoredConfig,
+    TranslatorConfig,
+)
+from dakpn.config.evaluation import EvaluateConfig, MeasuresConfig, RealLabelledConfig
+from dakpn.config.jobs import DemoConfig, TranslateConfig, VerifyConfig
 from dakpn.config.networks import (
     DiscriminatorConfig,
     EncoderConfig,
@@ -27,30 +43,45 @@ from dakpn.config.translation import (
 
 __all__ = [
     "AdversarialConfig",
+    "ChainConfig",
     "Config",
+    "ContenderConfig",
+    "CutConfig",
+    "CycleGanConfig",
     "DemoConfig",
     "DiscriminatorConfig",
     "EncoderConfig",
     "EvaluateConfig",
     "FcnResnet50Config",
+    "FourierConfig",
     "Fraction",
     "GammaConfig",
     "GaussianBlurConfig",
+    "GeneratorConfig",
     "HeadConfig",
+    "HistogramMatchingConfig",
     "HsvAffineConfig",
+    "KernelPredictionConfig",
+    "MeasuresConfig",
     "NetworkConfig",
     "NoiseConfig",
     "PredictorConfig",
+    "RealLabelledConfig",
+    "RealOnlyConfig",
+    "ReinhardConfig",
     "RgbAffineConfig",
     "SegformerConfig",
     "SegmenterTrainingConfig",
     "Size",
     "SmallNetworkConfig",
+    "SourceOnlyConfig",
     "StageConfig",
+    "StoredConfig",
     "StreamConfig",
     "SymmetricKernelConfig",
     "TrainConfig",
     "TranslateConfig",
     "TranslationConfig",
+    "TranslatorConfig",
     "VerifyConfig",
 ]

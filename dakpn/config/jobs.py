@@ -1,4 +1,4 @@
-"""The other commands: translate, verify, evaluate, demo."""
+"""The other commands: translate, verify, demo."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,7 +6,6 @@ from typing import Annotated
 from pydantic import Field, PositiveInt
 
 from dakpn.config.base import Config, Fraction
-from dakpn.config.networks import NetworkConfig, SegmenterTrainingConfig, SmallNetworkConfig
 
 
 class TranslateConfig(Config):
@@ -31,19 +30,6 @@ class VerifyConfig(Config):
 
     input: str
     output: str
-    workers: PositiveInt = 2
-
-
-class EvaluateConfig(Config):
-    """`dakpn evaluate`: train the same segmenter per contender and score it on real images."""
-
-    output: str = Field(description="URI of the folder for results")
-    contenders: dict[str, str] = Field(min_length=1, description="name: URI of a packed, labelled dataset")
-    oracle: str | None = Field(default=None, description="URI of a packed, labelled real training set, as upper bound")
-    real_test: str = Field(description="URI of a packed, labelled real dataset, used for scoring only")
-    seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
-    network: NetworkConfig = SmallNetworkConfig()
-    training: SegmenterTrainingConfig = SegmenterTrainingConfig()
     workers: PositiveInt = 2
 
 

@@ -18,7 +18,7 @@ from dakpn.data.datasets import LabelSpace
 from dakpn.data.schema import Sample
 from dakpn.data.shards import read_shard
 from dakpn.errors import UsageError
-from dakpn.evaluation.cells import ORACLE
+from dakpn.evaluation.protocol import ORACLE
 from dakpn.evaluation.report import ContenderResult, Curve, ParameterMap, ReportData, TranslationExample
 from dakpn.inference.translator import Translator
 from dakpn.models.color import rgb_to_hsv

@@ -1,0 +1,140 @@
+"""Contenders from their configs: what they need is read here, and only what they need."""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dakpn.config import (
+    ChainConfig,
+    ContenderConfig,
+    CutConfig,
+    CycleGanConfig,
+    EvaluateConfig,
+    FourierConfig,
+    HistogramMatchingConfig,
+    KernelPredictionConfig,
+    RealOnlyConfig,
+    ReinhardConfig,
+    SourceOnlyConfig,
+    StoredConfig,
+)
+from dakpn.config.contenders import SEED_PLACEHOLDER
+from dakpn.data import codec, manifest, storage
+from dakpn.data.datasets import load_preset
+from dakpn.data.shards import read_shard
+from dakpn.errors import UsageError
+from dakpn.evaluation.contenders.base import Contender
+from dakpn.evaluation.contenders.recoloring import Fourier, HistogramMatching, Reinhard, Unchanged
+from dakpn.evaluation.contenders.translators import Chain, KernelPrediction, Stored
+from dakpn.inference.translator import Translator
+from dakpn.models.weights import load_predictor
+
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class ContenderFactory:
+    """Builds the contenders of one evaluation for one seed.
+
+    Attributes:
+        config: of the evaluation.
+        seed: of the cell; fills the placeholder in URIs and names the rivals trained for it.
+    """
+
+    config: EvaluateConfig
+    seed: int
+
+    @cached_property
+    def references(self) -> NDArray[np.uint8]:
+        """All real images at the size at which contenders translate, uint8 [K, H, W, 3]."""
+        if self.config.real is None:
+            raise UsageError("a contender needs real images to aim at; set `real` to the URI of a packed dataset")
+        return np.stack(list(read_images(self.config.real, self.config.image_size).values()))
+
+    def build(self, contender: ContenderConfig) -> Contender:
+        """The contender.
+
+        Raises:
+            UsageError: what it needs is not there.
+            WeightsError: its weights cannot be used.
+            DataError, StorageError: its images cannot be read.
+        """
+        match contender:
+            case SourceOnlyConfig():
+                return Unchanged()
+            case ReinhardConfig():
+                return Reinhard(self.references)
+            case HistogramMatchingConfig():
+                return HistogramMatching(self.references)
+            case FourierConfig():
+                return Fourier(self.references, contender.band)
+            case KernelPredictionConfig():
+                strength = None if contender.strength == "random" else contender.strength
+                return KernelPrediction(Translator.load(at_seed(contender.weights, self.seed)), strength)
+            case StoredConfig():
+                uri = at_seed(contender.uri, self.seed)
+                return Stored(read_images(uri, self.config.image_size), uri)
+            case ChainConfig():
+                return Chain([self.build(part) for part in contender.parts])
+            case RealOnlyConfig() | CycleGanConfig() | CutConfig():
+                raise NotImplementedError
+
+
+def at_seed(uri: str, seed: int) -> str:
+    """The URI with its placeholder filled."""
+    return uri.replace(SEED_PLACEHOLDER, str(seed))
+
+
+def read_images(uri: str, size: Size) -> dict[str, NDArray[np.uint8]]:
+    """Images of a packed dataset, or of the image files below a local folder, by key and resized.
+
+    Raises:
+        UsageError: neither is there.
+        DataError: an image cannot be decoded.
+    """
+    if is_packed(uri):
+        index = manifest.read_index(uri)
+        shards = (read_shard(manifest.shard_uri(uri, shard.name, index.format)) for shard in index.shards)
+        decoded = ((s.key, codec.decode_image(s.image, f"{uri}: {s.key}")) for samples in shards for s in samples)
+    else:
+        pairs = load_preset("images").find_pairs(Path(uri), None)
+        decoded = ((p.key, codec.decode_image(p.image_path.read_bytes(), str(p.image_path))) for p in pairs)
+    return {key: image if image.shape[:2] == size else codec.resize_image(image, size) for key, image in decoded}
+
+
+def is_packed(uri: str) -> bool:
+    """Tell a packed dataset from a folder of images."""
+    return storage.exists(storage.join(uri, manifest.FOLDER))
+
+
+def has_own_labels(uri: str) -> bool:
+    """Whether stored images bring labels: then they need no synthetic dataset."""
+    return is_packed(uri) and manifest.read_index(uri).labelled
+
+
+def content_digests(contender: ContenderConfig, seed: int) -> list[str]:
+    """Digests of what a contender reads beside the evaluation's own datasets.
+
+    Raises:
+        UsageError, WeightsError: it is not there.
+    """
+    match contender:
+        case StoredConfig():
+            uri = at_seed(contender.uri, seed)
+            return [manifest.read_index(uri).digest if is_packed(uri) else _folder_digest(uri)]
+        case KernelPredictionConfig():
+            return [load_predictor(at_seed(contender.weights, seed))[2]]
+        case ChainConfig():
+            return [digest for part in contender.parts for digest in content_digests(part, seed)]
+        case _:
+            return []
+
+
+def _folder_digest(folder: str) -> str:
+    pairs = load_preset("images").find_pairs(Path(folder), None)
+    lines = [f"{pair.key} {storage.fingerprint(str(pair.image_path))}" for pair in pairs]
+    return "sha256:" + hashlib.sha256("\n".join(lines).encode()).hexdigest()
