@@ -8,11 +8,13 @@ from typing import Any, TypeVar
 import ray
 
 from cluster.session import ray_session
-from dakpn.config import EvaluateConfig
+from dakpn.config import EvaluateConfig, MeasuresConfig
 from dakpn.config_file import to_yaml
 from dakpn.data import storage
 from dakpn.evaluation.cells import Cell, plan_cells, run_cell
+from dakpn.evaluation.measures.measure import measure_contender, measured_contenders, prepare_measures
 from dakpn.evaluation.protocol import describe_protocol
+from dakpn.evaluation.rivals.store import RivalJob, planned_rivals, trained_rival
 from dakpn.segmentation.examples import limit_threads
 
 logger = logging.getLogger(__name__)
@@ -31,13 +33,25 @@ def main(config: EvaluateConfig) -> list[dict[str, Any]]:
     cells = plan_cells(config)
     storage.preflight(config.output, write=True)
     with ray_session(cpus=config.workers):
+        _run_all(
+            _train_rival, config, planned_rivals(config), lambda job, _: f"{job.rival.kind}, seed {job.seed}: trained"
+        )
         results = _run_all(_run_cell, config, cells, _describe_cell)
+        measures = _measure(config)
     ordered = [{name: value for name, value in r.items() if name not in _ONLY_IN_CELL_FILES} for r in results]
     storage.write_json(
         storage.join(config.output, "results.json"),
-        {"cells": ordered, "protocol": describe_protocol(config), "config": to_yaml(config)},
+        {"cells": ordered, "measures": measures, "protocol": describe_protocol(config), "config": to_yaml(config)},
     )
     return ordered
+
+
+def _measure(config: EvaluateConfig) -> list[dict[str, Any]]:
+    if config.measures is None:
+        return []
+    _run_all(_prepare_measures, config, ["judge"], lambda _, inputs: f"{len(inputs['shown'])} pictures chosen")
+    names = measured_contenders(config)
+    return _run_all(_measure_contender, config, names, lambda name, _: f"{name}: measured")
 
 
 def _run_all(
@@ -66,6 +80,21 @@ def _run_all(
 def _run_cell(config: EvaluateConfig, cell: Cell) -> dict[str, Any]:
     limit_threads(1)
     return run_cell(config, cell)
+
+
+def _train_rival(config: EvaluateConfig, job: RivalJob) -> None:
+    limit_threads(1)
+    trained_rival(config, job.rival, job.seed)
+
+
+def _prepare_measures(config: EvaluateConfig, job: str) -> dict[str, Any]:
+    limit_threads(1)
+    return prepare_measures(config, config.measures or MeasuresConfig())
+
+
+def _measure_contender(config: EvaluateConfig, name: str) -> dict[str, Any]:
+    limit_threads(1)
+    return measure_contender(config, config.measures or MeasuresConfig(), name)
 
 
 def _describe_cell(cell: Cell, result: dict[str, Any]) -> str:

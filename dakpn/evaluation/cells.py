@@ -1,7 +1,5 @@
 """An evaluation is a grid of cells: contender x real labelled images x draw x seed. Each is trained and scored."""
 
-import hashlib
-import re
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -9,10 +7,12 @@ from dakpn.config import ContenderConfig, EvaluateConfig, RealOnlyConfig, Stored
 from dakpn.data import storage
 from dakpn.errors import DakpnError
 from dakpn.evaluation.contenders.build import ContenderFactory, at_seed, has_own_labels
+from dakpn.evaluation.file_names import file_name
+from dakpn.evaluation.image_sets import read_examples
 from dakpn.evaluation.protocol import ORACLE, Protocol, check_evaluation, protocol_of
 from dakpn.evaluation.real_choice import choose_real
 from dakpn.evaluation.training_images import FineTuned, FreshTranslations, Mixed, translated_once
-from dakpn.segmentation.examples import BatchSource, LabelledExamples, labelled_index, load_examples
+from dakpn.segmentation.examples import BatchSource, LabelledExamples, labelled_index
 from dakpn.segmentation.fit import fit_segmenter
 from dakpn.segmentation.score import score_segmenter
 
@@ -40,10 +40,7 @@ class Cell:
     @property
     def name(self) -> str:
         """Name of the result's file, safe on every storage."""
-        name = re.sub(r"[^A-Za-z0-9._-]+", "_", self.contender)
-        if name != self.contender:
-            name += "-" + hashlib.sha256(self.contender.encode()).hexdigest()[:6]
-        return f"{name}-real{self.real_labelled}-draw{self.draw}-seed{self.seed}"
+        return f"{file_name(self.contender)}-real{self.real_labelled}-draw{self.draw}-seed{self.seed}"
 
 
 def plan_cells(config: EvaluateConfig) -> list[Cell]:
@@ -93,7 +90,7 @@ def run_cell(config: EvaluateConfig, cell: Cell) -> dict[str, Any]:
     _, protocol = _plan_cell(config, cell.contender, cell.real_labelled, cell.draw, cell.seed)
     real = _real_examples(config, cell)
     network = fit_segmenter(_training_images(config, cell, real), config.network, config.training, cell.seed)
-    test = load_examples(config.real_test, config.training.size)
+    test = read_examples(config.real_test, config.training.size)
     score = score_segmenter(
         network, test.ordered_batches(_SCORING_BATCH), test.label_space.num_classes, test.label_space.ignore_id
     )
@@ -114,10 +111,10 @@ def _finished(uri: str, cell: Cell) -> dict[str, Any] | None:
 
 def _real_examples(config: EvaluateConfig, cell: Cell) -> LabelledExamples | None:
     if cell.contender == ORACLE and config.oracle is not None:
-        return load_examples(config.oracle, config.training.size)
+        return read_examples(config.oracle, config.training.size)
     if config.real_labelled is None or cell.real_labelled == 0:
         return None
-    examples = load_examples(config.real_labelled.dataset, config.training.size)
+    examples = read_examples(config.real_labelled.dataset, config.training.size)
     return examples.subset(choose_real(examples.keys, config.real_labelled, cell.real_labelled, cell.draw))
 
 
@@ -136,9 +133,9 @@ def _training_images(config: EvaluateConfig, cell: Cell, real: LabelledExamples 
 def translated_images(config: EvaluateConfig, contender: ContenderConfig | None, seed: int) -> BatchSource:
     """A contender's translations of the synthetic dataset; labelled stored images are taken as they are."""
     if isinstance(contender, StoredConfig) and has_own_labels(at_seed(contender.uri, seed)):
-        return load_examples(at_seed(contender.uri, seed), config.training.size)
+        return read_examples(at_seed(contender.uri, seed), config.training.size)
     assert contender is not None  # noqa: S101 - only the oracle has none, and it is never translated
-    synthetic = load_examples(config.synthetic or "", config.image_size)
+    synthetic = read_examples(config.synthetic or "", config.image_size)
     built = ContenderFactory(config, seed).build(contender)
     size = config.training.size
     return FreshTranslations(synthetic, built, size) if built.has_draws else translated_once(synthetic, built, size)

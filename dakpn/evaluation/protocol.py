@@ -12,6 +12,7 @@ from dakpn.data.keep_rule import source_keys
 from dakpn.data.manifest import read_index
 from dakpn.errors import UsageError
 from dakpn.evaluation.contenders.build import at_seed, content_digests, has_own_labels
+from dakpn.evaluation.measures.extractor import load_extractor
 from dakpn.evaluation.real_choice import choose_real
 from dakpn.models.networks import require_network
 from dakpn.segmentation.examples import labelled_index
@@ -82,6 +83,7 @@ def check_evaluation(config: EvaluateConfig) -> None:
         if isinstance(contender, StoredConfig) and has_own_labels(at_seed(contender.uri, config.seeds[0])):
             labelled[f"contender {name}"] = at_seed(contender.uri, config.seeds[0])
     _check_real_labelled(config)
+    _check_measures(config)
     test_classes = labelled_index(config.real_test)[0].class_names
     for name, uri in labelled.items():
         if uri and (classes := labelled_index(uri)[0].class_names) != test_classes:
@@ -145,6 +147,16 @@ def _check_real_labelled(config: EvaluateConfig) -> None:
         choose_real(keys, few, len(keys) if count == "all" else count, 0)
     if few.use == "mixed" and config.training.batch_size_per_worker < 2:
         raise UsageError("got batches of one image, which cannot mix two domains; raise training.batch_size_per_worker")
+
+
+def _check_measures(config: EvaluateConfig) -> None:
+    if config.measures is None:
+        return
+    if config.synthetic is None or config.real is None:
+        raise UsageError("measures compare translated images with synthetic and real ones; set `synthetic` and `real`")
+    for uri in (config.synthetic, config.real):
+        read_index(uri)
+    load_extractor(config.measures.extractor)
 
 
 def _domains(config: EvaluateConfig, contender: ContenderConfig, seed: int) -> dict[str, str]:

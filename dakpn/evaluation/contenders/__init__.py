@@ -3,8 +3,3 @@
 A contender turns a labelled synthetic image into the image that the downstream net trains on, at the size of the
 evaluation. Where a draw changes the image, every batch gets fresh draws.
 """
-
-from dakpn.evaluation.contenders.base import Contender, LabelledImage
-from dakpn.evaluation.contenders.build import ContenderFactory
-
-__all__ = ["Contender", "ContenderFactory", "LabelledImage"]

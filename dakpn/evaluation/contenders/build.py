@@ -1,9 +1,7 @@
 """Contenders from their configs: what they need is read here, and only what they need."""
 
-import hashlib
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,17 +21,16 @@ from dakpn.config import (
     StoredConfig,
 )
 from dakpn.config.contenders import SEED_PLACEHOLDER
-from dakpn.data import codec, manifest, storage
-from dakpn.data.datasets import load_preset
-from dakpn.data.shards import read_shard
+from dakpn.data import manifest
 from dakpn.errors import UsageError
 from dakpn.evaluation.contenders.base import Contender
 from dakpn.evaluation.contenders.recoloring import Fourier, HistogramMatching, Reinhard, Unchanged
 from dakpn.evaluation.contenders.translators import Chain, KernelPrediction, Stored
+from dakpn.evaluation.image_sets import content_digest, is_packed, read_images
+from dakpn.evaluation.rivals import Generated
+from dakpn.evaluation.rivals.store import trained_rival
 from dakpn.inference.translator import Translator
 from dakpn.models.weights import load_predictor
-
-Size = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -80,35 +77,17 @@ class ContenderFactory:
                 return Stored(read_images(uri, self.config.image_size), uri)
             case ChainConfig():
                 return Chain([self.build(part) for part in contender.parts])
-            case RealOnlyConfig() | CycleGanConfig() | CutConfig():
-                raise NotImplementedError
+            case CycleGanConfig() | CutConfig():
+                return Generated(trained_rival(self.config, contender, self.seed))
+            case RealOnlyConfig():
+                raise UsageError(
+                    "a contender of kind real_only translates nothing; leave it out of chains and measures"
+                )
 
 
 def at_seed(uri: str, seed: int) -> str:
     """The URI with its placeholder filled."""
     return uri.replace(SEED_PLACEHOLDER, str(seed))
-
-
-def read_images(uri: str, size: Size) -> dict[str, NDArray[np.uint8]]:
-    """Images of a packed dataset, or of the image files below a local folder, by key and resized.
-
-    Raises:
-        UsageError: neither is there.
-        DataError: an image cannot be decoded.
-    """
-    if is_packed(uri):
-        index = manifest.read_index(uri)
-        shards = (read_shard(manifest.shard_uri(uri, shard.name, index.format)) for shard in index.shards)
-        decoded = ((s.key, codec.decode_image(s.image, f"{uri}: {s.key}")) for samples in shards for s in samples)
-    else:
-        pairs = load_preset("images").find_pairs(Path(uri), None)
-        decoded = ((p.key, codec.decode_image(p.image_path.read_bytes(), str(p.image_path))) for p in pairs)
-    return {key: image if image.shape[:2] == size else codec.resize_image(image, size) for key, image in decoded}
-
-
-def is_packed(uri: str) -> bool:
-    """Tell a packed dataset from a folder of images."""
-    return storage.exists(storage.join(uri, manifest.FOLDER))
 
 
 def has_own_labels(uri: str) -> bool:
@@ -125,16 +104,10 @@ def content_digests(contender: ContenderConfig, seed: int) -> list[str]:
     match contender:
         case StoredConfig():
             uri = at_seed(contender.uri, seed)
-            return [manifest.read_index(uri).digest if is_packed(uri) else _folder_digest(uri)]
+            return [content_digest(uri)]
         case KernelPredictionConfig():
             return [load_predictor(at_seed(contender.weights, seed))[2]]
         case ChainConfig():
             return [digest for part in contender.parts for digest in content_digests(part, seed)]
         case _:
             return []
-
-
-def _folder_digest(folder: str) -> str:
-    pairs = load_preset("images").find_pairs(Path(folder), None)
-    lines = [f"{pair.key} {storage.fingerprint(str(pair.image_path))}" for pair in pairs]
-    return "sha256:" + hashlib.sha256("\n".join(lines).encode()).hexdigest()
