@@ -14,7 +14,8 @@ from dakpn.config_file import load_config
 from dakpn.data.datasets import load_preset
 from dakpn.data.pack import pack_dataset
 from dakpn.data.procedural import photograph, render_scene, write_dataset
-from dakpn.evaluation.run_report import OURS, SOURCE_ONLY, ReportInputs
+from dakpn.evaluation.run_report import ReportInputs
+from dakpn.evaluation.summary import OURS, SOURCE_ONLY
 from workflows import evaluate, report, train, translate, verify
 
 logger = logging.getLogger(__name__)

@@ -6,6 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import ray
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
 
 from cluster.session import ray_session
 from dakpn.config import EvaluateConfig, MeasuresConfig
@@ -15,6 +18,7 @@ from dakpn.evaluation.cells import Cell, plan_cells, run_cell
 from dakpn.evaluation.measures.measure import measure_contender, measured_contenders, prepare_measures
 from dakpn.evaluation.protocol import describe_protocol
 from dakpn.evaluation.rivals.store import RivalJob, planned_rivals, trained_rival
+from dakpn.evaluation.summary import difference_text, score_text, summarize
 from dakpn.segmentation.examples import limit_threads
 
 logger = logging.getLogger(__name__)
@@ -41,9 +45,34 @@ def main(config: EvaluateConfig) -> list[dict[str, Any]]:
     ordered = [{name: value for name, value in r.items() if name not in _ONLY_IN_CELL_FILES} for r in results]
     storage.write_json(
         storage.join(config.output, "results.json"),
-        {"cells": ordered, "measures": measures, "protocol": describe_protocol(config), "config": to_yaml(config)},
+        {
+            "cells": ordered,
+            "summary": summarize(config, ordered),
+            "measures": measures,
+            "protocol": describe_protocol(config),
+            "config": to_yaml(config),
+        },
     )
     return ordered
+
+
+def print_summary(output: str) -> None:
+    """A table of mIoU in percent with paired differences, to stdout; `output` is a finished evaluation's folder."""
+    rows = storage.read_json(storage.join(output, "results.json"))["summary"]
+    few = len({row["real_labelled"] for row in rows}) > 1
+    columns = ["contender", *(["real labelled"] if few else []), "mIoU", "scores", "against source-only"]
+    table = Table(*columns, "against the best rival", title="mIoU on real images, percent; differences in points")
+    for row in sorted(rows, key=lambda row: row["real_labelled"]):
+        rival = row["against_best_rival"]
+        table.add_row(
+            escape(row["contender"]),
+            *([str(row["real_labelled"])] if few else []),
+            score_text(row),
+            str(row["scores"]),
+            escape(difference_text(row["against_source_only"])),
+            escape(f"{difference_text(rival)} {rival['name']}" if rival else ""),
+        )
+    Console().print(table)
 
 
 def _measure(config: EvaluateConfig) -> list[dict[str, Any]]:
