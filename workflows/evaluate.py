@@ -14,7 +14,7 @@ from cluster.session import ray_session
 from dakpn.config import EvaluateConfig, MeasuresConfig
 from dakpn.config_file import to_yaml
 from dakpn.data import storage
-from dakpn.evaluation.cells import Cell, plan_cells, run_cell
+from dakpn.evaluation.cells import Cell, finished_cell, plan_cells, run_cell
 from dakpn.evaluation.measures.measure import measure_contender, measured_contenders, prepare_measures
 from dakpn.evaluation.protocol import describe_protocol
 from dakpn.evaluation.rivals.store import RivalJob, planned_rivals, trained_rival
@@ -40,7 +40,7 @@ def main(config: EvaluateConfig) -> list[dict[str, Any]]:
         _run_all(
             _train_rival, config, planned_rivals(config), lambda job, _: f"{job.rival.kind}, seed {job.seed}: trained"
         )
-        results = _run_all(_run_cell, config, cells, _describe_cell)
+        results = _run_cells(config, cells)
         measures = _measure(config)
     ordered = [{name: value for name, value in r.items() if name not in _ONLY_IN_CELL_FILES} for r in results]
     storage.write_json(
@@ -54,6 +54,15 @@ def main(config: EvaluateConfig) -> list[dict[str, Any]]:
         },
     )
     return ordered
+
+
+def _run_cells(config: EvaluateConfig, cells: Sequence[Cell]) -> list[dict[str, Any]]:
+    """The results of all cells; those of finished ones are read back."""
+    results = {cell: done for cell in cells if (done := finished_cell(config, cell)) is not None}
+    todo = [cell for cell in cells if cell not in results]
+    logger.info("%d of %d cells to do", len(todo), len(cells))
+    results |= dict(zip(todo, _run_all(_run_cell, config, todo, _describe_cell), strict=True))
+    return [results[cell] for cell in cells]
 
 
 def print_summary(output: str) -> None:

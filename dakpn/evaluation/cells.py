@@ -78,14 +78,23 @@ def _plan_cell(config: EvaluateConfig, name: str, real_labelled: int, draw: int,
     return Cell(name, real_labelled, draw, seed, protocol.digest), protocol
 
 
+def finished_cell(config: EvaluateConfig, cell: Cell) -> dict[str, Any] | None:
+    """The result of a cell of the same protocol; None if there is none, or a damaged one."""
+    uri = _result_uri(config, cell)
+    try:
+        done = storage.read_json(uri) if storage.exists(uri) else {}
+        return done if done["digest"] == cell.digest and "miou" in done else None
+    except (DakpnError, KeyError, TypeError):
+        return None
+
+
 def run_cell(config: EvaluateConfig, cell: Cell) -> dict[str, Any]:
     """Train and score one cell, and write its result; a finished cell of the same protocol is read back.
 
     Returns:
         The cell's fields with `miou`, `per_class_iou`, `pixel_accuracy` in 0..1, `protocol`, and `real_keys`.
     """
-    uri = storage.join(config.output, "cells", f"{cell.name}.json")
-    if (done := _finished(uri, cell)) is not None:
+    if (done := finished_cell(config, cell)) is not None:
         return done
     _, protocol = _plan_cell(config, cell.contender, cell.real_labelled, cell.draw, cell.seed)
     real = _real_examples(config, cell)
@@ -96,17 +105,12 @@ def run_cell(config: EvaluateConfig, cell: Cell) -> dict[str, Any]:
     )
     chosen = list(real.keys) if real is not None and cell.contender != ORACLE else []
     result = asdict(cell) | asdict(score) | {"protocol": protocol.values, "real_keys": chosen}
-    storage.write_json(uri, result)
-    return storage.read_json(uri)
+    storage.write_json(_result_uri(config, cell), result)
+    return storage.read_json(_result_uri(config, cell))
 
 
-def _finished(uri: str, cell: Cell) -> dict[str, Any] | None:
-    """The result of a cell; None if there is none, a damaged one, or one of another protocol."""
-    try:
-        done = storage.read_json(uri) if storage.exists(uri) else {}
-        return done if done["digest"] == cell.digest and "miou" in done else None
-    except (DakpnError, KeyError, TypeError):
-        return None
+def _result_uri(config: EvaluateConfig, cell: Cell) -> str:
+    return storage.join(config.output, "cells", f"{cell.name}.json")
 
 
 def _real_examples(config: EvaluateConfig, cell: Cell) -> LabelledExamples | None:

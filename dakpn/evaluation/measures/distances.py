@@ -11,8 +11,8 @@ Features = NDArray[np.float64]
 def frechet_distance(first: Features, second: Features) -> float:
     """Squared Frechet distance of the Gaussians fitted to features [N, D] and [M, D].
 
-    The trace of the root of the covariances' product is the nuclear norm of the N x M product of the centred
-    features: exact, and small where D is large.
+    The trace of the root of the covariances' product is the nuclear norm of the product of the centred features, or
+    of their triangular factors: exact, and of the smaller of images and dimensions.
 
     Source: Heusel et al., 2017 (FID, when the extractor is Inception).
     """
@@ -20,7 +20,8 @@ def frechet_distance(first: Features, second: Features) -> float:
     centred = [(x - x.mean(0)) / np.sqrt(len(x) - 1) for x in (first, second)]
     means = np.square(first.mean(0) - second.mean(0)).sum()
     spreads = sum(np.square(x).sum() for x in centred)
-    shared = np.linalg.svd(centred[0] @ centred[1].T, compute_uv=False).sum()
+    factors = [np.linalg.qr(x, mode="r") for x in centred]
+    shared = np.linalg.svd(factors[0] @ factors[1].T, compute_uv=False).sum()
     return float(max(0.0, means + spreads - 2 * shared))
 
 
