@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors.numpy import load, save
 
 from dakpn.config import ContenderConfig, CutConfig, CycleGanConfig, EvaluateConfig, MeasuresConfig, RealOnlyConfig
 from dakpn.data import codec, storage
@@ -85,8 +86,12 @@ def prepare_measures(config: EvaluateConfig, measures: MeasuresConfig) -> dict[s
     inputs = [labelled_image(synthetic, i).image for i in shown]
     real = read_images(config.real or "", config.image_size)
     extractor = load_extractor(measures.extractor)
-    neighbours = _neighbours(extractor, np.stack(inputs), np.stack(list(real.values())))
-    for number, (image, neighbour) in enumerate(zip(inputs, neighbours, strict=True)):
+    neighbours = _spread(len(real), len(inputs))
+    if extractor is not None:
+        features = extractor.features(np.stack(list(real.values())))
+        neighbours = _neighbours(extractor.features(np.stack(inputs)), features)
+        storage.write_bytes(storage.join(folder.uri, "real_features.safetensors"), save({"features": features}))
+    for number, (image, neighbour) in enumerate(zip(inputs, neighbours, strict=False)):
         _write_picture(folder.picture("input", number), image)
         _write_picture(folder.picture("neighbour", number), list(real.values())[neighbour])
     result = {
@@ -113,7 +118,7 @@ def measure_contender(config: EvaluateConfig, measures: MeasuresConfig, name: st
     synthetic = _measured_examples(config, measures)
     inputs = np.ascontiguousarray(synthetic.images.transpose(0, 2, 3, 1))
     outputs, seconds = _translate_all(ContenderFactory(config, seed).build(contender), synthetic)
-    real = np.stack(list(read_images(config.real or "", config.image_size).values()))
+    real = _real_images(config)
     kept = _judged(config, judge, outputs, synthetic)
     result = {
         "contender": name,
@@ -122,7 +127,7 @@ def measure_contender(config: EvaluateConfig, measures: MeasuresConfig, name: st
         "real_images": len(real),
         "seconds_per_image": seconds,
         "training_seconds": _training_seconds(config, contender, seed),
-        "distances": _distances(load_extractor(measures.extractor), outputs, real),
+        "distances": _distances(load_extractor(measures.extractor), outputs, config),
         "preservation": asdict(kept.score),
         "displacement": asdict(edge_displacement(inputs, outputs)),
         "colors": asdict(color_statistics(outputs, real)),
@@ -183,28 +188,31 @@ def _judged(
     return label_preservation(judge, images, labels, synthetic.label_space.num_classes)
 
 
+def _real_images(config: EvaluateConfig) -> NDArray[np.uint8]:
+    return np.stack(list(read_images(config.real or "", config.image_size).values()))
+
+
 def _distances(
-    extractor: Extractor | None, outputs: NDArray[np.uint8], real: NDArray[np.uint8]
+    extractor: Extractor | None, outputs: NDArray[np.uint8], config: EvaluateConfig
 ) -> dict[str, Any] | None:
     if extractor is None:
         return None
-    features = [extractor.features(images) for images in (outputs, real)]
+    real_at = storage.join(MeasuresFolder(config.output).uri, "real_features.safetensors")
+    features, real = extractor.features(outputs), load(storage.read_bytes(real_at))["features"]
     return {
         "extractor": extractor.name,
-        "frechet": frechet_distance(features[0], features[1]),
-        "kernel": kernel_distance(features[0], features[1]),
+        "frechet": frechet_distance(features, real),
+        "kernel": kernel_distance(features, real),
     }
 
 
-def _neighbours(extractor: Extractor | None, images: NDArray[np.uint8], real: NDArray[np.uint8]) -> list[int]:
-    """The real image nearest to each; without an extractor some that are spread over the dataset."""
-    if extractor is None:
-        return [i * len(real) // len(images) for i in range(len(images))]
-    seen, known = (extractor.features(x) for x in (images, real))
+def _neighbours(seen: NDArray[np.float64], known: NDArray[np.float64]) -> list[int]:
+    """The real image nearest to each by the angle between their features, none twice."""
     seen, known = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (seen, known))
     chosen: list[int] = []
     for similarity in seen @ known.T:
-        similarity[chosen] = -np.inf  # no neighbour twice: the row shall show what real images look like
+        if len(chosen) < len(known):
+            similarity[chosen] = -np.inf
         chosen.append(int(similarity.argmax()))
     return chosen
 
