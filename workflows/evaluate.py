@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 J = TypeVar("J")
 R = TypeVar("R")
+_WIDTH_IN_FILES = 140
 _ONLY_IN_CELL_FILES = {"protocol", "real_keys"}
 
 
@@ -81,7 +82,8 @@ def print_summary(output: str) -> None:
             escape(difference_text(row["against_source_only"])),
             escape(f"{difference_text(rival)} {rival['name']}" if rival else ""),
         )
-    Console().print(table)
+    console = Console()
+    console.print(table, width=None if console.is_terminal else _WIDTH_IN_FILES, crop=False, soft_wrap=False)
 
 
 def _measure(config: EvaluateConfig) -> list[dict[str, Any]]:

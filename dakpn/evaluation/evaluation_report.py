@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from dakpn.config import EvaluateConfig, KernelPredictionConfig
 from dakpn.config_file import parse_config
 from dakpn.data import codec, manifest, storage
@@ -180,7 +183,7 @@ def _measure_row(results: EvaluationResults, measured: dict[str, Any]) -> Measur
         variety=f"{measured['colors']['variety']:.1f}",
         translation_time="" if stored else duration(seconds),
         training_time="" if training is None else duration(training),
-        cost="" if stored or price is None else f"{price * seconds / 3600:.4f}",
+        cost="" if stored or price is None else f"{price * seconds / 3600:.2g}",
     )
 
 
@@ -241,5 +244,5 @@ def _worst_of_each(cases: Sequence[WorstCase]) -> list[WorstCase]:
     return [case for *_, case in sorted(ranked, key=lambda item: item[:2])[:_MOST_WORST]]
 
 
-def _picture(uri: str):
+def _picture(uri: str) -> NDArray[np.uint8]:
     return codec.decode_image(storage.read_bytes(uri), uri)

@@ -1,6 +1,6 @@
 """Geometry of mIoU over the number of real labelled images: a place for each number, not a scale."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from dakpn.evaluation.report.evaluation_data import LabelCurve, LabelPoint
@@ -75,7 +75,7 @@ def plot_labels(curves: Sequence[LabelCurve]) -> LabelPlot | None:
     return LabelPlot(tuple(lines), x_ticks, y_ticks)
 
 
-def _mark(name: str, point: LabelPoint, x: float, at) -> LabelMark:
+def _mark(name: str, point: LabelPoint, x: float, at: Callable[[float], float]) -> LabelMark:
     text = f"{name}, {point.real_labelled} real labelled: {100 * point.miou:.1f} %"
     if point.low is None or point.high is None:
         return LabelMark(x, at(point.miou), None, None, text)

@@ -13,12 +13,12 @@ from dakpn.evaluation.rivals.cyclegan import CycleGan
 from dakpn.models.generator import PUBLISHED, ResnetGenerator
 
 SMALL = {
-    "generator": GeneratorConfig(width=8, blocks=2),
+    "generator": GeneratorConfig(width=4, blocks=2),
     "discriminator": DiscriminatorConfig(widths=(8, 16)),
     "batch_size_per_worker": 2,
     "learning_rate": 2e-3,
 }
-CONFIGS = [CycleGanConfig(steps=60, **SMALL), CutConfig(steps=60, patches=32, embedding=16, **SMALL)]
+CONFIGS = [CycleGanConfig(steps=30, **SMALL), CutConfig(steps=30, patches=32, embedding=16, **SMALL)]
 
 
 class Log:
@@ -52,11 +52,9 @@ def test_the_loss_that_keeps_content_falls(config, domains) -> None:
     term = "cycle" if config.kind == "cyclegan" else "contrast"
     values = []
     for steps in (1, config.steps):
-        torch.manual_seed(0)
         log = Log()
         fit_rival(config.model_copy(update={"steps": steps}), *domains, 0, log)
-        task = log.lines[-1][term]
-        values.append(task)
+        values.append(log.lines[-1][term])
     # The second is the mean over all steps, so the last ones lie lower still.
     assert values[1] < 0.8 * values[0], values
 
