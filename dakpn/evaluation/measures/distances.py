@@ -20,7 +20,7 @@ def frechet_distance(first: Features, second: Features) -> float:
     centred = [(x - x.mean(0)) / np.sqrt(len(x) - 1) for x in (first, second)]
     means = np.square(first.mean(0) - second.mean(0)).sum()
     spreads = sum(np.square(x).sum() for x in centred)
-    factors = [np.linalg.qr(x, mode="r") for x in centred]
+    factors = [np.asarray(np.linalg.qr(x, mode="r")) for x in centred]
     shared = np.linalg.svd(factors[0] @ factors[1].T, compute_uv=False).sum()
     return float(max(0.0, means + spreads - 2 * shared))
 
