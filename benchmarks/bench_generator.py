@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.measure import Claim, alternate, at_least
@@ -25,6 +25,7 @@ from dakpn.config import (
 )
 from dakpn.data.label_space import LabelSpace
 from dakpn.inference.translator import Translator
+from dakpn.models.generator import ResnetGenerator
 from dakpn.models.predictor import KernelPredictor
 
 _CITYSCAPES_CLASSES = 19
@@ -33,40 +34,10 @@ _SIZES = {(256, 512): 3, GTA5: 1}
 _TARGETS = {"small": 300, "fcn_resnet50": 120}
 
 
-class ResnetBlock(nn.Module):
-    """Two reflected 3 x 3 convolutions with instance normalisation around a skip connection."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        layers: list[nn.Module] = []
-        for _ in range(2):
-            layers += [nn.ReflectionPad2d(1), nn.Conv2d(channels, channels, 3), nn.InstanceNorm2d(channels), nn.ReLU()]
-        self.layers = nn.Sequential(*layers[:-1])
-
-    def forward(self, features: Tensor) -> Tensor:
-        return features + self.layers(features)
-
-
-def resnet9_generator(width: int = 64) -> nn.Sequential:
-    """c7s1-64, d128, d256, nine residual blocks, u128, u64, c7s1-3: as published for CycleGAN."""
-
-    def block(convolution: nn.Module, channels: int) -> list[nn.Module]:
-        return [convolution, nn.InstanceNorm2d(channels), nn.ReLU()]
-
-    layers: list[nn.Module] = [nn.ReflectionPad2d(3), *block(nn.Conv2d(3, width, 7), width)]
-    for channels in (width, 2 * width):
-        layers += block(nn.Conv2d(channels, 2 * channels, 3, stride=2, padding=1), 2 * channels)
-    layers += [ResnetBlock(4 * width) for _ in range(9)]
-    for channels in (4 * width, 2 * width):
-        up = nn.ConvTranspose2d(channels, channels // 2, 3, stride=2, padding=1, output_padding=1)
-        layers += block(up, channels // 2)
-    return nn.Sequential(*layers, nn.ReflectionPad2d(3), nn.Conv2d(width, 3, 7), nn.Tanh()).eval()
-
-
 def run() -> Iterator[Claim]:
     """One core, one image at a time, from decoded pixels to translated pixels."""
     torch.set_num_threads(1)
-    generator = resnet9_generator()
+    generator = ResnetGenerator().eval()
     ours = {kind: benchmark_translator(kind) for kind in _TARGETS}
     for size, rounds in _SIZES.items():
         pixels = image(size)
@@ -107,4 +78,4 @@ def _gflop(network: nn.Module, size: tuple[int, int]) -> float:
 @torch.inference_mode()
 def _generate(generator: nn.Module, size: tuple[int, int]) -> None:
     height, width = (side - side % 4 for side in size)
-    generator(torch.from_numpy(image(size)[:height, :width].copy()).permute(2, 0, 1)[None].float().div(127.5).sub(1))
+    generator(torch.from_numpy(image(size)[:height, :width].copy()).permute(2, 0, 1)[None].float().div(255))

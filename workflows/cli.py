@@ -7,13 +7,13 @@ errors to stderr. The workflows are imported inside the commands: they load Ray 
 import json
 import logging
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
 from rich.console import Console
 from rich.logging import RichHandler
-from rich.table import Table
 
 from dakpn import __version__
 from dakpn.config import DemoConfig, EvaluateConfig, TrainConfig, TranslateConfig, VerifyConfig
@@ -73,6 +73,14 @@ def pack(
         Literal["pixels", "headers"],
         typer.Option(help="headers reads no pixels and label ids: for a SRC that `dakpn check` has found clean."),
     ] = "pixels",
+    keep: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATTERN:LOW-HIGH",
+            help="Keep a part of every sequence: '([^/_]+)_:0.0-0.6' is the first 60 % of the keys that share what "
+            "the regular expression's group matches.",
+        ),
+    ] = None,
 ) -> None:
     """Pack a folder of images (and labels) into checked shards, or convert a packed dataset to another format.
 
@@ -82,7 +90,7 @@ def pack(
     from workflows import pack as workflow
 
     index = workflow.main(
-        source, output, dataset, split, rows_per_shard, labels, output_format, workers, exclude, check
+        source, output, dataset, split, rows_per_shard, labels, output_format, workers, exclude, keep, check
     )
     kind = "labelled" if index.labelled else "unlabelled"
     typer.echo(f"{output}: {index.rows} {kind} images in {len(index.shards)} shards")
@@ -202,18 +210,35 @@ def verify(
 
 
 @app.command()
-def evaluate(config: Annotated[Path, typer.Argument(help="YAML file.")], overrides: Overrides = None) -> None:
-    """Train the same segmenter on each contender's images and score it on real ones (mean and spread of mIoU)."""
-    settings = load_config(EvaluateConfig, config, overrides or ())
+def evaluate(
+    config: Annotated[Path, typer.Argument(help="YAML file.")],
+    overrides: Overrides = None,
+    contender: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=URI", help="One more contender: a folder or dataset of translated images."),
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="In minutes: one seed, the fewest labels, short trainings; in OUTPUT/quick.")
+    ] = False,
+) -> None:
+    """Train the same segmenter on each contender's images, with few real labels or none, and score it on real ones.
+
+    Scores are compared in pairs over seeds and draws. Interrupted, the same command goes on where it stopped.
+    """
+    settings = load_config(EvaluateConfig, config, [*(overrides or ()), *_contender_overrides(contender or ())])
     from workflows import evaluate as workflow
 
-    _print_scores(workflow.main(settings))
+    settings = settings.quick() if quick else settings
+    workflow.main(settings)
+    workflow.print_summary(settings.output)
     typer.echo(f"results: {settings.output}/results.json")
 
 
 @app.command()
 def report(
-    run: Annotated[str, typer.Argument(help="URI of a training run, finished or not.")],
+    run: Annotated[
+        str, typer.Argument(help="URI of a training run, finished or not; or of an evaluation, for a page of that.")
+    ],
     evaluation: Annotated[str | None, typer.Option(help="URI of an evaluation's output folder.")] = None,
     output: Annotated[str | None, typer.Option(help="URI of the page; RUN/report.html by default.")] = None,
 ) -> None:
@@ -257,7 +282,9 @@ def demo(
     }
     scores, page = workflow.main(build_config(DemoConfig, values, overrides or ()))
     if scores:
-        _print_scores(scores)
+        from workflows import evaluate as evaluation
+
+        evaluation.print_summary(str(out / "evaluation"))
     typer.echo(f"report: {page}")
 
 
@@ -284,6 +311,17 @@ def run(command: str) -> NoReturn:
     """Run one command with the process's own arguments: `python -m workflows.NAME ARGUMENTS`."""
     sys.argv[1:1] = [command]
     main()
+
+
+def _contender_overrides(contenders: Sequence[str]) -> list[str]:
+    """Overrides for `--contender NAME=URI`."""
+    overrides = []
+    for text in contenders:
+        name, separator, uri = text.partition("=")
+        if not separator or not name or not uri or "." in name:
+            raise UsageError(f"got the contender {text!r}; expected NAME=URI, and no dot in the name")
+        overrides.append(f"contenders.{name}={json.dumps(uri)}")
+    return overrides
 
 
 def _fail(sentence: str, exit_code: int) -> NoReturn:
@@ -321,18 +359,6 @@ def _duration(hours: float) -> str:
     if hours >= 1:
         return f"{hours:.1f} h"
     return f"{60 * hours:.0f} min" if hours >= 1 / 60 else f"{3600 * hours:.0f} s"
-
-
-def _print_scores(cells: list[dict]) -> None:
-    """A table of mIoU in percent per contender: mean, spread, each seed."""
-    from statistics import mean, stdev
-
-    table = Table("contender", "mIoU", "±", "seeds", title="mIoU on real images, percent")
-    for name in dict.fromkeys(cell["contender"] for cell in cells):
-        scores = [100 * cell["miou"] for cell in cells if cell["contender"] == name]
-        spread = f"{stdev(scores):.1f}" if len(scores) > 1 else "-"
-        table.add_row(name, f"{mean(scores):.1f}", spread, " ".join(f"{score:.1f}" for score in scores))
-    Console().print(table)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The demo: the whole workflow on one machine, on rendered scenes or on your own folders."""
 
+import json
 import logging
 import time
 from collections.abc import Iterator
@@ -14,7 +15,8 @@ from dakpn.config_file import load_config
 from dakpn.data.datasets import load_preset
 from dakpn.data.pack import pack_dataset
 from dakpn.data.procedural import photograph, render_scene, write_dataset
-from dakpn.evaluation.run_report import OURS, SOURCE_ONLY, ReportInputs
+from dakpn.evaluation.run_report import ReportInputs
+from dakpn.evaluation.summary import OURS, SOURCE_ONLY
 from workflows import evaluate, report, train, translate, verify
 
 logger = logging.getLogger(__name__)
@@ -93,7 +95,7 @@ def main(config: DemoConfig) -> tuple[list[dict[str, Any]], str]:
         results = []
         if domains.test:
             with demo.timed("evaluate"):
-                results = evaluate.main(_evaluation(demo, domains, domains.test, job.output))
+                results = evaluate.main(_evaluation(demo, domains, domains.test, weights))
     page = report.main(_report_inputs(demo, training), demo.uri("report.html"))
     return results, page
 
@@ -134,14 +136,15 @@ def _render(demo: _Demo, name: str, count: int, first_seed: int, renderer, split
     return root
 
 
-def _evaluation(demo: _Demo, domains: _Domains, test: str, translated: str) -> EvaluateConfig:
+def _evaluation(demo: _Demo, domains: _Domains, test: str, weights: str) -> EvaluateConfig:
     return load_config(
         EvaluateConfig,
         CONFIGS / "camvid_demo_evaluation.yaml",
         [
             f"output={demo.uri('evaluation')}",
-            f"contenders.{SOURCE_ONLY}={domains.synthetic}",
-            f"contenders.{OURS}={translated}",
+            f"contenders.{SOURCE_ONLY}={{kind: source_only}}",
+            f"contenders.{OURS}={{kind: dakpn, weights: {json.dumps(weights)}}}",
+            f"synthetic={domains.synthetic}",
             f"oracle={domains.real}",
             f"real_test={test}",
             f"seeds={list(demo.config.seeds)}",

@@ -1,18 +1,32 @@
 """Evaluate: train the same segmenter per contender and seed as Ray tasks, score each on real images."""
 
 import logging
-from typing import Any
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import ray
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
 
 from cluster.session import ray_session
-from dakpn.config import EvaluateConfig
+from dakpn.config import EvaluateConfig, MeasuresConfig
 from dakpn.config_file import to_yaml
 from dakpn.data import storage
-from dakpn.evaluation.cells import Cell, describe_protocol, plan_cells, run_cell
+from dakpn.evaluation.cells import Cell, finished_cell, plan_cells, run_cell
+from dakpn.evaluation.measures.measure import measure_contender, measured_contenders, prepare_measures
+from dakpn.evaluation.protocol import describe_protocol
+from dakpn.evaluation.rivals.store import RivalJob, planned_rivals, trained_rival
+from dakpn.evaluation.summary import difference_text, score_text, summarize
 from dakpn.segmentation.examples import limit_threads
 
 logger = logging.getLogger(__name__)
+
+J = TypeVar("J")
+R = TypeVar("R")
+_WIDTH_IN_FILES = 140
+_ONLY_IN_CELL_FILES = {"protocol", "real_keys"}
 
 
 def main(config: EvaluateConfig) -> list[dict[str, Any]]:
@@ -24,35 +38,108 @@ def main(config: EvaluateConfig) -> list[dict[str, Any]]:
     cells = plan_cells(config)
     storage.preflight(config.output, write=True)
     with ray_session(cpus=config.workers):
+        _run_all(
+            _train_rival, config, planned_rivals(config), lambda job, _: f"{job.rival.kind}, seed {job.seed}: trained"
+        )
         results = _run_cells(config, cells)
-    ordered = [results[cell] for cell in cells]
+        measures = _measure(config)
+    ordered = [{name: value for name, value in r.items() if name not in _ONLY_IN_CELL_FILES} for r in results]
     storage.write_json(
         storage.join(config.output, "results.json"),
-        {"cells": ordered, "protocol": describe_protocol(config), "config": to_yaml(config)},
+        {
+            "cells": ordered,
+            "summary": summarize(config, ordered),
+            "measures": measures,
+            "protocol": describe_protocol(config),
+            "config": to_yaml(config),
+        },
     )
     return ordered
 
 
-def _run_cells(config: EvaluateConfig, cells: list[Cell]) -> dict[Cell, dict[str, Any]]:
-    """Run the cells, `workers` at a time."""
-    run_one = ray.remote(_run_cell).options(num_cpus=1)
-    waiting, running = list(cells), {}
-    results: dict[Cell, dict[str, Any]] = {}
+def _run_cells(config: EvaluateConfig, cells: Sequence[Cell]) -> list[dict[str, Any]]:
+    """The results of all cells; those of finished ones are read back."""
+    results = {cell: done for cell in cells if (done := finished_cell(config, cell)) is not None}
+    todo = [cell for cell in cells if cell not in results]
+    logger.info("%d of %d cells to do", len(todo), len(cells))
+    results |= dict(zip(todo, _run_all(_run_cell, config, todo, _describe_cell), strict=True))
+    return [results[cell] for cell in cells]
+
+
+def print_summary(output: str) -> None:
+    """A table of mIoU in percent with paired differences, to stdout; `output` is a finished evaluation's folder."""
+    rows = storage.read_json(storage.join(output, "results.json"))["summary"]
+    few = len({row["real_labelled"] for row in rows}) > 1
+    columns = ["contender", *(["real labelled"] if few else []), "mIoU", "scores", "against source-only"]
+    table = Table(*columns, "against the best rival", title="mIoU on real images, percent; differences in points")
+    for row in sorted(rows, key=lambda row: row["real_labelled"]):
+        rival = row["against_best_rival"]
+        table.add_row(
+            escape(row["contender"]),
+            *([str(row["real_labelled"])] if few else []),
+            score_text(row),
+            str(row["scores"]),
+            escape(difference_text(row["against_source_only"])),
+            escape(f"{difference_text(rival)} {rival['name']}" if rival else ""),
+        )
+    console = Console()
+    console.print(table, width=None if console.is_terminal else _WIDTH_IN_FILES, crop=False, soft_wrap=False)
+
+
+def _measure(config: EvaluateConfig) -> list[dict[str, Any]]:
+    if config.measures is None:
+        return []
+    _run_all(_prepare_measures, config, ["judge"], lambda _, inputs: f"{len(inputs['shown'])} pictures chosen")
+    names = measured_contenders(config)
+    return _run_all(_measure_contender, config, names, lambda name, _: f"{name}: measured")
+
+
+def _run_all(
+    work: Callable[[EvaluateConfig, J], R],
+    config: EvaluateConfig,
+    jobs: Sequence[J],
+    describe: Callable[[J, R], str],
+) -> list[R]:
+    """Do the jobs as Ray tasks of one CPU, `workers` at a time; a line tells of each and of the time that is left."""
+    run_one = ray.remote(work).options(num_cpus=1)
+    waiting, running, results = list(range(len(jobs))), {}, {}
+    started = time.monotonic()
     while waiting or running:
         while waiting and len(running) < config.workers:
-            cell = waiting.pop(0)
-            running[run_one.remote(config, cell)] = cell
+            number = waiting.pop(0)
+            running[run_one.remote(config, jobs[number])] = number
         (ready,), _ = ray.wait(list(running), num_returns=1)
-        cell = running.pop(ready)
-        results[cell] = ray.get(ready)
-        shown = 100 * results[cell]["miou"]
-        logger.info("%s, seed %d: mIoU %.1f (%d of %d)", cell.contender, cell.seed, shown, len(results), len(cells))
-    return results
+        number = running.pop(ready)
+        results[number] = ray.get(ready)
+        left = (time.monotonic() - started) / len(results) * (len(jobs) - len(results)) / 60
+        text = describe(jobs[number], results[number])
+        logger.info("%s (%d of %d, about %.0f min left)", text, len(results), len(jobs), left)
+    return [results[number] for number in range(len(jobs))]
 
 
 def _run_cell(config: EvaluateConfig, cell: Cell) -> dict[str, Any]:
     limit_threads(1)
     return run_cell(config, cell)
+
+
+def _train_rival(config: EvaluateConfig, job: RivalJob) -> None:
+    limit_threads(1)
+    trained_rival(config, job.rival, job.seed)
+
+
+def _prepare_measures(config: EvaluateConfig, job: str) -> dict[str, Any]:
+    limit_threads(1)
+    return prepare_measures(config, config.measures or MeasuresConfig())
+
+
+def _measure_contender(config: EvaluateConfig, name: str) -> dict[str, Any]:
+    limit_threads(1)
+    return measure_contender(config, config.measures or MeasuresConfig(), name)
+
+
+def _describe_cell(cell: Cell, result: dict[str, Any]) -> str:
+    few = f", {cell.real_labelled} real labelled, draw {cell.draw}" if cell.real_labelled else ""
+    return f"{cell.contender}{few}, seed {cell.seed}: mIoU {100 * result['miou']:.1f}"
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from dakpn.data import storage
 from dakpn.data.datasets import load_preset
 from dakpn.data.exclusion import Exclusions
 from dakpn.data.formats import FormatName
+from dakpn.data.keep_rule import KeepRule, source_keys
 from dakpn.data.manifest import DatasetIndex, ShardMarker
 from dakpn.data.pack import PackPlan, PackRequest, ShardJob, finish_pack, pack_shard, plan_pack
 from dakpn.data.row_checks import CheckDepth
@@ -27,6 +28,7 @@ def main(
     output_format: FormatName = "parquet",
     workers: int = 1,
     exclude: str | None = None,
+    keep: str | None = None,
     check: CheckDepth = "pixels",
 ) -> DatasetIndex:
     """Pack `source` into `output`; see `dakpn.data.pack.PackRequest`.
@@ -42,6 +44,7 @@ def main(
         workers: 1 packs in this process; more are Ray tasks of one CPU each, on as many machines as Ray has. Each
             must see a local source and a local output under the same path.
         exclude: URI of an exclusion manifest, as `dakpn check --fix quarantine` writes it; its bad rows are left out.
+        keep: a rule `PATTERN:LOW-HIGH` (see `KeepRule`); rows that it does not keep are left out too.
         check: "headers" leaves pixels and label ids unread, for a source that `dakpn check` has found clean.
 
     Raises:
@@ -53,6 +56,9 @@ def main(
     source, output = storage.absolute(source), storage.absolute(output)  # tasks may run in another folder
     storage.preflight(output, write=True)
     exclusions = Exclusions.read(exclude) if exclude else None
+    if keep:
+        rest = KeepRule.parse(keep).exclusions(source_keys(source, preset, split), source)
+        exclusions = exclusions.joined(rest) if exclusions else rest
     request = PackRequest(source, output, preset, split, rows_per_shard, labelled, output_format, exclusions, check)
     plan = plan_pack(request)
     if exclusions:

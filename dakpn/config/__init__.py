@@ -1,8 +1,24 @@
 """Every setting of every workflow, as frozen pydantic models. Unknown keys are refused by all of them."""
 
 from dakpn.config.base import Config, Fraction, Size
+from dakpn.config.contenders import (
+    ChainConfig,
+    ContenderConfig,
+    CutConfig,
+    CycleGanConfig,
+    FourierConfig,
+    GeneratorConfig,
+    HistogramMatchingConfig,
+    KernelPredictionConfig,
+    RealOnlyConfig,
+    ReinhardConfig,
+    SourceOnlyConfig,
+    StoredConfig,
+    TranslatorConfig,
+)
+from dakpn.config.evaluation import EvaluateConfig, MeasuresConfig, RealLabelledConfig
 from dakpn.config.health import AlarmConfig, HealthConfig
-from dakpn.config.jobs import DemoConfig, EvaluateConfig, TranslateConfig, VerifyConfig
+from dakpn.config.jobs import DemoConfig, TranslateConfig, VerifyConfig
 from dakpn.config.networks import (
     DiscriminatorConfig,
     EncoderConfig,
@@ -32,29 +48,43 @@ from dakpn.config.translation import (
 __all__ = [
     "AdversarialConfig",
     "AlarmConfig",
+    "ChainConfig",
     "Config",
+    "ContenderConfig",
+    "CutConfig",
+    "CycleGanConfig",
     "DemoConfig",
     "DiscriminatorConfig",
     "EncoderConfig",
     "EvaluateConfig",
     "FcnResnet50Config",
+    "FourierConfig",
     "Fraction",
     "GammaConfig",
     "GaussianBlurConfig",
+    "GeneratorConfig",
     "HeadConfig",
     "HealthConfig",
+    "HistogramMatchingConfig",
     "HsvAffineConfig",
+    "KernelPredictionConfig",
     "LabAffineConfig",
+    "MeasuresConfig",
     "NetworkConfig",
     "NoiseConfig",
     "PredictorConfig",
+    "RealLabelledConfig",
+    "RealOnlyConfig",
+    "ReinhardConfig",
     "RgbAffineConfig",
     "ScheduleConfig",
     "SegformerConfig",
     "SegmenterTrainingConfig",
     "Size",
     "SmallNetworkConfig",
+    "SourceOnlyConfig",
     "StageConfig",
+    "StoredConfig",
     "StreamConfig",
     "StyleConfig",
     "SymmetricKernelConfig",
@@ -62,5 +92,6 @@ __all__ = [
     "TrainConfig",
     "TranslateConfig",
     "TranslationConfig",
+    "TranslatorConfig",
     "VerifyConfig",
 ]

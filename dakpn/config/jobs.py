@@ -1,4 +1,4 @@
-"""The other commands: translate, verify, evaluate, demo."""
+"""The other commands: translate, verify, demo."""
 
 from pathlib import Path
 from typing import Annotated, Self
@@ -6,7 +6,6 @@ from typing import Annotated, Self
 from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from dakpn.config.base import Config, Fraction
-from dakpn.config.networks import NetworkConfig, SegmenterTrainingConfig, SmallNetworkConfig
 
 
 class TranslateConfig(Config):
@@ -90,19 +89,6 @@ class VerifyConfig(Config):
         if self.weights is None and (self.sample is not None or self.tolerance):
             raise ValueError("sample and tolerance are about images translated again; give weights, too")
         return self
-
-
-class EvaluateConfig(Config):
-    """`dakpn evaluate`: train the same segmenter per contender and score it on real images."""
-
-    output: str = Field(description="URI of the folder for results")
-    contenders: dict[str, str] = Field(min_length=1, description="name: URI of a packed, labelled dataset")
-    oracle: str | None = Field(default=None, description="URI of a packed, labelled real training set, as upper bound")
-    real_test: str = Field(description="URI of a packed, labelled real dataset, used for scoring only")
-    seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
-    network: NetworkConfig = SmallNetworkConfig()
-    training: SegmenterTrainingConfig = SegmenterTrainingConfig()
-    workers: PositiveInt = 2
 
 
 class DemoConfig(Config):

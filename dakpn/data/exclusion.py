@@ -48,6 +48,12 @@ class Exclusions(BaseModel):
         """Key of each bad row -> why it is bad."""
         return {row.key: row.reason for row in self.bad}
 
+    def joined(self, other: Self) -> Self:
+        """The rows that either leaves out, with the reasons given here first; and those that both keep."""
+        reasons = other.reasons | self.reasons
+        bad = tuple(BadRow(key=key, reason=reason) for key, reason in reasons.items())
+        return type(self)(dataset=self.dataset, bad=bad, good=tuple(key for key in other.good if key not in reasons))
+
     def write(self, uri: str) -> None:
         """Write the file. Raises `StorageError`."""
         text = json.dumps(self.model_dump(), indent=1)  # ASCII: a name may hold what UTF-8 cannot

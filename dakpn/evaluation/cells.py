@@ -1,21 +1,21 @@
-"""An evaluation is a grid of cells, one per contender and seed: train the segmenter, score it on real images."""
+"""An evaluation is a grid of cells: contender x real labelled images x draw x seed. Each is trained and scored."""
 
-import hashlib
-import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from dakpn.config import EvaluateConfig, NetworkConfig
+from dakpn.config import ContenderConfig, EvaluateConfig, RealOnlyConfig, StoredConfig
 from dakpn.data import storage
-from dakpn.data.manifest import read_index
-from dakpn.errors import DakpnError, UsageError
-from dakpn.models.networks import require_network
-from dakpn.segmentation.examples import labelled_index, load_examples
+from dakpn.errors import DakpnError
+from dakpn.evaluation.contenders.build import ContenderFactory, at_seed, has_own_labels
+from dakpn.evaluation.file_names import file_name
+from dakpn.evaluation.image_sets import read_examples
+from dakpn.evaluation.protocol import ORACLE, Protocol, check_evaluation, protocol_of
+from dakpn.evaluation.real_choice import choose_real
+from dakpn.evaluation.training_images import FineTuned, FreshTranslations, Mixed, translated_once
+from dakpn.segmentation.examples import BatchSource, LabelledExamples, labelled_index
 from dakpn.segmentation.fit import fit_segmenter
-from dakpn.segmentation.score import Score, score_segmenter
+from dakpn.segmentation.score import score_segmenter
 
-ORACLE = "oracle"
-"""Name of the contender that trains on labelled real images: an upper bound, not a rival."""
 _SCORING_BATCH = 16
 
 
@@ -25,93 +25,121 @@ class Cell:
 
     Attributes:
         contender: name.
-        dataset: URI of what the segmenter trains on.
-        seed: of initialisation, order and augmentation.
-        protocol: digest of everything that the score depends on.
+        real_labelled: number of real labelled images that it trains on.
+        draw: which choice of them.
+        seed: of initialisation, order, augmentation and translation.
+        digest: of everything that the score depends on.
     """
 
     contender: str
-    dataset: str
+    real_labelled: int
+    draw: int
     seed: int
-    protocol: str
+    digest: str
+
+    @property
+    def name(self) -> str:
+        """Name of the result's file, safe on every storage."""
+        return f"{file_name(self.contender)}-real{self.real_labelled}-draw{self.draw}-seed{self.seed}"
 
 
 def plan_cells(config: EvaluateConfig) -> list[Cell]:
-    """Every contender with every seed.
+    """Every contender with every number of real labelled images, draw of them and seed.
 
     Raises:
-        UsageError: a dataset is missing, unlabelled, or has other classes than the real test set; or the network
-            cannot be built here.
+        UsageError, WeightsError: as `check_evaluation`.
     """
-    contenders = dict(config.contenders)
-    if config.oracle is not None:
-        if ORACLE in contenders:
-            raise UsageError(f"the contender name {ORACLE!r} is taken by evaluate's own; rename the contender")
-        contenders[ORACLE] = config.oracle
-    require_network(config.network)
-    test_classes = labelled_index(config.real_test)[0].class_names
-    for name, uri in contenders.items():
-        classes = labelled_index(uri)[0].class_names
-        if classes != test_classes:
-            raise UsageError(
-                f"contender {name} ({uri}) has classes {', '.join(classes)}; expected those of {config.real_test}: "
-                f"{', '.join(test_classes)}"
-            )
-    return [
-        Cell(name, uri, seed, _protocol_digest(config, uri))
-        for name, uri in contenders.items()
+    check_evaluation(config)
+    return [_plan_cell(config, *coordinates)[0] for coordinates in _grid(config)]
+
+
+def _grid(config: EvaluateConfig) -> list[tuple[str, int, int, int]]:
+    """Every (contender, number of real labelled images, draw, seed), in the order of the config."""
+    combinations = [(0, 0)]
+    if few := config.real_labelled:
+        available = labelled_index(few.dataset)[1].rows
+        counts = sorted({available if n == "all" else n for n in few.counts})
+        combinations = [(n, draw) for n in counts for draw in range(1 if n in (0, available) else few.draws)]
+    cells = [
+        (name, n, draw, seed)
+        for name, contender in config.contenders.items()
+        for n, draw in combinations
         for seed in config.seeds
+        if n > 0 or not isinstance(contender, RealOnlyConfig)
     ]
+    if config.oracle is not None:
+        rows = labelled_index(config.oracle)[1].rows
+        cells += [(ORACLE, rows, 0, seed) for seed in config.seeds]
+    return cells
+
+
+def _plan_cell(config: EvaluateConfig, name: str, real_labelled: int, draw: int, seed: int) -> tuple[Cell, Protocol]:
+    protocol = protocol_of(config, config.contenders.get(name), real_labelled, draw, seed)
+    return Cell(name, real_labelled, draw, seed, protocol.digest), protocol
+
+
+def finished_cell(config: EvaluateConfig, cell: Cell) -> dict[str, Any] | None:
+    """The result of a cell of the same protocol; None if there is none, or a damaged one."""
+    uri = _result_uri(config, cell)
+    try:
+        done = storage.read_json(uri) if storage.exists(uri) else {}
+        return done if done["digest"] == cell.digest and "miou" in done else None
+    except (DakpnError, KeyError, TypeError):
+        return None
 
 
 def run_cell(config: EvaluateConfig, cell: Cell) -> dict[str, Any]:
     """Train and score one cell, and write its result; a finished cell of the same protocol is read back.
 
     Returns:
-        The cell's fields with `miou`, `per_class_iou`, `pixel_accuracy` in 0..1.
+        The cell's fields with `miou`, `per_class_iou`, `pixel_accuracy` in 0..1, `protocol`, and `real_keys`.
     """
-    uri = storage.join(config.output, "cells", f"{cell.contender}-seed{cell.seed}.json")
-    if storage.exists(uri):
-        try:
-            done = storage.read_json(uri)
-            if done["protocol"] == cell.protocol:
-                return done
-        except (DakpnError, KeyError, TypeError):
-            pass  # a damaged result is made again
-    examples = load_examples(cell.dataset, config.training.size)
-    network = fit_segmenter(examples, config.network, config.training, cell.seed)
-    test = load_examples(config.real_test, config.training.size)
-    score: Score = score_segmenter(
+    if (done := finished_cell(config, cell)) is not None:
+        return done
+    _, protocol = _plan_cell(config, cell.contender, cell.real_labelled, cell.draw, cell.seed)
+    real = _real_examples(config, cell)
+    network = fit_segmenter(_training_images(config, cell, real), config.network, config.training, cell.seed)
+    test = read_examples(config.real_test, config.training.size)
+    score = score_segmenter(
         network, test.ordered_batches(_SCORING_BATCH), test.label_space.num_classes, test.label_space.ignore_id
     )
-    result = asdict(cell) | asdict(score)
-    storage.write_json(uri, result)
-    return result
+    chosen = list(real.keys) if real is not None and cell.contender != ORACLE else []
+    result = asdict(cell) | asdict(score) | {"protocol": protocol.values, "real_keys": chosen}
+    storage.write_json(_result_uri(config, cell), result)
+    return storage.read_json(_result_uri(config, cell))
 
 
-def describe_protocol(config: EvaluateConfig) -> dict[str, str]:
-    """How scores are measured, in words for people; kept in the result file."""
-    test, training = read_index(config.real_test), config.training
-    return {
-        "Scored on": f"{test.rows} real labelled images of {config.real_test}, never trained on by source contenders",
-        "Downstream net": _describe_network(config.network),
-        "Image size": f"{training.size[1]} x {training.size[0]} pixels (area-averaged; labels by nearest neighbour)",
-        "Training": f"{training.steps} steps of {training.batch_size_per_worker}, the same for every contender",
-        "Score": "mIoU over the classes that occur; ignored pixels are not counted",
-        "Seeds": ", ".join(map(str, config.seeds)),
-    }
+def _result_uri(config: EvaluateConfig, cell: Cell) -> str:
+    return storage.join(config.output, "cells", f"{cell.name}.json")
 
 
-def _describe_network(network: NetworkConfig) -> str:
-    settings = network.model_dump(mode="json", exclude={"kind"}, exclude_none=True)
-    return ", ".join([network.kind, *(f"{name} {str(value).strip('[]')}" for name, value in settings.items())])
+def _real_examples(config: EvaluateConfig, cell: Cell) -> LabelledExamples | None:
+    if cell.contender == ORACLE and config.oracle is not None:
+        return read_examples(config.oracle, config.training.size)
+    if config.real_labelled is None or cell.real_labelled == 0:
+        return None
+    examples = read_examples(config.real_labelled.dataset, config.training.size)
+    return examples.subset(choose_real(examples.keys, config.real_labelled, cell.real_labelled, cell.draw))
 
 
-def _protocol_digest(config: EvaluateConfig, dataset: str) -> str:
-    protocol = {
-        "network": config.network.model_dump(mode="json"),
-        "training": config.training.model_dump(mode="json"),
-        "dataset": read_index(dataset).model_dump(mode="json"),
-        "real_test": read_index(config.real_test).model_dump(mode="json"),
-    }
-    return hashlib.sha256(json.dumps(protocol, sort_keys=True).encode()).hexdigest()
+def _training_images(config: EvaluateConfig, cell: Cell, real: LabelledExamples | None) -> BatchSource:
+    contender = config.contenders.get(cell.contender)
+    if real is None:
+        return translated_images(config, contender, cell.seed)
+    if contender is None or isinstance(contender, RealOnlyConfig) or config.real_labelled is None:
+        return real
+    synthetic, few = translated_images(config, contender, cell.seed), config.real_labelled
+    if few.use == "mixed":
+        return Mixed(synthetic, real, few.share)
+    return FineTuned(synthetic, real, round(config.training.steps * (1 - few.share)))
+
+
+def translated_images(config: EvaluateConfig, contender: ContenderConfig | None, seed: int) -> BatchSource:
+    """A contender's translations of the synthetic dataset; labelled stored images are taken as they are."""
+    if isinstance(contender, StoredConfig) and has_own_labels(at_seed(contender.uri, seed)):
+        return read_examples(at_seed(contender.uri, seed), config.training.size)
+    assert contender is not None  # noqa: S101 - only the oracle has none, and it is never translated
+    synthetic = read_examples(config.synthetic or "", config.image_size)
+    built = ContenderFactory(config, seed).build(contender)
+    size = config.training.size
+    return FreshTranslations(synthetic, built, size) if built.has_draws else translated_once(synthetic, built, size)

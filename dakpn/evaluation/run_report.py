@@ -1,9 +1,7 @@
 """Gather what a training run and its evaluation have produced so far into the data of one report."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
@@ -12,22 +10,28 @@ import torch
 from numpy.typing import NDArray
 
 from dakpn.config import TrainConfig
-from dakpn.config_file import parse_config
+from dakpn.config_file import parse_config, to_yaml
 from dakpn.data import codec, manifest, storage
 from dakpn.data.datasets import LabelSpace
 from dakpn.data.schema import Sample
 from dakpn.data.shards import read_shard
 from dakpn.errors import UsageError
-from dakpn.evaluation.cells import ORACLE
-from dakpn.evaluation.report import ContenderResult, Curve, ParameterMap, ReportData, TranslationExample
+from dakpn.evaluation.evaluation_report import (
+    EvaluationResults,
+    contender_results,
+    creation_time,
+    evaluation_detail,
+    evaluation_digests,
+    read_results,
+    shown_weights,
+)
+from dakpn.evaluation.report import Curve, ParameterMap, ReportData, TranslationExample
 from dakpn.inference.translator import Translator
 from dakpn.models.color import rgb_to_hsv
 from dakpn.segmentation.examples import labelled_index
 from dakpn.training.metrics_log import read_alarms, read_metrics
 from dakpn.training.run_folder import RunFolder
 
-SOURCE_ONLY = "source-only"
-OURS = "DA-KPN"
 _EXAMPLES = 6
 _REAL_SAMPLES = 6
 _CURVE_GROUPS = {
@@ -44,7 +48,7 @@ class ReportInputs:
     """What a report is made from, beside the run folder.
 
     Attributes:
-        run: URI of a training run, finished or not.
+        run: URI of a training run, finished or not; or of an evaluation, for a page of that alone.
         evaluation: URI of an evaluation's folder, if there is one.
         title, notices: shown on the page.
         timings: part of the work -> seconds.
@@ -62,17 +66,21 @@ def gather_report(inputs: ReportInputs) -> ReportData:
     """Collect pictures, curves, scores and digests; what is not there yet is left out.
 
     Raises:
-        UsageError: `run` is not the folder of a training run.
+        UsageError: `run` is neither the folder of a training run nor that of an evaluation.
     """
     folder = RunFolder(inputs.run)
     if not storage.exists(folder.config):
+        if (results := read_results(inputs.run)) is not None:
+            return _gather_evaluation(inputs, results)
         raise UsageError(
-            f"{inputs.run} is not a training run (no config.yaml); give the folder that `dakpn train` made"
+            f"{inputs.run} is not a training run (no config.yaml) and no evaluation (no results.json); give the folder "
+            "that `dakpn train` or `dakpn evaluate` made"
         )
     text = storage.read_bytes(folder.config).decode()
     config = parse_config(TrainConfig, text, origin=folder.config)
     label_space, index = labelled_index(config.synthetic)
     translator = _translator(folder)
+    results = read_results(inputs.evaluation) if inputs.evaluation else None
     digests = {
         "synthetic dataset": _dataset_digest(config.synthetic),
         "real dataset": _dataset_digest(config.real),
@@ -82,19 +90,46 @@ def gather_report(inputs: ReportInputs) -> ReportData:
     return ReportData(
         title=inputs.title,
         subtitle=f"{config.synthetic} → {config.real}",
-        created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        created=creation_time(),
         notices=[*inputs.notices, *(str(alarm) for alarm in read_alarms(folder.alarms))],
         examples=_examples(config.synthetic, index, label_space, translator),
         real_samples=[codec.decode_image(s.image, s.image_path) for s in _spread_samples(config.real, _REAL_SAMPLES)],
         class_names=label_space.class_names,
         class_colors=label_space.class_colors,
         curves=_curves(read_metrics(folder.metrics)),
-        contenders=_contenders(inputs.evaluation),
-        protocol=_protocol(inputs.evaluation),
+        contenders=contender_results(results) if results else [],
+        protocol=results.protocol if results else {},
         digests=digests,
         config_yaml=text,
         timings=inputs.timings,
         target_name=inputs.target_name,
+        detail=evaluation_detail(results) if results else None,
+    )
+
+
+def _gather_evaluation(inputs: ReportInputs, results: EvaluationResults) -> ReportData:
+    """The page of an evaluation alone."""
+    config = results.config
+    label_space, index = labelled_index(config.synthetic or config.real_test)
+    weights = shown_weights(config)
+    examples = []
+    if weights and config.synthetic:
+        examples = _examples(config.synthetic, index, label_space, Translator.load(weights))
+    return ReportData(
+        title=inputs.title,
+        subtitle=f"{config.synthetic or ', '.join(config.contenders)} → {config.real_test}",
+        created=creation_time(),
+        notices=inputs.notices,
+        examples=examples,
+        class_names=label_space.class_names,
+        class_colors=label_space.class_colors,
+        contenders=contender_results(results),
+        protocol=results.protocol,
+        digests=evaluation_digests(results),
+        config_yaml=to_yaml(config),
+        timings=inputs.timings,
+        target_name=inputs.target_name,
+        detail=evaluation_detail(results),
     )
 
 
@@ -169,39 +204,6 @@ def _curves(lines: list[dict[str, Any]]) -> dict[str, Curve]:
         title: Curve(steps, values, _CURVE_GROUPS.get(title) or _CURVE_GROUPS[title.partition("/")[0]])
         for title, (steps, values) in series.items()
     }
-
-
-def _results(evaluation: str | None) -> dict[str, Any] | None:
-    uri = storage.join(evaluation, "results.json") if evaluation else None
-    return storage.read_json(uri) if uri and storage.exists(uri) else None
-
-
-def _contenders(evaluation: str | None) -> list[ContenderResult]:
-    results = _results(evaluation)
-    cells = results["cells"] if results else []
-    names = list(dict.fromkeys(cell["contender"] for cell in cells))
-    return [_contender(name, [cell for cell in cells if cell["contender"] == name]) for name in names]
-
-
-def _contender(name: str, cells: list[dict[str, Any]]) -> ContenderResult:
-    return ContenderResult(
-        name=name,
-        seeds=[cell["seed"] for cell in cells],
-        miou=[cell["miou"] for cell in cells],
-        per_class_iou=[cell["per_class_iou"] for cell in cells],
-        pixel_accuracy=[cell["pixel_accuracy"] for cell in cells],
-        is_reference=name == ORACLE,
-        is_ours=name == OURS,
-        is_baseline=name == SOURCE_ONLY,
-    )
-
-
-def _protocol(evaluation: str | None) -> dict[str, str]:
-    results = _results(evaluation)
-    if results is None:
-        return {}
-    protocol = results["protocol"]
-    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in protocol.items()}
 
 
 def _dataset_digest(uri: str) -> str:

@@ -21,8 +21,8 @@ def export_predictor(predictor: KernelPredictor, notes: dict[str, str]) -> tuple
     """The predictor as an ONNX model, and how far its params are from torch's, as a share of their range.
 
     Input `low` is float [B, 3, h, w] in 0..1, at the prediction size; where the predictor looks at labels,
-    `label_classes` [B, C, h, w], the share of each class in each low-res pixel; and with a style bank `styles` int64 [B].
-    Output `params` is [B, P, h, w] inside their bounds. The translation function itself stays with dakpn.
+    `label_classes` [B, C, h, w], the share of each class in each low-res pixel; and with a style bank, `styles` int64
+    [B]. Output `params` is [B, P, h, w] inside their bounds. The translation function itself stays with dakpn.
 
     Args:
         predictor: in eval mode.

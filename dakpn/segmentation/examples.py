@@ -1,7 +1,8 @@
 """A labelled dataset held in memory at training resolution: how evaluation reads its data."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -16,19 +17,45 @@ from dakpn.training.batches import collate
 from dakpn.training.loop import Batch, step_seed
 
 
+class BatchSource(Protocol):
+    """Where the training of a segmenter takes its batches from."""
+
+    @property
+    def label_space(self) -> LabelSpace:
+        """The classes."""
+        ...
+
+    def pixel_counts(self) -> NDArray[np.int64]:
+        """Pixels of each class [C] in what the batches are drawn from."""
+        ...
+
+    def random_batches(self, batch_size: int, seed: int) -> Iterator[Batch]:
+        """Endless batches of `image` float [B, 3, h, w] in 0..1 and `label` int64 [B, h, w]; a function of the seed."""
+        ...
+
+
 @dataclass(frozen=True)
 class LabelledExamples:
-    """Resized images and their train ids.
+    """Resized images and their train ids; a `BatchSource`.
 
     Attributes:
+        keys: of the N images.
         images: uint8 [N, 3, h, w].
         labels: uint8 [N, h, w].
         label_space: of the dataset.
     """
 
+    keys: tuple[str, ...]
     images: NDArray[np.uint8]
     labels: NDArray[np.uint8]
     label_space: LabelSpace
+
+    def subset(self, chosen: Sequence[int]) -> "LabelledExamples":
+        """The examples at these positions, in this order."""
+        rows = np.asarray(chosen, dtype=np.intp)
+        return LabelledExamples(
+            tuple(self.keys[i] for i in rows), self.images[rows], self.labels[rows], self.label_space
+        )
 
     def random_batches(self, batch_size: int, seed: int) -> Iterator[Batch]:
         """Endless batches drawn with replacement; batch k is a function of (seed, k)."""
@@ -62,10 +89,12 @@ def load_examples(dataset_uri: str, size: tuple[int, int]) -> LabelledExamples:
     prepare = labelled_example(label_space, size)
     unused_rng = np.random.default_rng(0)
     uris = [manifest.shard_uri(dataset_uri, shard.name, index.format) for shard in index.shards]
-    samples = (sample for uri in uris for sample in read_shard(uri))
-    arrays = [prepare(sample, unused_rng) for sample in samples]
+    keys, arrays = [], []
+    for sample in (sample for uri in uris for sample in read_shard(uri)):
+        keys.append(sample.key)
+        arrays.append(prepare(sample, unused_rng))
     images, labels = (np.stack([a[name] for a in arrays]) for name in ("image", "label"))
-    return LabelledExamples(images, labels, label_space)
+    return LabelledExamples(tuple(keys), images, labels, label_space)
 
 
 def labelled_index(dataset_uri: str) -> tuple[LabelSpace, manifest.DatasetIndex]:

@@ -9,7 +9,7 @@ from torch import nn
 from dakpn.config import NetworkConfig, SegmenterTrainingConfig
 from dakpn.models.networks import build_untrained_network
 from dakpn.models.segmenter import Segmenter
-from dakpn.segmentation.examples import LabelledExamples
+from dakpn.segmentation.examples import BatchSource
 from dakpn.segmentation.task import SegmentationTask, balanced_class_weights
 from dakpn.training.health import Alarm
 from dakpn.training.loop import LoopSettings, run_steps
@@ -35,9 +35,9 @@ def segmentation_state(
 
 
 def fit_segmenter(
-    examples: LabelledExamples, config: NetworkConfig, training: SegmenterTrainingConfig, seed: int
+    examples: BatchSource, config: NetworkConfig, training: SegmenterTrainingConfig, seed: int
 ) -> Segmenter:
-    """Train a network on examples in memory; the same arguments give the same network.
+    """Train a network on examples; the same arguments give the same network.
 
     Raises:
         UsageError, WeightsError: the network cannot be built.

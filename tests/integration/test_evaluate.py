@@ -1,6 +1,7 @@
 """Evaluation through Ray: every contender with every seed, once."""
 
 import json
+import shutil
 import time
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from cluster.failures import actionable_error
 from dakpn.config import EvaluateConfig
 from dakpn.config_file import build_config
 from dakpn.errors import DataError, UsageError
+from dakpn.evaluation.report import render_report
+from dakpn.evaluation.run_report import ReportInputs, gather_report
 from tests.scenes import Scenes, copy_dataset, truncate
 from workflows import evaluate
 
@@ -78,7 +81,7 @@ def test_another_protocol_is_not_answered_with_old_scores(evaluated: Path, scene
     training = {"size": [24, 32], "steps": 4, "batch_size_per_worker": 2}
     evaluate.main(config(copied, scenes, training=training))
     before, after = cells(evaluated), cells(copied)
-    assert all(old["protocol"] != new["protocol"] for old, new in zip(before, after, strict=True))
+    assert all(old["digest"] != new["digest"] for old, new in zip(before, after, strict=True))
     assert [cell["per_class_iou"] for cell in before] != [cell["per_class_iou"] for cell in after]
 
 
@@ -97,3 +100,79 @@ def test_a_damaged_contender_is_named(scenes: Scenes, tmp_path: Path) -> None:
     assert isinstance(error, DataError)
     assert f"{damaged}/train-00001-of-00003.parquet" in str(error)
     assert not (tmp_path / "out/results.json").exists()
+
+
+def test_few_real_labels_rivals_and_measures_in_one_evaluation(scenes: Scenes, weights: str, tmp_path: Path) -> None:
+    rival = {
+        "generator": {"width": 4, "blocks": 1}, "discriminator": {"widths": [4, 4]}, "steps": 2,
+        "batch_size_per_worker": 1,
+    }  # fmt: skip
+    contenders = {
+        "source-only": {"kind": "source_only"},
+        "CycleGAN": {"kind": "cyclegan", **rival},
+        "CUT / then DA-KPN": {
+            "kind": "chain",
+            "parts": [{"kind": "cut", "patches": 8, **rival}, {"kind": "dakpn", "weights": weights}],
+        },
+        "real-only": {"kind": "real_only"},
+    }
+    settings = config(
+        tmp_path, scenes, contenders=contenders, synthetic=scenes.synthetic, real=scenes.real,
+        real_labelled={"dataset": scenes.test, "counts": [0, 2, "all"], "draws": 2},
+        measures={"images": 4, "pictures": 2, "extractor": "none"}, workers=1,
+    )  # fmt: skip
+    returned = evaluate.main(settings)
+    grid = [(cell["contender"], cell["real_labelled"], cell["draw"]) for cell in returned]
+    translators = ("source-only", "CycleGAN", "CUT / then DA-KPN")
+    assert grid == [(name, *at) for name in translators for at in ((0, 0), (2, 0), (2, 1), (8, 0))] + [
+        ("real-only", *at) for at in ((2, 0), (2, 1), (8, 0))
+    ]
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert [measured["contender"] for measured in results["measures"]] == list(translators)
+    assert results["measures"][0]["displacement"]["moved"] == 0
+    assert results["measures"][1]["training_seconds"] > 0
+    chosen = {}
+    for path in (tmp_path / "cells").glob("*real2-*.json"):
+        cell = json.loads(path.read_text())
+        chosen.setdefault(cell["draw"], set()).add(tuple(cell["real_keys"]))
+        assert cell["protocol"]["real_labelled"] == len(cell["real_keys"]) == 2
+    assert [len(keys) for keys in chosen.values()] == [1, 1]  # the same images for every contender
+    assert chosen[0] != chosen[1]
+
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+    evaluate.main(settings)
+    changed = {path.name for path, time in before.items() if path.stat().st_mtime_ns != time}
+    assert changed == {"results.json"}  # written anew, with the same bytes
+    assert json.loads((tmp_path / "results.json").read_text()) == results
+
+    page = render_report(gather_report(ReportInputs(run=str(tmp_path))))
+    for words in ("Few real labels", "Contact sheet", "CUT / then DA-KPN", "Worst cases", "Realism, honesty, cost"):
+        assert words in page
+
+
+def test_a_folder_of_images_takes_the_labels_of_the_synthetic_keys(scenes: Scenes, tmp_path: Path) -> None:
+    painted = tmp_path / "painted"
+    shutil.copytree(scenes.source / "images", painted)
+    settings = config(
+        tmp_path / "out", scenes, contenders={"same": str(painted), "source-only": {"kind": "source_only"}},
+        synthetic=scenes.synthetic, workers=1,
+    )  # fmt: skip
+    same, source_only = evaluate.main(settings)
+    assert same["per_class_iou"] == source_only["per_class_iou"]
+    lost = next(painted.iterdir())
+    lost.unlink()
+    with pytest.raises(UsageError, match=f"has no image for 1 keys of .*, such as {lost.stem}"):
+        evaluate.main(settings)
+
+
+def test_what_cannot_work_is_said_before_anything_is_trained(scenes: Scenes, tmp_path: Path) -> None:
+    few = {"dataset": scenes.test, "counts": [5], "sequence": "^(.*)$"}
+    for values, words in (
+        ({"contenders": {"fda": {"kind": "fda"}}, "synthetic": scenes.synthetic}, "contender fda needs `real`"),
+        ({"real_labelled": few}, "no sequence of .* has 5 images"),
+        ({"real_labelled": {"dataset": scenes.test, "counts": [9]}}, "got 9 real labelled images to choose from 8"),
+        ({"measures": {}}, "set `synthetic` and `real`"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            evaluate.main(config(tmp_path / "out", scenes, **values))
+    assert not (tmp_path / "out").exists()

@@ -7,13 +7,29 @@ from dakpn.evaluation.report.data import (
     ReportData,
     TranslationExample,
 )
+from dakpn.evaluation.report.evaluation_data import (
+    Comparison,
+    ContactRow,
+    EvaluationDetail,
+    LabelCurve,
+    LabelPoint,
+    MeasureRow,
+    WorstCase,
+)
 from dakpn.evaluation.report.page import render_report
 
 __all__ = [
+    "Comparison",
+    "ContactRow",
     "ContenderResult",
     "Curve",
+    "EvaluationDetail",
+    "LabelCurve",
+    "LabelPoint",
+    "MeasureRow",
     "ParameterMap",
     "ReportData",
     "TranslationExample",
+    "WorstCase",
     "render_report",
 ]

@@ -3,10 +3,14 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dakpn.errors import DataError
+
+if TYPE_CHECKING:
+    from dakpn.evaluation.report.evaluation_data import EvaluationDetail
 
 IGNORE_ID = 255
 
@@ -169,6 +173,7 @@ class ReportData:
         config_yaml: the resolved config.
         timings: part of the run -> seconds.
         source_name: what the pictures before translation are called.
+        detail: curves over labels, comparisons, measures and their pictures; None without an evaluation.
         target_name: what the pictures of the target domain are called; say so when it is simulated.
     """
 
@@ -188,6 +193,7 @@ class ReportData:
     timings: Mapping[str, float] = field(default_factory=dict)
     source_name: str = "Synthetic"
     target_name: str = "Real"
+    detail: "EvaluationDetail | None" = None
 
     def __post_init__(self) -> None:
         for index, image in enumerate(self.real_samples):

@@ -14,8 +14,9 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from dakpn.evaluation.report import pictures, plots, standings, verdict
+from dakpn.evaluation.report import label_plot, pictures, plots, standings, verdict
 from dakpn.evaluation.report.data import IGNORE_ID, ParameterMap, ReportData, TranslationExample
+from dakpn.evaluation.report.evaluation_data import EvaluationDetail
 
 _HERE = Path(__file__).parent
 _MOST_EXAMPLES = 12
@@ -48,6 +49,19 @@ class ExampleView:
     maps: tuple[MapView, ...]
     width: int
     height: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorstView:
+    """A worst case of label preservation, as data URIs and texts."""
+
+    contender: str
+    key: str
+    before: str
+    after: str
+    input_uri: str
+    output_uri: str
+    overlay_uri: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +99,10 @@ def render_report(report: ReportData) -> str:
         "plots": plots.plot_groups(report.curves),
         "plot_size": (plots.WIDTH, plots.HEIGHT),
         "timings": _timings(report),
+        "detail": report.detail,
+        "label_plot": label_plot.plot_labels(report.detail.label_curves) if report.detail else None,
+        "contact": _contact(report.detail),
+        "worst": _worst(report),
         # The only texts that are not escaped are these two files of our own.
         "style": Markup((_HERE / "style.css").read_text(encoding="utf-8")),  # noqa: S704
         "script": Markup(script),  # noqa: S704
@@ -132,6 +150,26 @@ def _columns(report: ReportData) -> list[tuple[str, str, str]]:
         [_thumbnail(image) for image in report.real_samples[:_MOST_COLUMNS]],
     )
     return list(zip_longest(*rows, fillvalue=""))
+
+
+def _contact(detail: EvaluationDetail | None) -> list[tuple[str, list[str]]]:
+    rows = detail.contact if detail else ()
+    return [(row.name, [_thumbnail(picture) for picture in row.pictures]) for row in rows if row.pictures]
+
+
+def _worst(report: ReportData) -> list[WorstView]:
+    return [
+        WorstView(
+            contender=case.contender,
+            key=case.key,
+            before=verdict.percent(case.accuracy_before, 0),
+            after=verdict.percent(case.accuracy_after, 0),
+            input_uri=_thumbnail(case.before),
+            output_uri=_thumbnail(case.after),
+            overlay_uri=pictures.overlay_uri(case.after, case.prediction, report.class_colors, pictures.THUMBNAIL),
+        )
+        for case in (report.detail.worst if report.detail else ())
+    ]
 
 
 def _thumbnail(image: np.ndarray) -> str:

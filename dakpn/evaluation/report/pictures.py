@@ -54,16 +54,16 @@ def fit(image: np.ndarray, frame: Frame) -> np.ndarray:
     return image.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
-def overlay_uri(image: np.ndarray, label: np.ndarray, colors: Sequence[Rgb]) -> str:
+def overlay_uri(image: np.ndarray, label: np.ndarray, colors: Sequence[Rgb], frame: Frame = OVERLAY) -> str:
     """The label [H,W] laid over a picture: tinted regions with sharp outlines; ignored pixels stay bare."""
-    base = fit(image, OVERLAY).astype(np.float32)
+    base = fit(image, frame).astype(np.float32)
     rows, columns = (np.arange(new) * old // new for new, old in zip(base.shape[:2], label.shape, strict=True))
     ids = label[np.ix_(rows, columns)]
     tint = color_table(colors)[ids].astype(np.float32)
     strength = np.where(ids == IGNORE_ID, 0.0, 0.42).astype(np.float32)
     strength[_outline(ids)] = 1.0
     mixed = base + (tint - base) * strength[..., None]
-    return _encode(mixed.round().astype(np.uint8), OVERLAY.max_bytes)
+    return _encode(mixed.round().astype(np.uint8), frame.max_bytes)
 
 
 def _outline(ids: np.ndarray) -> np.ndarray:

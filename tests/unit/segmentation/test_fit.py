@@ -78,6 +78,7 @@ def test_examples_are_the_dataset_resized(examples: LabelledExamples) -> None:
     assert examples.images.shape == (12, 3, *SIZE)
     assert examples.labels.shape == (12, *SIZE)
     assert examples.images.dtype == examples.labels.dtype == np.uint8
+    assert len(set(examples.keys)) == 12
     counts = examples.pixel_counts()
     assert counts.shape == (11,)
     assert counts.sum() == (examples.labels != 255).sum()
@@ -110,7 +111,7 @@ def test_a_segmenter_learns_the_scenes_it_trains_on(examples: LabelledExamples) 
 
 def test_batches_are_a_function_of_the_seed() -> None:
     images = np.arange(10, dtype=np.uint8).repeat(3).reshape(10, 3, 1, 1)
-    held = LabelledExamples(images, images[:, 0], LabelSpace("numbers", ("a",)))
+    held = LabelledExamples(tuple(map(str, range(10))), images, images[:, 0], LabelSpace("numbers", ("a",)))
     drawn = []
     for seed in (7, 7, 8):
         batches = held.random_batches(6, seed)

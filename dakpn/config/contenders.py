@@ -1,0 +1,138 @@
+"""Contenders of an evaluation: what turns a labelled synthetic image into one that the downstream net trains on."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, NonNegativeFloat, PositiveFloat, PositiveInt
+
+from dakpn.config.base import Config, Fraction
+from dakpn.config.networks import DiscriminatorConfig
+
+SEED_PLACEHOLDER = "{seed}"
+"""Stands in a URI for the seed of the cell, so that each seed is judged with a translator trained with that seed."""
+
+
+class SourceOnlyConfig(Config):
+    """The synthetic images as they are: what every contender has to beat."""
+
+    kind: Literal["source_only"] = "source_only"
+
+
+class RealOnlyConfig(Config):
+    """No synthetic image at all: the N real labelled ones alone, for N above 0."""
+
+    kind: Literal["real_only"] = "real_only"
+
+
+class StoredConfig(Config):
+    """Images that something else has translated: a packed dataset, or a folder of image files.
+
+    Without labels of their own the images take those of the synthetic images with the same keys.
+    """
+
+    kind: Literal["stored"] = "stored"
+    uri: str = Field(description="may hold {seed}")
+
+
+class ReinhardConfig(Config):
+    """Mean and spread of a random real image in a decorrelated log colour space (Reinhard et al., 2001)."""
+
+    kind: Literal["reinhard"] = "reinhard"
+
+
+class HistogramMatchingConfig(Config):
+    """Each channel's histogram becomes that of a random real image."""
+
+    kind: Literal["histogram_matching"] = "histogram_matching"
+
+
+class FourierConfig(Config):
+    """Low-frequency amplitudes of a random real image (FDA; Yang and Soatto, 2020)."""
+
+    kind: Literal["fda"] = "fda"
+    band: Annotated[float, Field(gt=0.0, lt=0.5)] = Field(
+        default=0.02, description="half-width of the exchanged square of frequencies, as a share of the shorter side"
+    )
+
+
+class KernelPredictionConfig(Config):
+    """DA-KPN with any weights."""
+
+    kind: Literal["dakpn"] = "dakpn"
+    weights: str = Field(description="URI of trained predictor weights; may hold {seed}")
+    strength: Fraction | Literal["random"] = Field(
+        default=1.0, description="0 is the identity, 1 the full translation; random draws it anew for every image"
+    )
+    refinement: tuple[Fraction, Fraction] | None = Field(
+        default=None,
+        description="range of the strength of the trained head on top of the style; the default is the weights' own",
+    )
+
+
+class GeneratorConfig(Config):
+    """The ResNet generator of CycleGAN and CUT; the published one has width 64 and 9 blocks."""
+
+    width: PositiveInt = 16
+    blocks: PositiveInt = 4
+
+
+class _RivalTrainingConfig(Config):
+    generator: GeneratorConfig = GeneratorConfig()
+    discriminator: DiscriminatorConfig = DiscriminatorConfig(widths=(32, 64, 128))
+    steps: PositiveInt = 1500
+    batch_size_per_worker: PositiveInt = 2
+    learning_rate: PositiveFloat = 2e-4
+    betas: tuple[Fraction, Fraction] = (0.5, 0.999)
+
+
+class CycleGanConfig(_RivalTrainingConfig):
+    """CycleGAN (Zhu et al., 2017), trained here on the synthetic and the real domain, once a seed."""
+
+    kind: Literal["cyclegan"] = "cyclegan"
+    cycle_weight: NonNegativeFloat = 10.0
+    identity_weight: NonNegativeFloat = Field(default=5.0, description="of each domain's identity loss")
+
+
+class CutConfig(_RivalTrainingConfig):
+    """CUT (Park et al., 2020), trained here on the synthetic and the real domain, once a seed."""
+
+    kind: Literal["cut"] = "cut"
+    contrast_weight: NonNegativeFloat = Field(default=1.0, description="of PatchNCE on synthetic images")
+    identity_weight: NonNegativeFloat = Field(default=1.0, description="of PatchNCE on real images; 0 in FastCUT")
+    patches: PositiveInt = Field(default=64, description="places compared in every layer of an image")
+    embedding: PositiveInt = Field(default=64, description="width of the projection of a patch's features")
+    temperature: PositiveFloat = 0.07
+
+
+TranslatorConfig = Annotated[
+    ReinhardConfig | HistogramMatchingConfig | FourierConfig | KernelPredictionConfig | CycleGanConfig | CutConfig,
+    Field(discriminator="kind"),
+]
+"""A contender that translates an image that is handed to it."""
+
+
+class ChainConfig(Config):
+    """Translators one after the other, such as moment matching followed by DA-KPN."""
+
+    kind: Literal["chain"] = "chain"
+    parts: tuple[TranslatorConfig, ...] = Field(min_length=2)
+
+
+def _stored_if_text(value: Any) -> Any:
+    return {"kind": "stored", "uri": value} if isinstance(value, str) else value
+
+
+ContenderConfig = Annotated[
+    SourceOnlyConfig
+    | RealOnlyConfig
+    | StoredConfig
+    | ReinhardConfig
+    | HistogramMatchingConfig
+    | FourierConfig
+    | KernelPredictionConfig
+    | CycleGanConfig
+    | CutConfig
+    | ChainConfig,
+    Field(discriminator="kind"),
+    BeforeValidator(_stored_if_text),
+]
+"""Told apart by `kind`; a text alone is the URI of stored images."""

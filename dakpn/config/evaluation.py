@@ -1,0 +1,125 @@
+"""`dakpn evaluate`: the protocol."""
+
+import re
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, NonNegativeFloat, PositiveInt, field_validator, model_validator
+
+from dakpn.config.base import Config, Size
+from dakpn.config.contenders import ContenderConfig, RealOnlyConfig
+from dakpn.config.networks import NetworkConfig, SegmenterTrainingConfig, SmallNetworkConfig
+
+Count = Annotated[int, Field(ge=0)] | Literal["all"]
+
+
+class RealLabelledConfig(Config):
+    """The few labelled real images that join the synthetic ones: which, how many, and how."""
+
+    dataset: str = Field(description="URI of a packed, labelled real dataset, apart from the test set")
+    counts: tuple[Count, ...] = Field(default=(0, 10, 30, 100, "all"), min_length=1)
+    draws: PositiveInt = Field(default=3, description="choices of which N images, each with every seed")
+    sequence: str | None = Field(
+        default=None,
+        description="regular expression that finds a key's sequence (its first group, or all it matches): the N "
+        "images of a draw then come from one sequence. Frames scattered over a video are worth far more labels.",
+    )
+    use: Literal["mixed", "fine_tune"] = Field(
+        default="mixed",
+        description="mixed: in every batch; fine_tune: synthetic batches first, then real ones alone, with as many "
+        "steps in all and the same schedule",
+    )
+    share: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
+        default=0.5, description="of a batch (mixed) or of the steps (fine_tune) that is real"
+    )
+
+    @field_validator("sequence")
+    @classmethod
+    def _is_a_pattern(cls, sequence: str | None) -> str | None:
+        try:
+            re.compile(sequence or "")
+        except re.error as error:
+            raise ValueError(f"not a regular expression: {error}") from error
+        return sequence
+
+
+class MeasuresConfig(Config):
+    """What is measured on translated images, beside the scores of nets trained on them."""
+
+    images: PositiveInt = Field(default=200, description="synthetic images that are translated and measured")
+    extractor: str = Field(
+        default="efficientnet_lite0",
+        description="features of the Frechet and kernel distances: efficientnet_lite0 (needs `dakpn[measures]`), "
+        "none, or the path of a TorchScript module from images [B, 3, H, W] in 0..1 to features [B, D]",
+    )
+    pictures: PositiveInt = Field(default=6, description="images on the contact sheet")
+    core_hour_price: NonNegativeFloat | None = Field(
+        default=None, description="price of one CPU core for an hour, to say what 1,000 images cost"
+    )
+
+
+class EvaluateConfig(Config):
+    """`dakpn evaluate`: train the same segmenter per contender and score it on real images.
+
+    Every contender is trained with every seed and, where `real_labelled` is given, with every count of real labelled
+    images and every draw of them. Network, steps, augmentation and schedule are the same for all.
+    """
+
+    output: str = Field(description="URI of the folder for results")
+    contenders: dict[str, ContenderConfig] = Field(
+        min_length=1, description="name: URI of translated images, or a section with a `kind`"
+    )
+    synthetic: str | None = Field(
+        default=None, description="URI of the packed, labelled synthetic dataset that contenders translate"
+    )
+    real: str | None = Field(
+        default=None, description="URI of packed real images whose labels are never read: what contenders aim at"
+    )
+    oracle: str | None = Field(default=None, description="URI of a packed, labelled real training set, as upper bound")
+    real_test: str = Field(description="URI of a packed, labelled real dataset, used for scoring only")
+    real_labelled: RealLabelledConfig | None = None
+    seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
+    network: NetworkConfig = SmallNetworkConfig()
+    training: SegmenterTrainingConfig = SegmenterTrainingConfig()
+    translation_size: Size | None = Field(
+        default=None,
+        description="contenders translate images of this height and width, which are then brought to training.size; "
+        "none: they translate at training.size",
+    )
+    measures: MeasuresConfig | None = None
+    workers: PositiveInt = 2
+
+    @property
+    def image_size(self) -> Size:
+        """Height and width at which contenders translate."""
+        return self.translation_size or self.training.size
+
+    def quick(self) -> Self:
+        """The same in minutes: one seed and draw, the fewest labels, short trainings, in a folder of its own."""
+        changes: dict[str, Any] = {
+            "output": f"{self.output.rstrip('/')}/quick",
+            "seeds": self.seeds[:1],
+            "training": _shortened(self.training, 100),
+            "contenders": {name: _shortened(contender, 50) for name, contender in self.contenders.items()},
+        }
+        if self.real_labelled:
+            above_zero = sorted(n for n in self.real_labelled.counts if isinstance(n, int) and n > 0)
+            counts = (*(n for n in self.real_labelled.counts if n == 0), *above_zero[:1])
+            changes["real_labelled"] = self.real_labelled.model_copy(
+                update={"draws": 1, "counts": counts or self.real_labelled.counts[:1]}
+            )
+        if self.measures:
+            changes["measures"] = self.measures.model_copy(update={"images": min(self.measures.images, 40)})
+        return self.model_copy(update=changes)
+
+    @model_validator(mode="after")
+    def _real_only_has_real_images(self) -> Self:
+        only = [name for name, contender in self.contenders.items() if isinstance(contender, RealOnlyConfig)]
+        if only and self.real_labelled is None:
+            raise ValueError(f"contender {only[0]} trains on real labelled images alone; set real_labelled")
+        return self
+
+
+def _shortened(config: Any, steps: int) -> Any:
+    if not hasattr(config, "steps"):
+        return config
+    return config.model_copy(update={"steps": min(config.steps, steps)})

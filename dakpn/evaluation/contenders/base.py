@@ -1,0 +1,41 @@
+"""What a contender is: a labelled synthetic image goes in, an image to train on comes out."""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class LabelledImage:
+    """A synthetic image and its label.
+
+    Attributes:
+        key: in its dataset.
+        image: uint8 [H, W, 3].
+        label: uint8 [H, W], train ids.
+    """
+
+    key: str
+    image: NDArray[np.uint8]
+    label: NDArray[np.uint8]
+
+
+class Contender(Protocol):
+    """A way to translate, seen from the downstream net."""
+
+    @property
+    def has_draws(self) -> bool:
+        """Whether another draw gives another image; then every batch is translated anew."""
+        ...
+
+    def translate(self, sample: LabelledImage, draw: int) -> NDArray[np.uint8]:
+        """The translated image, uint8 [H, W, 3]; a pure function of sample and draw."""
+        ...
+
+
+def draw_rng(purpose: str, key: str, draw: int) -> np.random.Generator:
+    """Randomness of one translation; the purpose keeps the parts of a chain apart."""
+    return np.random.default_rng(list(hashlib.sha256(f"{purpose}/{draw}/{key}".encode()).digest()[:16]))

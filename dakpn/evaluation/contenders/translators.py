@@ -1,0 +1,69 @@
+"""Contenders around something else: DA-KPN weights, stored images, chains of contenders."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import reduce
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dakpn.errors import DataError
+from dakpn.evaluation.contenders.base import Contender, LabelledImage, draw_rng
+from dakpn.inference.translator import Translator
+
+
+@dataclass(frozen=True)
+class KernelPrediction:
+    """DA-KPN on the fly.
+
+    Attributes:
+        translator: with the contender's weights.
+        strength: 0 to 1; None draws it uniformly for every image.
+    """
+
+    translator: Translator
+    strength: float | None = 1.0
+    has_draws: bool = True
+
+    def translate(self, sample: LabelledImage, draw: int) -> NDArray[np.uint8]:
+        """See `Contender`."""
+        strength = self.strength
+        if strength is None:
+            strength = float(draw_rng("strength", sample.key, draw).random())
+        return replace(self.translator, strength=strength, draw=draw).translate(sample.image, sample.key, sample.label)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Images that something else has translated.
+
+    Attributes:
+        images: key -> uint8 [H, W, 3].
+        origin: URI to name in errors.
+    """
+
+    images: Mapping[str, NDArray[np.uint8]]
+    origin: str
+    has_draws: bool = False
+
+    def translate(self, sample: LabelledImage, draw: int) -> NDArray[np.uint8]:
+        """See `Contender`. Raises `DataError` for a key that is not there."""
+        if sample.key not in self.images:
+            raise DataError(f"{self.origin} has no image for {sample.key}; expected one for every synthetic image")
+        return self.images[sample.key]
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Contenders one after the other; all of them see the synthetic image's label."""
+
+    parts: Sequence[Contender]
+
+    @property
+    def has_draws(self) -> bool:
+        """See `Contender`."""
+        return any(part.has_draws for part in self.parts)
+
+    def translate(self, sample: LabelledImage, draw: int) -> NDArray[np.uint8]:
+        """See `Contender`."""
+        return reduce(lambda seen, part: replace(seen, image=part.translate(seen, draw)), self.parts, sample).image

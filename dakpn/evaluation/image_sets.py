@@ -1,0 +1,71 @@
+"""Images by key, from a packed dataset or from a plain folder: real references, and what others have translated."""
+
+import hashlib
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dakpn.data import codec, manifest, storage
+from dakpn.data.datasets import load_preset
+from dakpn.data.shards import read_shard
+from dakpn.segmentation.examples import LabelledExamples, load_examples
+
+Size = tuple[int, int]
+_KEPT = 4
+"""Datasets kept in memory; at the sizes of evaluations one takes some dozens of megabytes."""
+
+
+def read_examples(uri: str, size: Size) -> LabelledExamples:
+    """A packed, labelled dataset in memory; this process reads the same one once. Raises like `load_examples`."""
+    return _examples(uri, size, content_digest(uri))
+
+
+def read_images(uri: str, size: Size) -> dict[str, NDArray[np.uint8]]:
+    """Images of a packed dataset, or of the image files below a local folder, by key and resized.
+
+    This process reads the same ones once.
+
+    Raises:
+        UsageError: neither is there.
+        DataError: an image cannot be decoded.
+    """
+    return _images(uri, size, content_digest(uri))
+
+
+@lru_cache(maxsize=_KEPT)
+def _examples(uri: str, size: Size, digest: str) -> LabelledExamples:
+    return load_examples(uri, size)
+
+
+@lru_cache(maxsize=_KEPT)
+def _images(uri: str, size: Size, digest: str) -> dict[str, NDArray[np.uint8]]:
+    if is_packed(uri):
+        index = manifest.read_index(uri)
+        shards = (read_shard(manifest.shard_uri(uri, shard.name, index.format)) for shard in index.shards)
+        decoded = ((s.key, codec.decode_image(s.image, f"{uri}: {s.key}")) for samples in shards for s in samples)
+    else:
+        pairs = load_preset("images").find_pairs(Path(uri), None)
+        decoded = ((p.key, codec.decode_image(p.image_path.read_bytes(), str(p.image_path))) for p in pairs)
+    return {key: image if image.shape[:2] == size else codec.resize_image(image, size) for key, image in decoded}
+
+
+def is_packed(uri: str) -> bool:
+    """Tell a packed dataset from a folder of images."""
+    return storage.exists(storage.join(uri, manifest.FOLDER))
+
+
+def content_digest(uri: str) -> str:
+    """Digest of a packed dataset's content, or of the names and versions of a folder's files.
+
+    Raises:
+        UsageError: neither is there.
+    """
+    return manifest.read_index(uri).digest if is_packed(uri) else _folder_digest(uri)
+
+
+def _folder_digest(folder: str) -> str:
+    pairs = load_preset("images").find_pairs(Path(folder), None)
+    lines = [f"{pair.key} {storage.fingerprint(str(pair.image_path))}" for pair in pairs]
+    return "sha256:" + hashlib.sha256("\n".join(lines).encode()).hexdigest()

@@ -1,0 +1,49 @@
+"""Which N real labelled images a draw takes."""
+
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+
+from dakpn.config import RealLabelledConfig
+from dakpn.data.keep_rule import sequence_of
+from dakpn.errors import UsageError
+
+
+def choose_real(keys: Sequence[str], config: RealLabelledConfig, count: int, draw: int) -> list[int]:
+    """Positions of `count` keys, sorted; a pure function of the arguments.
+
+    With a sequence pattern all are of one sequence, and the draws take the sequences that are long enough in turn.
+    Of the same sequence a draw's smaller choices are parts of its larger ones.
+
+    Raises:
+        UsageError: there are fewer keys, no sequence is long enough, or a key belongs to none.
+    """
+    if count > len(keys):
+        raise UsageError(f"got {count} real labelled images to choose from {len(keys)} of {config.dataset}; ask fewer")
+    if count == len(keys):
+        return list(range(len(keys)))
+    candidates = list(range(len(keys)))
+    if config.sequence is not None:
+        sequences = _sequences(keys, config.sequence, config.dataset)
+        long_enough = [name for name in sorted(sequences) if len(sequences[name]) >= count]
+        if not long_enough:
+            longest = max(map(len, sequences.values()))
+            raise UsageError(
+                f"no sequence of {config.dataset} has {count} images (the longest has {longest}); lower "
+                "real_labelled.counts, or leave out real_labelled.sequence"
+            )
+        candidates = sequences[long_enough[draw % len(long_enough)]]
+    order = np.random.default_rng([draw, len(candidates)]).permutation(len(candidates))
+    return sorted(candidates[i] for i in order[:count])
+
+
+def _sequences(keys: Sequence[str], pattern: str, dataset: str) -> dict[str, list[int]]:
+    compiled, found = re.compile(pattern), defaultdict(list)
+    for position, key in enumerate(keys):
+        name = sequence_of(compiled, key)
+        if name is None:
+            raise UsageError(f"real_labelled.sequence {pattern!r} does not match the key {key!r} of {dataset}")
+        found[name].append(position)
+    return found

@@ -1,0 +1,100 @@
+"""An evaluation's cells in sum: per contender and number of real labelled images, with paired comparisons."""
+
+from collections.abc import Iterable, Mapping
+from statistics import fmean, stdev
+from typing import Any
+
+from dakpn.config import EvaluateConfig, KernelPredictionConfig, RealOnlyConfig, SourceOnlyConfig
+from dakpn.evaluation.intervals import Pair, PairedDifference, paired_difference
+from dakpn.evaluation.protocol import ORACLE
+
+SOURCE_ONLY = "source-only"
+OURS = "DA-KPN"
+
+Cells = Iterable[Mapping[str, Any]]
+
+
+def summarize(config: EvaluateConfig, cells: Cells) -> list[dict[str, Any]]:
+    """One row for each contender and number of real labelled images, in the order of the cells.
+
+    Returns:
+        Rows of `contender`, `real_labelled`, `scores` (their number), `miou` and `miou_std` (fractions), and
+        `against_source_only` and `against_best_rival`: None, or `name`, `mean`, `low`, `high`, `pairs`. The best rival
+        of a contender is, with as many labels, the best of the others by its mean; controls are no rivals.
+    """
+    scores = _scores(cells)
+    source_only = find_source_only(config)
+    controls = {ORACLE, source_only, *(n for n, c in config.contenders.items() if isinstance(c, RealOnlyConfig))}
+    ours = find_ours(config)
+    rows = []
+    for (name, count), by_pair in scores.items():
+        rivals = {
+            other: fmean(s.values())
+            for (other, n), s in scores.items()
+            if n == count and other != name and other not in controls and not (name in ours and other in ours)
+        }
+        best = max(rivals, key=lambda other: rivals[other], default=None)
+        rows.append(
+            {
+                "contender": name,
+                "real_labelled": count,
+                "scores": len(by_pair),
+                "miou": fmean(by_pair.values()),
+                "miou_std": stdev(by_pair.values()) if len(by_pair) > 1 else None,
+                "against_source_only": _comparison(scores, name, source_only, count),
+                "against_best_rival": None if name in controls else _comparison(scores, name, best, count),
+            }
+        )
+    return rows
+
+
+def find_source_only(config: EvaluateConfig) -> str:
+    """Name of the contender that trains on untranslated images; the usual name where none is marked."""
+    marked = (name for name, contender in config.contenders.items() if isinstance(contender, SourceOnlyConfig))
+    return next(marked, SOURCE_ONLY)
+
+
+def find_ours(config: EvaluateConfig) -> list[str]:
+    """Names of the contenders that are DA-KPN, alone or in a chain; the one of that name comes first."""
+    names = [
+        name
+        for name, contender in config.contenders.items()
+        if name == OURS
+        or any(isinstance(p, KernelPredictionConfig) for p in (contender, *getattr(contender, "parts", ())))
+    ]
+    return sorted(names, key=lambda name: name != OURS)
+
+
+def score_text(row: dict[str, Any]) -> str:
+    """ "27.1 ± 1.8" in percent, of a row of `summarize`."""
+    return f"{100 * row['miou']:.1f}" + (f" ± {100 * row['miou_std']:.1f}" if row["miou_std"] is not None else "")
+
+
+def difference_text(difference: dict[str, Any] | None) -> str:
+    """ "+2.1 [+0.4, +3.0]" in points; "" for no comparison."""
+    if difference is None:
+        return ""
+    text = f"{100 * difference['mean']:+.1f}"
+    if difference["low"] is not None:
+        text += f" [{100 * difference['low']:+.1f}, {100 * difference['high']:+.1f}]"
+    return text.replace("-", "\u2212")
+
+
+def _scores(cells: Cells) -> dict[tuple[str, int], dict[Pair, float]]:
+    scores: dict[tuple[str, int], dict[Pair, float]] = {}
+    for cell in cells:
+        by_pair = scores.setdefault((cell["contender"], cell["real_labelled"]), {})
+        by_pair[cell["seed"], cell["draw"]] = cell["miou"]
+    return scores
+
+
+def _comparison(
+    scores: Mapping[tuple[str, int], Mapping[Pair, float]], name: str, other: str | None, count: int
+) -> dict[str, Any] | None:
+    if other is None or other == name or (other, count) not in scores:
+        return None
+    first, second = scores[name, count], scores[other, count]
+    if not first.keys() & second.keys():
+        return None
+    difference: PairedDifference = paired_difference(first, second)
+    return {"name": other, **vars(difference)}

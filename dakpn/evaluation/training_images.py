@@ -1,0 +1,140 @@
+"""What a downstream net trains on: a contender's translations, few real images, and mixtures of the two."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dakpn.data import codec
+from dakpn.data.label_space import LabelSpace
+from dakpn.evaluation.contenders.base import Contender, LabelledImage
+from dakpn.segmentation.examples import BatchSource, LabelledExamples
+from dakpn.training.batches import collate
+from dakpn.training.loop import Batch, step_seed
+
+_DRAWS = 2**31
+
+
+@dataclass(frozen=True)
+class FreshTranslations:
+    """A `BatchSource` whose images are translated as they are drawn, each time with a draw of its own.
+
+    The images chosen for batch k are those that `LabelledExamples` would choose: contenders with equal seeds see the
+    same scenes in the same order.
+
+    Attributes:
+        synthetic: at the size at which the contender translates.
+        contender: what translates.
+        size: height and width of the batches.
+    """
+
+    synthetic: LabelledExamples
+    contender: Contender
+    size: tuple[int, int]
+
+    @property
+    def label_space(self) -> LabelSpace:
+        """See `BatchSource`."""
+        return self.synthetic.label_space
+
+    def pixel_counts(self) -> NDArray[np.int64]:
+        """See `BatchSource`."""
+        return self.synthetic.pixel_counts()
+
+    def random_batches(self, batch_size: int, seed: int) -> Iterator[Batch]:
+        """See `BatchSource`."""
+        step = 0
+        while True:
+            rng = np.random.default_rng(step_seed(seed, 0, step))
+            chosen = rng.integers(0, len(self.synthetic.images), batch_size)
+            draws = rng.integers(0, _DRAWS, batch_size)
+            yield collate([self._example(int(i), int(draw)) for i, draw in zip(chosen, draws, strict=True)])
+            step += 1
+
+    def _example(self, index: int, draw: int) -> dict[str, np.ndarray]:
+        image = self.contender.translate(labelled_image(self.synthetic, index), draw)
+        return _at_size(image, self.synthetic.labels[index], self.size)
+
+
+def translated_once(synthetic: LabelledExamples, contender: Contender, size: tuple[int, int]) -> LabelledExamples:
+    """Every synthetic image translated with draw 0: enough for a contender without draws."""
+    arrays = [
+        _at_size(contender.translate(labelled_image(synthetic, i), 0), synthetic.labels[i], size)
+        for i in range(len(synthetic.images))
+    ]
+    images, labels = (np.stack([a[name] for a in arrays]) for name in ("image", "label"))
+    return LabelledExamples(synthetic.keys, images, labels, synthetic.label_space)
+
+
+def labelled_image(examples: LabelledExamples, index: int) -> LabelledImage:
+    """One example as a contender takes it."""
+    image = np.ascontiguousarray(examples.images[index].transpose(1, 2, 0))
+    return LabelledImage(examples.keys[index], image, examples.labels[index])
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """A `BatchSource` with a fixed share of real images in every batch.
+
+    Attributes:
+        synthetic, real: what to mix; their images have the same size.
+        share: of each batch that is real; at least one image is of either kind.
+    """
+
+    synthetic: BatchSource
+    real: LabelledExamples
+    share: float
+
+    @property
+    def label_space(self) -> LabelSpace:
+        """See `BatchSource`."""
+        return self.synthetic.label_space
+
+    def pixel_counts(self) -> NDArray[np.int64]:
+        """See `BatchSource`."""
+        return self.synthetic.pixel_counts() + self.real.pixel_counts()
+
+    def random_batches(self, batch_size: int, seed: int) -> Iterator[Batch]:
+        """See `BatchSource`."""
+        real = min(max(1, round(self.share * batch_size)), max(1, batch_size - 1))
+        streams = (self.synthetic.random_batches(batch_size - real, seed), self.real.random_batches(real, seed))
+        for batches in zip(*streams, strict=True):
+            yield {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
+
+
+@dataclass(frozen=True)
+class FineTuned:
+    """A `BatchSource` of synthetic batches first and real ones from step `switch_at` on.
+
+    Attributes:
+        synthetic, real: as in `Mixed`.
+        switch_at: number of synthetic batches.
+    """
+
+    synthetic: BatchSource
+    real: LabelledExamples
+    switch_at: int
+
+    @property
+    def label_space(self) -> LabelSpace:
+        """See `BatchSource`."""
+        return self.synthetic.label_space
+
+    def pixel_counts(self) -> NDArray[np.int64]:
+        """See `BatchSource`."""
+        return self.synthetic.pixel_counts() + self.real.pixel_counts()
+
+    def random_batches(self, batch_size: int, seed: int) -> Iterator[Batch]:
+        """See `BatchSource`."""
+        yield from islice(self.synthetic.random_batches(batch_size, seed), self.switch_at)
+        yield from self.real.random_batches(batch_size, seed)
+
+
+def _at_size(image: NDArray[np.uint8], label: NDArray[np.uint8], size: tuple[int, int]) -> dict[str, np.ndarray]:
+    if image.shape[:2] != size:
+        image = codec.resize_image(image, size)
+    label = label if label.shape == size else codec.resize_label(label, size).astype(np.uint8)
+    return {"image": np.ascontiguousarray(image.transpose(2, 0, 1)), "label": label}
