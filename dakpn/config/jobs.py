@@ -53,7 +53,8 @@ class TranslateConfig(Config):
     @classmethod
     def _number_or_range(cls, workers: object) -> object:
         limits = workers if isinstance(workers, list | tuple) and len(workers) == 2 else [workers, workers]
-        if all(type(limit) is int and limit >= 1 for limit in limits) and limits[0] <= limits[1]:
+        counts = [limit for limit in limits if type(limit) is int and limit >= 1]
+        if len(counts) == 2 and counts[0] <= counts[1]:
             return workers
         raise ValueError("expected a number of at least 1, or [min, max]")
 

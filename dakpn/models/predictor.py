@@ -64,12 +64,25 @@ class KernelPredictor(nn.Module):
             styles: int64 [B], entries of the style bank; needed where there is one.
             coarse_logits: the encoder's for these images, if they are known already.
         """
-        guess = self._encoder_logits(low, coarse_logits) if self.uses_encoder else None
-        params = self.refinement.bound(self.head(self._features(guess, label_classes)))
+        maps: list[Tensor] = []
+        classes: list[Tensor] = []
+        if self.uses_encoder:
+            guess = self._encoder_logits(low, coarse_logits)
+            classes.append(guess.softmax(1))
+            maps.append(classes[0] if self.config.head.features == "probabilities" else guess)
+        if self.config.head.needs_label:
+            if label_classes is None:
+                raise ValueError(f"condition {self.config.head.condition!r} needs label_classes, got None")
+            classes.append(label_classes)
+            maps.append(label_classes)
+        params = self.refinement.bound(self.head(torch.cat(maps, 1)))
         if self.style_bank is None:
             return params
-        classes = label_classes if label_classes is not None else guess.softmax(1)
-        return torch.cat((self._style_affine(low, classes, styles), params), 1)
+        if styles is None:
+            raise ValueError("a predictor with a style bank needs styles, got None")
+        with torch.no_grad():
+            affine = affine_towards(self.style_bank(styles), low, classes[-1], self.config.style)
+        return torch.cat((affine, params), 1)
 
     @property
     def uses_encoder(self) -> bool:
@@ -90,18 +103,6 @@ class KernelPredictor(nn.Module):
     @torch.no_grad()
     def _encoder_logits(self, low: Tensor, coarse_logits: Tensor | None) -> Tensor:
         return resize_like(self.encoder.coarse_logits(low) if coarse_logits is None else coarse_logits, low)
-
-    def _features(self, guess: Tensor | None, label_classes: Tensor | None) -> Tensor:
-        maps = []
-        if guess is not None:
-            maps.append(guess.softmax(1) if self.config.head.features == "probabilities" else guess)
-        if self.config.head.needs_label:
-            maps.append(label_classes)
-        return torch.cat(maps, 1)
-
-    @torch.no_grad()
-    def _style_affine(self, low: Tensor, classes: Tensor, styles: Tensor) -> Tensor:
-        return affine_towards(self.style_bank(styles), low, classes, self.config.style)
 
     def for_inference(self) -> Self:
         """A copy that predicts the same, but for rounding, faster; its weights cannot be saved."""

@@ -92,8 +92,8 @@ class ContenderFactory:
             classes = labelled_index(self.config.synthetic)[0].class_names
             if classes != translator.labels.class_names:
                 raise UsageError(
-                    f"{self.config.synthetic} has the classes {', '.join(classes)}; expected those of the weights {uri}: "
-                    f"{', '.join(translator.labels.class_names)}"
+                    f"{self.config.synthetic} has the classes {', '.join(classes)}; expected those of the weights "
+                    f"{uri}: {', '.join(translator.labels.class_names)}"
                 )
         return translator
 

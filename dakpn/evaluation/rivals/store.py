@@ -15,6 +15,7 @@ from dakpn.errors import StorageError, UsageError
 from dakpn.evaluation.image_sets import read_images
 from dakpn.evaluation.rivals.training import RivalConfig, fit_rival
 from dakpn.models.generator import ResnetGenerator
+from dakpn.training.health import Alarm
 
 
 @dataclass(frozen=True)
@@ -93,3 +94,6 @@ class _Log:
     def report(self, step: int, metrics: dict[str, float]) -> None:
         """Keep the line."""
         self.lines.append({"step": step, **metrics})
+
+    def alarm(self, alarm: Alarm) -> None:
+        """Rivals have none."""
