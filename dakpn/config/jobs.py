@@ -52,9 +52,9 @@ class TranslateConfig(Config):
     @field_validator("workers", mode="before")
     @classmethod
     def _number_or_range(cls, workers: object) -> object:
-        limits = workers if isinstance(workers, list | tuple) and len(workers) == 2 else [workers, workers]
-        counts = [limit for limit in limits if type(limit) is int and limit >= 1]
-        if len(counts) == 2 and counts[0] <= counts[1]:
+        limits = list(workers) if isinstance(workers, list | tuple) and len(workers) == 2 else [workers, workers]
+        numbers = [limit for limit in limits if type(limit) is int and limit >= 1]
+        if len(numbers) == 2 and numbers[0] <= numbers[1]:
             return workers
         raise ValueError("expected a number of at least 1, or [min, max]")
 

@@ -79,8 +79,8 @@ def _card(plan: TranslationPlan, index: DatasetIndex, certificate: Certificate) 
 
 ## Certificate
 
-{labels}every image has its input's size; no pixel depends on input pixels more than
-{certificate.radius} away. `_dakpn/certificate.json` states this in digests of labels and sizes,
-with the bounds of the params and the digests of weights, settings and code. `dakpn verify` computes it again from the
-two datasets alone.
+{labels}every image has its input's size;
+no pixel depends on input pixels more than {certificate.radius} away.
+`_dakpn/certificate.json` states this in digests of labels and sizes, with the bounds of the params and the digests of
+weights, settings and code. `dakpn verify` computes it again from the two datasets alone.
 """

@@ -4,6 +4,7 @@ Order of writes: the output shard, its quarantine, its row manifest, its complet
 functions of the input shard, the weights and the config, so a retry or a second job writes the same again.
 """
 
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -76,6 +77,7 @@ class ShardWork:
         made = _Made()
         target = manifest.shard_uri(self.config.output, task.name, task.format)
         written = write_shard(target, self._samples(task, rows, made))
+        self.spent("write", time.perf_counter() - made.ended)
         if task.format == "folder":
             _delete_former_files(self.config.output, made)
         certificate = ShardCertificate.of(task.name, made.done, len(made.quarantined))
@@ -112,6 +114,7 @@ class ShardWork:
             self.on_row(row)
             if row.sample is not None:
                 yield row.sample
+        made.ended = time.perf_counter()
         self._check(task, made)
 
     def _check(self, task: ShardTask, made: "_Made") -> None:
@@ -129,11 +132,12 @@ class ShardWork:
 
 @dataclass
 class _Made:
-    """The rows of a shard so far."""
+    """The rows of a shard so far; `ended` is when the last one came, by `time.perf_counter`."""
 
     records: list[RowRecord] = field(default_factory=list)
     quarantined: list[QuarantinedRow] = field(default_factory=list)
     paths: set[str | None] = field(default_factory=set)
+    ended: float = 0.0
 
     @property
     def done(self) -> list[RowRecord]:
