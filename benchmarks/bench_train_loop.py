@@ -28,12 +28,12 @@ from dakpn.training.metrics_log import read_metrics
 from dakpn.training.run_folder import RunFolder
 from workflows import train
 
-_IMAGES, _STEPS, _EVERY, _ROUNDS = 48, 30, 10, 3
+_IMAGES, _STEPS, _EVERY, _ROUNDS = 160, 30, 10, 3
 _SIZE = (192, 256)
 
 
 def run() -> Iterator[Claim]:
-    """One thread a worker. Only the reports after the first count: then the streams are warm."""
+    """One thread a worker. Only the reports after the first count, and no epoch ends: the streams are warm."""
     torch.set_num_threads(1)
     logging.getLogger("dakpn").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as name, ray_session(cpus=5):

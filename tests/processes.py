@@ -17,8 +17,17 @@ def kill_midway(
     log: Path,
     timeout: float = 120,
     by: signal.Signals = signal.SIGKILL,
+    alone: bool = False,
 ) -> int:
     """Start a `dakpn` command, end its process group by a signal once `midway` holds, and wait until all of it is gone.
+
+    Args:
+        arguments: of `dakpn`.
+        midway: tells when to send the signal.
+        log: gets what the command prints.
+        timeout: seconds until it must be midway.
+        by: the signal.
+        alone: send it to the command's own process, as a container's runtime does, not to Ray's daemons too.
 
     Returns:
         Its exit code, or the negative number of the signal that ended it.
@@ -37,7 +46,7 @@ def kill_midway(
             assert time.monotonic() < deadline, f"did not get midway within {timeout} s: {log.read_text()}"
             time.sleep(0.005)
         family = descendants(process.pid)
-        os.killpg(process.pid, by)
+        (os.kill if alone else os.killpg)(process.pid, by)
         return process.wait(60)
     finally:
         end(process, family)

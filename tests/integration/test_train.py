@@ -226,7 +226,7 @@ def test_sigterm_writes_a_checkpoint_first_and_the_same_command_goes_on(
     metrics = str(tmp_path / "run/metrics.jsonl")
     trains = lambda: max(steps_of(metrics), default=0) >= 4  # noqa: E731
 
-    code = kill_midway(arguments, trains, tmp_path / "log", timeout=200, by=signal.SIGTERM)
+    code = kill_midway(arguments, trains, tmp_path / "log", timeout=200, by=signal.SIGTERM, alone=True)
     log = (tmp_path / "log").read_text()
     assert code == 143, log
     (checkpoint,) = (tmp_path / "run/checkpoints/adversarial").glob("step-*/tree.json")
