@@ -7,7 +7,7 @@ from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from dakpn.config.base import Config, Fraction
 
-ParamsPrecision = Literal["float16", "uint8"]
+ParamsPrecision = Literal["float32", "float16", "uint8"]
 """Of the encoder's logits in stored params."""
 
 
@@ -23,7 +23,8 @@ class TranslateConfig(Config):
         "by TranslatingDataset with any strength, style and draw",
     )
     precision: ParamsPrecision = Field(
-        default="float16", description="of the encoder's logits in stored params; uint8 takes half the room"
+        default="float16",
+        description="of the encoder's logits in stored params: float32 is exact, uint8 takes half the room of float16",
     )
     draws: PositiveInt = Field(
         default=1, description="looks to list with the params of each image, from number `draw` on; not for pixels"

@@ -23,6 +23,7 @@ from dakpn.errors import DataError
 
 _LOGITS = pa.struct(
     [
+        ("precision", pa.string()),
         ("shape", pa.list_(pa.int32())),
         ("data", pa.binary()),
         ("scale", pa.list_(pa.float32())),
@@ -45,6 +46,7 @@ PARAMS_SCHEMA = pa.schema(
 )
 """Arrow schema of a shard."""
 _ROW_GROUP_ROWS = 32
+_DTYPES: dict[ParamsPrecision, str] = {"float32": "<f4", "float16": "<f2", "uint8": "|u1"}
 _LARGEST_HALF = 65504
 _LEVELS = 255
 
@@ -54,11 +56,13 @@ class StoredLogits:
     """An encoder's logits [C, h', w'], rounded.
 
     Attributes:
+        precision: what they are rounded to.
         shape: (C, h', w').
-        data: row after row: little-endian float16, or uint8 where there is a scale.
-        scale, offset: of uint8, for each class: the logit is `offset + scale * data`. None with float16.
+        data: row after row: little-endian floats, or uint8.
+        scale, offset: of uint8, for each class: the logit is `offset + scale * data`. None with floats.
     """
 
+    precision: ParamsPrecision
     shape: tuple[int, ...]
     data: bytes
     scale: tuple[float, ...] | None
@@ -66,27 +70,30 @@ class StoredLogits:
 
     @classmethod
     def of(cls, logits: NDArray[np.float32], precision: ParamsPrecision) -> Self:
-        """Round finite logits float32 [C, h', w']: half a step of float16, or 1/510 of a class's range in the image."""
-        if precision == "float16":
-            halves = logits.clip(-_LARGEST_HALF, _LARGEST_HALF).astype("<f2")
-            return cls(logits.shape, halves.tobytes(), None, None)
+        """Round finite logits float32 [C, h', w']; uint8 is off by at most 1/510 of a class's range in the image."""
+        if precision != "uint8":
+            bounded = logits.clip(-_LARGEST_HALF, _LARGEST_HALF) if precision == "float16" else logits
+            return cls(precision, logits.shape, bounded.astype(_DTYPES[precision]).tobytes(), None, None)
         low, high = logits.min((1, 2)), logits.max((1, 2))
         scale = ((high - low) / _LEVELS).astype(np.float32)
         steps = (logits - low[:, None, None]) / np.where(scale > 0, scale, 1)[:, None, None]
-        return cls(logits.shape, steps.round().astype(np.uint8).tobytes(), tuple(scale.tolist()), tuple(low.tolist()))
+        data = steps.round().astype(np.uint8).tobytes()
+        return cls(precision, logits.shape, data, tuple(scale.tolist()), tuple(low.tolist()))
 
     def restored(self) -> NDArray[np.float32]:
         """Return the rounded logits float32 [C, h', w']."""
+        stored = np.frombuffer(self.data, _DTYPES[self.precision]).reshape(self.shape).astype(np.float32)
         if self.scale is None or self.offset is None:
-            return np.frombuffer(self.data, "<f2").reshape(self.shape).astype(np.float32)
+            return stored
         scale, offset = (np.array(values, np.float32)[:, None, None] for values in (self.scale, self.offset))
-        return offset + scale * np.frombuffer(self.data, np.uint8).reshape(self.shape)
+        return offset + scale * stored
 
     def steps(self) -> NDArray[np.float32]:
         """Return the distance between neighbouring values that can be stored, at each of these, [C, h', w']."""
-        if self.scale is None:
-            return np.spacing(np.frombuffer(self.data, "<f2").reshape(self.shape)).astype(np.float32)
-        return np.broadcast_to(np.array(self.scale, np.float32)[:, None, None], self.shape)
+        if self.scale is not None:
+            return np.broadcast_to(np.array(self.scale, np.float32)[:, None, None], self.shape)
+        stored = np.frombuffer(self.data, _DTYPES[self.precision]).reshape(self.shape)
+        return np.abs(np.spacing(stored)).astype(np.float32)
 
 
 class StoredLook(NamedTuple):
@@ -178,23 +185,19 @@ def to_params_row(row: dict[str, Any], uri: str) -> ParamsRow:
         moments = None if row["moments"] is None else tuple(row["moments"])
         looks = tuple(StoredLook(**look) for look in row["looks"])
         return ParamsRow(**{**row, "moments": moments, "logits": logits, "looks": looks})
-    except (TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{uri}: the params of {row['key']!r} are damaged ({error}); translate again") from error
 
 
 def _to_logits(columns: dict[str, Any]) -> StoredLogits:
     shape = tuple(columns["shape"])
     scale, offset = (None if columns[name] is None else tuple(columns[name]) for name in ("scale", "offset"))
-    expected = int(np.prod(shape)) * (2 if scale is None else 1)
-    counts = {len(values) for values in (scale, offset) if values is not None}
-    if (
-        len(shape) != 3
-        or len(columns["data"]) != expected
-        or counts - {shape[0]}
-        or (scale is None) != (offset is None)
-    ):
+    kind = np.dtype(_DTYPES[columns["precision"]])
+    expected, per_class = int(np.prod(shape)) * kind.itemsize, shape[0] if kind == np.uint8 else None
+    counts = {None if values is None else len(values) for values in (scale, offset)}
+    if len(shape) != 3 or len(columns["data"]) != expected or counts != {per_class}:
         raise ValueError(f"{len(columns['data'])} bytes of logits, expected {expected} for the shape {list(shape)}")
-    return StoredLogits(shape, columns["data"], scale, offset)
+    return StoredLogits(columns["precision"], shape, columns["data"], scale, offset)
 
 
 def _to_columns(row: ParamsRow) -> dict[str, Any]:

@@ -112,7 +112,7 @@ class TranslatingDataset(SegmentationDataset):
         return translator.translate_known(image, from_stored(row), sample.key, train_ids)
 
     def _draw_of(self, index: int) -> int:
-        if self.draw != "random":
+        if isinstance(self.draw, int):
             return self.draw
         rng = np.random.default_rng([self.seed, self.epoch, index % len(self), _LOOK_STREAM])
         return int(rng.integers(_DRAWS))
@@ -122,7 +122,7 @@ class TranslatingDataset(SegmentationDataset):
             raise self._changed(sample, "is at this place", row.key)
         if not self.check_source:
             return
-        looked_at = [("image", sample.image, row.source_sha256)]
+        looked_at: list[tuple[str, bytes | None, str | None]] = [("image", sample.image, row.source_sha256)]
         if self._translator.needs_label:
             looked_at.append(("label", sample.label, row.label_sha256))
         for name, data, expected in looked_at:

@@ -16,8 +16,8 @@ from dakpn.models.predictor import ImageFeatures
 from dakpn.models.style import ColorMoments
 
 _MOMENTS_TOLERANCE = 1e-4
-_STEPS = 1.5
-"""Of rounding, that logits computed by another machine may be away."""
+_STEPS, _LOGITS_TOLERANCE = 1.5, 1e-3
+"""Steps of rounding, and beside them, that logits computed by another machine may be away."""
 
 
 def to_stored(
@@ -92,7 +92,7 @@ def params_difference(found: ParamsRow, expected: ParamsRow) -> str | None:
     if found.logits.shape != expected.logits.shape:
         return f"the logits have the shape {list(found.logits.shape)}, expected {list(expected.logits.shape)}"
     gaps = np.abs(found.logits.restored() - expected.logits.restored())
-    if bool((gaps <= _STEPS * expected.logits.steps()).all()):
+    if bool((gaps <= _STEPS * expected.logits.steps() + _LOGITS_TOLERANCE).all()):
         return None
     return f"the logits differ by up to {gaps.max():.3g}"
 

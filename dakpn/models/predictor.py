@@ -130,7 +130,8 @@ class KernelPredictor(nn.Module):
             if coarse_logits is None:
                 raise ValueError(f"condition {self.config.head.condition!r} needs coarse_logits, got None")
             with torch.no_grad():
-                guess = resize_to(coarse_logits, size)
+                # Of one memory layout, so that logits from a network and from storage are summed alike.
+                guess = resize_to(coarse_logits.contiguous(), size)
                 shares.append(guess.softmax(1))
             seen.append(shares[0] if self.config.head.features == "probabilities" else guess)
         if self.config.head.needs_label:
