@@ -160,7 +160,7 @@ def translate(
     Interrupted, the same command goes on where it stopped and ends with the same bytes. Settings such as
     strength=0.5 or workers=8 follow as overrides. Rows that cannot be translated go to OUTPUT/_dakpn/quarantine with
     the reason, and the exit code is 3; more of them than max_bad_fraction end the job.
-    content=params stores what the translation depends on instead of pixels, much smaller; TranslatingDataset applies it.
+    content=params stores what a translation depends on instead of pixels, for TranslatingDataset to apply.
     """
     from dakpn.data.quarantine import quarantined_shards
 

@@ -86,7 +86,7 @@ class StoredLogits:
         if self.scale is None or self.offset is None:
             return stored
         scale, offset = (np.array(values, np.float32)[:, None, None] for values in (self.scale, self.offset))
-        return offset + scale * stored
+        return (offset + scale * stored).astype(np.float32)
 
     def steps(self) -> NDArray[np.float32]:
         """Return the distance between neighbouring values that can be stored, at each of these, [C, h', w']."""
