@@ -160,6 +160,7 @@ def translate(
     Interrupted, the same command goes on where it stopped and ends with the same bytes. Settings such as
     strength=0.5 or workers=8 follow as overrides. Rows that cannot be translated go to OUTPUT/_dakpn/quarantine with
     the reason, and the exit code is 3; more of them than max_bad_fraction end the job.
+    content=params stores what a translation depends on instead of pixels, for TranslatingDataset to apply.
     """
     from dakpn.data.quarantine import quarantined_shards
 
@@ -174,7 +175,8 @@ def translate(
     if index is None:
         typer.echo(f"{output}: not complete yet; run the command without --only and --retry-failed for the rest")
     else:
-        typer.echo(f"{output}: {index.rows} images in {len(index.shards)} shards")
+        made = "params of images" if index.content == "params" else "images"
+        typer.echo(f"{output}: {index.rows} {made} in {len(index.shards)} shards")
     if quarantined_shards(output):
         raise typer.Exit(_QUARANTINED)
 
