@@ -13,6 +13,7 @@ from cluster.job_client import JobClient
 from cluster.job_log import follow, raise_unless_succeeded
 from cluster.submit import Job, Outcome, job_name, submit
 from dakpn.config import TrainConfig
+from dakpn.data import storage
 from dakpn.errors import UsageError
 from workflows.command_configs import evaluate_config, train_config, translate_config
 
@@ -90,6 +91,7 @@ def plan_job(command: str, arguments: Sequence[str], parsed: Mapping[str, Any], 
 
     Raises:
         UsageError: the config does not fit; it lies outside of `working_dir`; a URI is a path of this machine alone.
+        StorageError: a URI holds a credential, or has an unknown scheme.
     """
     kind = COMMANDS[command]
     config = kind.config(**{name: parsed[name] for name in kind.settings})
@@ -106,8 +108,11 @@ def plan_job(command: str, arguments: Sequence[str], parsed: Mapping[str, Any], 
 
 
 def _require_shared(field: str, uri: str | None) -> None:
-    """A relative path would be looked for, or written, in the job's temporary folder."""
-    if uri is not None and "://" not in uri and not Path(uri).is_absolute():
+    """A relative path would lead into the job's temporary folder; a credential would be in its log."""
+    if uri is None:
+        return
+    storage.absolute(uri)  # refuses credentials and unknown schemes
+    if "://" not in uri and not Path(uri).is_absolute():
         raise UsageError(
             f"{field}={uri} is a path on this machine; a job needs an s3:// URI, or the absolute path of a folder that "
             "all nodes share"

@@ -1,4 +1,4 @@
-"""Jobs on a real cluster of one head, `ray start --head` with token authentication."""
+"""Jobs on a real cluster with token authentication: a head that only drives, and one node that works."""
 
 import signal
 import subprocess

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dakpn.errors import ConfigError, UsageError
+from dakpn.errors import ConfigError, DakpnError, UsageError
 from tests.command import assert_failed, dakpn
 from tests.paths import REPOSITORY
 from workflows.submit import plan_job
@@ -68,3 +68,9 @@ def test_options_of_the_command_are_checked_and_a_cluster_that_is_not_there_is_n
 )
 def test_an_address_that_cannot_be_one_is_refused(arguments: list[str], words: str) -> None:
     assert_failed(dakpn(*arguments, RAY_API_SERVER_ADDRESS=""), 2, words)
+
+
+def test_a_credential_in_a_uri_is_refused_and_not_repeated() -> None:
+    with pytest.raises(DakpnError) as refusal:
+        plan_training(REPOSITORY / "workflows" / "configs" / "smoke.yaml", *TRAIN, "run=s3://user:hunter2@b/run")
+    assert "hunter2" not in str(refusal.value)
