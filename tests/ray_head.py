@@ -1,4 +1,4 @@
-"""A Ray cluster of a head and a node, started by `ray start` with token authentication and ports of its own."""
+"""A Ray cluster started by `ray start --head`, with token authentication and ports of its own."""
 
 import contextlib
 import json
@@ -41,7 +41,7 @@ class RayHead:
 
 @contextmanager
 def ray_head(cpus: int) -> Iterator[RayHead]:
-    """Start a head without CPUs and one node with them, as on Kubernetes; both last as long as the block."""
+    """Start a head that lasts as long as the block."""
     # A socket's path may have 107 characters, which pytest's own temporary folders take up.
     with (
         tempfile.TemporaryDirectory(prefix="dakpn", ignore_cleanup_errors=True) as name,
@@ -50,14 +50,12 @@ def ray_head(cpus: int) -> Iterator[RayHead]:
         folder = Path(name)
         gcs, dashboard, client = _free_ports(3)
         head = [
-            *("--head", f"--port={gcs}", "--num-cpus=0", f"--temp-dir={folder}/ray"),
+            *("--head", f"--port={gcs}", f"--num-cpus={cpus}", f"--temp-dir={folder}/ray"),
             *("--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}", f"--ray-client-server-port={client}"),
         ]
         address = f"http://127.0.0.1:{dashboard}"
         stack.enter_context(_node(head, folder))
         _wait_for(f"{address}/nodes?view=summary", 1, folder)
-        stack.enter_context(_node([f"--address=127.0.0.1:{gcs}", f"--num-cpus={cpus}"], folder))
-        _wait_for(f"{address}/nodes?view=summary", 2, folder)
         yield RayHead(address, folder)
 
 

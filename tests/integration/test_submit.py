@@ -1,4 +1,4 @@
-"""Jobs on a real cluster with token authentication: a head that only drives, and one node that works."""
+"""Jobs on a real cluster of one node, `ray start --head` with token authentication."""
 
 import signal
 import subprocess
@@ -112,7 +112,12 @@ def test_interrupted_is_detached_and_a_stopped_training_has_its_checkpoint(
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     try:
-        wait_until(lambda: (run / "metrics.jsonl").exists() and "adversarial" in (run / "metrics.jsonl").read_text())
+        wait_until(
+            lambda: (
+                follower.poll() is not None
+                or ((run / "metrics.jsonl").exists() and "adversarial" in (run / "metrics.jsonl").read_text())
+            )
+        )
         follower.send_signal(signal.SIGINT)
         _, said = follower.communicate(timeout=30)
     finally:
