@@ -87,7 +87,7 @@ def raise_unless_succeeded(client: JobClient, details: JobDetails) -> None:
     code = details.driver_exit_code
     reason = " ".join((_reason(client.log(job_id)) or details.message or "no reason is known").split())
     if code:
-        raise JobError(f"job {job_id} failed with exit code {code}: {reason}", code)
+        raise JobError(f"job {job_id} ended with exit code {code}: {reason}", code)
     raise JobError(f"job {job_id} failed: {' '.join((details.message or reason).split())}", 1)
 
 

@@ -90,7 +90,7 @@ def assert_job_failed(done: subprocess.CompletedProcess[str], code: int) -> str:
     assert done.returncode == code, done.stderr + done.stdout
     sentence = done.stderr.splitlines()[-1]
     assert sentence.startswith("dakpn: job ")
-    assert f"failed with exit code {code}: " in sentence
+    assert f"ended with exit code {code}: " in sentence
     assert "Traceback" not in done.stderr
     return sentence
 

@@ -79,7 +79,7 @@ def test_a_failure_has_the_exit_code_and_the_last_sentence_of_the_job() -> None:
     with BreakingServer([5, len(LOG)], "FAILED", 2).running() as address:
         client = JobClient(address)
         details = follow(client, "a", lambda text: None)
-        with pytest.raises(JobError, match="job a failed with exit code 2: the input is empty") as failure:
+        with pytest.raises(JobError, match="job a ended with exit code 2: the input is empty") as failure:
             raise_unless_succeeded(client, details)
     assert failure.value.exit_code == 2
 
