@@ -36,6 +36,22 @@ def map_in_pool(
             future.cancel()
 
 
+def call_ahead(calls: Iterable[Callable[[], _Out]], threads: int) -> Iterator[Callable[[], _Out]]:
+    """Start `threads` calls at a time, ahead of need; yield, in order, functions that wait for the results."""
+    running: deque[Future[_Out]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            for call in calls:
+                running.append(pool.submit(call))
+                if len(running) > threads:
+                    yield running.popleft().result
+            while running:
+                yield running.popleft().result
+        finally:
+            for future in running:
+                future.cancel()
+
+
 class ReadAhead(Generic[_Item]):
     """Takes items from an iterator in a thread of its own, from the start on, and holds them up to a size.
 
