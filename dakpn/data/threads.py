@@ -2,7 +2,7 @@
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Generic, TypeVar
 
@@ -36,7 +36,7 @@ def map_in_pool(
             future.cancel()
 
 
-def call_ahead(calls: Iterable[Callable[[], _Out]], threads: int) -> Iterator[Callable[[], _Out]]:
+def call_ahead(calls: Iterable[Callable[[], _Out]], threads: int) -> Generator[Callable[[], _Out]]:
     """Start `threads` calls at a time, ahead of need; yield, in order, functions that wait for the results."""
     running: deque[Future[_Out]] = deque()
     with ThreadPoolExecutor(threads) as pool:
