@@ -34,7 +34,7 @@ def _stages(format_name: Literal["jpeg", "png"]) -> dict[str, Callable[[], Any]]
     pixels = image()
     encoded = codec.encode_image(pixels, format_name)
     translator = benchmark_translator("small")
-    params = translator.low_res_params(pixels)
+    params = translator.low_res_params(pixels, "key")
     low = torch.rand(1, 3, *PREDICTION)
     translated = translate_image(translator.predictor.function, pixels, params, noise_seed("key"))
     return {

@@ -17,8 +17,8 @@ from dakpn.config import (
     StyleConfig,
     TranslationConfig,
 )
-from dakpn.models import stages
 from dakpn.models.predictor import KernelPredictor
+from dakpn.models.stages import local
 from dakpn.training.adversarial import AdversarialTask
 
 _BATCH = 8
@@ -32,7 +32,7 @@ def run() -> Iterator[Claim]:
     one = _batch(1)
 
     def literal_step() -> None:
-        with mock.patch.object(stages, "gaussian_blur", literal_blur):
+        with mock.patch.object(local, "gaussian_blur", literal_blur):
             _step(task, one)
 
     ours = alternate({"ours": lambda: _step(task, batch)}, 3)["ours"]

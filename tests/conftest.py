@@ -1,8 +1,11 @@
 """Fixtures that all suites share: one tiny dataset a session, and the weights of a tiny run."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
+from dakpn.config import TrainConfig
 from dakpn.models.predictor import KernelPredictor
 from dakpn.models.style import color_moments
 from dakpn.models.weights import save_predictor
@@ -20,8 +23,17 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Scenes:
 @pytest.fixture(scope="session")
 def weights(tmp_path_factory: pytest.TempPathFactory, scenes: Scenes) -> str:
     """Predictor weights with a random head and styles: they change every image, which untrained weights would not."""
-    folder = tmp_path_factory.mktemp("weights")
-    config = tiny_training("unused", scenes)
+    return _random_weights(tmp_path_factory.mktemp("weights"), tiny_training("unused", scenes))
+
+
+@pytest.fixture(scope="session")
+def weights_for_any_image(tmp_path_factory: pytest.TempPathFactory, scenes: Scenes) -> str:
+    """Like `weights`, but of a predictor that does not look at labels."""
+    config = tiny_training("unused", scenes, "head.condition=encoder")
+    return _random_weights(tmp_path_factory.mktemp("weights_for_any_image"), config)
+
+
+def _random_weights(folder: Path, config: TrainConfig) -> str:
     torch.manual_seed(0)
     classes = CAMVID.label_space.num_classes
     predictor = KernelPredictor(config.predictor(config.encoder.network, classes, ("dusk", "noon", "rain")))

@@ -7,7 +7,6 @@ errors to stderr. The workflows are imported inside the commands: they load Ray 
 import json
 import logging
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
@@ -16,9 +15,11 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from dakpn import __version__
-from dakpn.config import DemoConfig, EvaluateConfig, TrainConfig, TranslateConfig, VerifyConfig
-from dakpn.config_file import build_config, load_config
+from dakpn.config import DemoConfig, TranslateConfig, VerifyConfig
+from dakpn.config_file import build_config
 from dakpn.errors import UsageError
+from workflows import cli_jobs
+from workflows.command_configs import evaluate_config, train_config, translate_config
 
 if TYPE_CHECKING:
     from dakpn.inference.job_estimate import Estimate
@@ -134,7 +135,7 @@ def train(config: Annotated[Path, typer.Argument(help="YAML file.")], overrides:
 
     The same command on the same run folder goes on from the newest complete checkpoint.
     """
-    settings = load_config(TrainConfig, config, overrides or ())  # a typo is answered before torch is loaded
+    settings = train_config(config, overrides)  # a typo is answered before torch is loaded
     from workflows import train as workflow
 
     weights = workflow.main(settings)
@@ -160,10 +161,11 @@ def translate(
     Interrupted, the same command goes on where it stopped and ends with the same bytes. Settings such as
     strength=0.5 or workers=8 follow as overrides. Rows that cannot be translated go to OUTPUT/_dakpn/quarantine with
     the reason, and the exit code is 3; more of them than max_bad_fraction end the job.
+    content=params stores what a translation depends on instead of pixels, for TranslatingDataset to apply.
     """
     from dakpn.data.quarantine import quarantined_shards
 
-    config = build_config(TranslateConfig, {"weights": weights, "input": input, "output": output}, overrides or ())
+    config = translate_config(weights, input, output, overrides)
     from workflows import translate as workflow
 
     names = None if only is None else [name.strip() for name in only.split(",") if name.strip()]
@@ -174,7 +176,8 @@ def translate(
     if index is None:
         typer.echo(f"{output}: not complete yet; run the command without --only and --retry-failed for the rest")
     else:
-        typer.echo(f"{output}: {index.rows} images in {len(index.shards)} shards")
+        made = "params of images" if index.content == "params" else "images"
+        typer.echo(f"{output}: {index.rows} {made} in {len(index.shards)} shards")
     if quarantined_shards(output):
         raise typer.Exit(_QUARANTINED)
 
@@ -225,10 +228,9 @@ def evaluate(
 
     Scores are compared in pairs over seeds and draws. Interrupted, the same command goes on where it stopped.
     """
-    settings = load_config(EvaluateConfig, config, [*(overrides or ()), *_contender_overrides(contender or ())])
+    settings = evaluate_config(config, overrides, contender, quick)
     from workflows import evaluate as workflow
 
-    settings = settings.quick() if quick else settings
     workflow.main(settings)
     workflow.print_summary(settings.output)
     typer.echo(f"results: {settings.output}/results.json")
@@ -288,6 +290,10 @@ def demo(
     typer.echo(f"report: {page}")
 
 
+app.command(context_settings=cli_jobs.SUBMIT_SETTINGS)(cli_jobs.submit)
+app.add_typer(cli_jobs.jobs, name="jobs")
+
+
 def main() -> NoReturn:
     """Entry point of the `dakpn` command."""
     _log_to_stderr()
@@ -311,17 +317,6 @@ def run(command: str) -> NoReturn:
     """Run one command with the process's own arguments: `python -m workflows.NAME ARGUMENTS`."""
     sys.argv[1:1] = [command]
     main()
-
-
-def _contender_overrides(contenders: Sequence[str]) -> list[str]:
-    """Overrides for `--contender NAME=URI`."""
-    overrides = []
-    for text in contenders:
-        name, separator, uri = text.partition("=")
-        if not separator or not name or not uri or "." in name:
-            raise UsageError(f"got the contender {text!r}; expected NAME=URI, and no dot in the name")
-        overrides.append(f"contenders.{name}={json.dumps(uri)}")
-    return overrides
 
 
 def _fail(sentence: str, exit_code: int) -> NoReturn:

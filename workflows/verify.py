@@ -16,16 +16,18 @@ from rich.table import Table
 from cluster.session import ray_session
 from dakpn.config import TranslateConfig, VerifyConfig
 from dakpn.data import manifest
-from dakpn.data.manifest import DatasetIndex
+from dakpn.data.manifest import Content, DatasetIndex
 from dakpn.data.quarantine import read_quarantine
 from dakpn.errors import DakpnError, VerificationError
 from dakpn.inference.claims import Claims, index_differences
-from dakpn.inference.verification import ImageCheck, ShardPair, compare_shards
+from dakpn.inference.params_verification import compare_params, params_claims
+from dakpn.inference.verification import ShardPair, compare_shards
 from dakpn.inference.verification_report import Difference, ShardFindings, VerificationReport
 from dakpn.progress import progress
 
 if TYPE_CHECKING:
     from dakpn.inference.job_plan import WeightsFacts
+    from dakpn.inference.retranslation import Recomputation
 
 logger = logging.getLogger(__name__)
 _SHOWN = 20
@@ -54,9 +56,9 @@ def compare(config: VerifyConfig) -> VerificationReport:
     """
     if config.seed is None:
         config = config.model_copy(update={"seed": secrets.randbelow(2**31)})
-    source, result = manifest.read_index(config.input), manifest.read_index(config.output)
+    source, result = manifest.read_index(config.input), manifest.read_index(config.output, None)
     claims, weights = Claims.read(config.output), _weights_facts(config)
-    report = VerificationReport(config.input, config.output, source.labelled, len(source.shards))
+    report = VerificationReport(config.input, config.output, source.labelled, len(source.shards), result.content)
     report.settings = config.model_dump(include={"decode", "weights", "sample", "seed", "tolerance"})
     report.certified = claims.certificate is not None
     report.differences += claims.differences
@@ -64,8 +66,10 @@ def compare(config: VerifyConfig) -> VerificationReport:
     if config.weights and claims.run.config is None and not claims.differences:
         message = f"{config.output}: no record tells the settings of the translation, so no image was translated again"
         report.differences.append(Difference("run_record", "", "", message))
+    if result.content == "params":
+        report.differences += params_claims(config.output, source, claims.run.weights)
     began = time.monotonic()
-    task = _Task(config, claims.run.config, weights.digest if weights else None)
+    task = _Task(config, result.content, claims.run.config, weights.digest if weights else None)
     findings = sorted(_compare_in_parallel(task, source, result), key=lambda found: found.name)
     report.seconds = time.monotonic() - began
     report.add(findings)
@@ -94,8 +98,12 @@ def print_report(report: VerificationReport) -> None:
     table.add_row("rows", f"{report.rows} in {report.shards} shards, in the input's order")
     if report.quarantined:
         table.add_row("quarantined", f"{report.quarantined} of them, original bytes kept")
-    table.add_row("labels", "every one byte-identical" if report.labelled else "none")
-    table.add_row("images", "every size equal, " + ("every one decoded" if report.settings["decode"] else "no damage"))
+    if report.content == "params":
+        table.add_row("params", "every one of the image and label that are there")
+    else:
+        decoded = "every one decoded" if report.settings["decode"] else "no damage"
+        table.add_row("labels", "every one byte-identical" if report.labelled else "none")
+        table.add_row("images", f"every size equal, {decoded}")
     if report.settings["weights"]:
         seed = f" (seed {report.settings['seed']})" if report.settings["sample"] else ""
         table.add_row("translated again", f"{report.retranslated} images, all equal{seed}")
@@ -112,11 +120,13 @@ class _Task:
 
     Attributes:
         config: Of the verification.
+        content: Of the output.
         translated_with: The settings that images are to be translated with again; None translates none.
         weights_digest: Of the weights at `config.weights`, so that others at the same place are loaded anew.
     """
 
     config: VerifyConfig
+    content: Content
     translated_with: TranslateConfig | None
     weights_digest: str | None
 
@@ -128,20 +138,23 @@ def _compare(task: _Task, pair: ShardPair) -> ShardFindings:
     except DakpnError as error:
         damaged = Difference("quarantine", pair.name, "", str(error))
         return ShardFindings(pair.name, 0, 0, None, 0, (damaged,))
-    return compare_shards(pair, quarantined, decode=task.config.decode, images=_image_check(task))
+    if task.content == "params":
+        return compare_params(pair, quarantined, _again(task))
+    return compare_shards(pair, quarantined, decode=task.config.decode, images=_again(task))
 
 
 @cache  # a worker's process loads the weights once for all its shards
-def _image_check(task: _Task) -> ImageCheck | None:
+def _again(task: _Task) -> "Recomputation | None":
+    """What translates again; the params of images as well as images."""
     config = task.config
     if config.weights is None or config.seed is None or task.translated_with is None:
         return None
-    from dakpn.inference.retranslation import Retranslation
+    from dakpn.inference.retranslation import Recomputation
     from dakpn.segmentation.examples import limit_threads
 
     limit_threads(1)  # float sums depend on it, as in the translation
     job = task.translated_with.model_copy(update={"weights": config.weights, "input": config.input})
-    return Retranslation.load(job, config.sample, config.seed, config.tolerance)
+    return Recomputation.load(job, config.sample, config.seed, config.tolerance)
 
 
 def _compare_in_parallel(task: _Task, source: DatasetIndex, result: DatasetIndex) -> Iterator[ShardFindings]:

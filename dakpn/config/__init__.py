@@ -18,7 +18,7 @@ from dakpn.config.contenders import (
 )
 from dakpn.config.evaluation import EvaluateConfig, MeasuresConfig, RealLabelledConfig
 from dakpn.config.health import AlarmConfig, HealthConfig
-from dakpn.config.jobs import DemoConfig, TranslateConfig, VerifyConfig
+from dakpn.config.jobs import DemoConfig, ParamsPrecision, TranslateConfig, VerifyConfig
 from dakpn.config.networks import (
     DiscriminatorConfig,
     EncoderConfig,
@@ -72,6 +72,7 @@ __all__ = [
     "MeasuresConfig",
     "NetworkConfig",
     "NoiseConfig",
+    "ParamsPrecision",
     "PredictorConfig",
     "RealLabelledConfig",
     "RealOnlyConfig",

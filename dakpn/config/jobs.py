@@ -1,11 +1,14 @@
 """The other commands: translate, verify, demo."""
 
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from dakpn.config.base import Config, Fraction
+
+ParamsPrecision = Literal["float32", "float16", "uint8"]
+"""Of the encoder's logits in stored params."""
 
 
 class TranslateConfig(Config):
@@ -14,6 +17,18 @@ class TranslateConfig(Config):
     weights: str = Field(description="URI of trained predictor weights")
     input: str = Field(description="URI of a packed dataset")
     output: str = Field(description="URI of the translated dataset")
+    content: Literal["pixels", "params"] = Field(
+        default="pixels",
+        description="images, or what transform params depend on: tens to hundreds of times smaller, applied on the fly "
+        "by TranslatingDataset with any strength, style and draw",
+    )
+    precision: ParamsPrecision = Field(
+        default="float16",
+        description="of the encoder's logits in stored params: float32 is exact, uint8 takes half the room of float16",
+    )
+    draws: PositiveInt = Field(
+        default=1, description="looks to list with the params of each image, from number `draw` on; not for pixels"
+    )
     strength: Fraction = Field(default=1.0, description="0 is the exact identity, 1 the full translation")
     refinement: tuple[Fraction, Fraction] | None = Field(
         default=None,
@@ -57,6 +72,27 @@ class TranslateConfig(Config):
         if len(numbers) == 2 and numbers[0] <= numbers[1]:
             return workers
         raise ValueError("expected a number of at least 1, or [min, max]")
+
+    @model_validator(mode="after")
+    def _fits_its_content(self) -> Self:
+        if self.content == "pixels" and self.draws > 1:
+            raise ValueError(
+                f"got draws={self.draws} with content=pixels, expected 1: an image has one look; translate into an "
+                "output of its own for each draw (draw=0, draw=1, ...), or take content=params"
+            )
+        if self.content == "params" and (self.strength != 1 or self.refinement is not None or self.style is not None):
+            raise ValueError(
+                "strength, refinement and style are chosen when params are applied; give them to TranslatingDataset, "
+                "or take content=pixels"
+            )
+        return self
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All that the bytes of the output depend on, besides weights and input, as JSON."""
+        if self.content == "params":
+            return self.model_dump(mode="json", include={"content", "precision", "draw", "draws"})
+        return self.model_dump(mode="json", include={"strength", "refinement", "style", "draw", "jpeg_quality"})
 
     @property
     def fewest_workers(self) -> int:

@@ -14,6 +14,7 @@ A dataset in the folder OUT is:
     OUT/_dakpn/certificate.json                          of a translated dataset, see `certificate`
     OUT/_dakpn/report.json                               what its last run did, see `dakpn.inference.job_report`
     OUT/_dakpn/job.json                                  the translation that writes here, see `job_claim`
+    OUT/_dakpn/params.json, OUT/weights                  where shards hold params, see `params_dataset`
     OUT/_SUCCESS                                         written last
 """
 
@@ -32,6 +33,9 @@ from dakpn.errors import DataError, StorageError, UsageError
 FORMAT_VERSION = 1
 """Version of the layout and of the shard's bytes; a higher one makes finished shards stale."""
 
+Content = Literal["pixels", "params"]
+"""What the shards hold: images and labels, or what `dakpn.data.params` says of them."""
+
 FOLDER = "_dakpn"
 """Folder of the dataset that holds what describes it."""
 
@@ -39,6 +43,10 @@ _ROW_SCHEMA = pa.schema(
     [(name, pa.string()) for name in ("key", "source", "source_sha256", "image_sha256", "label_sha256")]
     + [("height", pa.int32()), ("width", pa.int32()), ("status", pa.string()), ("reason", pa.string())]
 )
+_READERS: dict[Content, str] = {
+    "pixels": "read it with SegmentationDataset, or translate it with content=params",
+    "params": "read it with dakpn.inference.on_the_fly.TranslatingDataset, or give the dataset that it was made from",
+}
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
@@ -67,6 +75,7 @@ class DatasetIndex(_Record):
 
     format_version: int = FORMAT_VERSION
     format: FormatName = "parquet"
+    content: Content = "pixels"
     label_space: dict[str, Any] | None
     labelled: bool
     shards: list[ShardEntry]
@@ -79,8 +88,9 @@ class DatasetIndex(_Record):
     @property
     def digest(self) -> str:
         """Digest of the dataset's content: classes and the bytes of every shard."""
-        # Parquet, the first format, is left out: what was digested before there were others keeps its digest.
-        content = self.model_dump_json(exclude={"format"} if self.format == "parquet" else None)
+        # What was digested before there was a choice keeps its digest.
+        first = {"format": "parquet", "content": "pixels"}
+        content = self.model_dump_json(exclude={name for name, value in first.items() if getattr(self, name) == value})
         return "sha256:" + hashlib.sha256(content.encode()).hexdigest()
 
 
@@ -145,11 +155,15 @@ def card_header(format: FormatName) -> str:  # noqa: A002 - the word that says i
     return f"---\nconfigs:\n- config_name: default\n  data_files:\n  - split: train\n    path: {pattern}\n---\n"
 
 
-def read_index(dataset_uri: str) -> DatasetIndex:
+def read_index(dataset_uri: str, content: Content | None = "pixels") -> DatasetIndex:
     """Return the index of a finished dataset.
 
+    Args:
+        dataset_uri: Of the dataset.
+        content: What it is to hold; None takes any.
+
     Raises:
-        UsageError: There is no dataset, it is not finished, or a newer dakpn wrote it.
+        UsageError: There is no dataset, it is not finished, holds something else, or a newer dakpn wrote it.
         DataError: The index is damaged.
         StorageError: It cannot be read.
     """
@@ -166,7 +180,10 @@ def read_index(dataset_uri: str) -> DatasetIndex:
         raise UsageError(
             f"{dataset_uri} has format version {version}, expected at most {FORMAT_VERSION}; install a newer dakpn"
         )
-    return _validated(DatasetIndex, values, uri)
+    index = _validated(DatasetIndex, values, uri)
+    if content is not None and index.content != content:
+        raise UsageError(f"{dataset_uri} holds {index.content}, expected {content}; {_READERS[index.content]}")
+    return index
 
 
 def write_index(dataset_uri: str, index: DatasetIndex) -> None:

@@ -100,15 +100,19 @@ class SegmentationDataset:
 
     def sample(self, index: int) -> Sample:
         """Return an item as it is stored: encoded. Raises like `__getitem__`."""
-        index = self._checked(index)
-        shard = int(np.searchsorted(self._starts, index, side="right")) - 1
-        position = index - int(self._starts[shard])
+        shard, position = self.place(index)
         for key, block in self._blocks.items():
             if key[0] == shard and block.start <= position < block.start + len(block.rows):
                 self._blocks.move_to_end(key)
                 return block.rows[position - block.start]
         block = self._read_block(shard, position)
         return block.rows[position - block.start]
+
+    def place(self, index: int) -> tuple[int, int]:
+        """Return the number of an item's shard, and its position in it, both from 0. Raises `IndexError`."""
+        index = self._checked(index)
+        shard = int(np.searchsorted(self._starts, index, side="right")) - 1
+        return shard, index - int(self._starts[shard])
 
     def decode(self, sample: Sample, index: int) -> NDArray[np.uint8]:
         """Return the image [H, W, 3] of a stored row, of any size that its label fits; `rng(index)` for what is random.

@@ -26,7 +26,7 @@ _SAMPLED_SHARDS, _ROWS_EACH = 3, 4
 def worker_bytes(config: TranslateConfig, index: DatasetIndex) -> int:
     """Estimate the memory of one worker; the size of the dataset does not matter, that of its largest shard does."""
     largest = 0
-    if index.format != "folder":  # whose files are written one at a time
+    if index.format != "folder" and config.content == "pixels":  # files of a folder are written one at a time
         largest = max((shard.bytes for shard in index.shards), default=0)
     images = 2 * (config.decode_workers + 1) * 3 * config.max_pixels_in_flight
     buffers = _BYTES_PER_PIXEL * config.max_pixels_in_flight

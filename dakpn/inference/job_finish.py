@@ -7,14 +7,17 @@ from dakpn.data import manifest, storage
 from dakpn.data.certificate import Certificate, ShardCertificate, write_certificate
 from dakpn.data.formats import FORMATS
 from dakpn.data.manifest import DatasetIndex, ShardEntry, ShardMarker
+from dakpn.data.params_dataset import ParamsRecord, weights_uri, write_params_record
 from dakpn.errors import DataError
-from dakpn.inference.job_plan import SETTINGS, TranslationPlan, delete_orphans
+from dakpn.inference.job_plan import TranslationPlan, delete_orphans, output_format
+from dakpn.models.weights import copy_weights
 
 
 def finish_translation(plan: TranslationPlan, markers: Mapping[str, ShardMarker]) -> DatasetIndex:
     """Declare the output finished: call it when every shard has its marker.
 
     Raises:
+        WeightsError: The weights changed since the job started, or are gone; params need a copy of them.
         DataError: Shards are missing, or rows of the input are neither in the output nor in the quarantine.
         UsageError: A job with other settings took the output.
         StorageError: Something cannot be written.
@@ -23,13 +26,14 @@ def finish_translation(plan: TranslationPlan, markers: Mapping[str, ShardMarker]
     _require_all(plan, markers)
     ordered = [markers[shard.name] for shard in index.shards]
     entries = [ShardEntry(name=m.name, rows=m.rows, sha256=m.sha256, bytes=m.bytes) for m in ordered]
-    translated = index.model_copy(update={"shards": entries})
+    kind = output_format(config, index)
+    translated = index.model_copy(update={"shards": entries, "format": kind, "content": config.content})
     certificate = Certificate.of(
         [ShardCertificate.model_validate(marker.certificate) for marker in ordered],
         radius=plan.weights.radius,
         params=plan.weights.params,
         weights=plan.weights.digest,
-        settings=config.model_dump(mode="json", include=SETTINGS),
+        settings=config.settings,
         input_digest=index.digest,
     )
     delete_orphans(config.output, set(markers))
@@ -37,14 +41,28 @@ def finish_translation(plan: TranslationPlan, markers: Mapping[str, ShardMarker]
     run = {"command": "translate", "config": to_yaml(config), "weights": plan.weights.digest}
     manifest.write_run(config.output, run)
     write_certificate(config.output, certificate)
+    if config.content == "params":
+        _write_what_applies_them(plan)
     storage.write_bytes(storage.join(config.output, "README.md"), _card(plan, translated, certificate).encode())
     plan.claim.require(config.output)
     manifest.mark_success(config.output)
     return translated
 
 
+def _write_what_applies_them(plan: TranslationPlan) -> None:
+    config = plan.config
+    copy_weights(config.weights, weights_uri(config.output), plan.weights.digest)
+    record = ParamsRecord(
+        input=storage.absolute(config.input),
+        input_digest=plan.index.digest,
+        weights=plan.weights.digest,
+        precision=config.precision,
+    )
+    write_params_record(config.output, record)
+
+
 def _require_all(plan: TranslationPlan, markers: Mapping[str, ShardMarker]) -> None:
-    there = set(FORMATS[plan.index.format].names(plan.config.output))
+    there = set(FORMATS[output_format(plan.config, plan.index)].names(plan.config.output))
     for shard in plan.index.shards:
         marker = markers.get(shard.name)
         if marker is None or shard.name not in there:
@@ -69,13 +87,18 @@ def _card(plan: TranslationPlan, index: DatasetIndex, certificate: Certificate) 
             "`_dakpn/quarantine`.\n"
         )
     labels = f"Every one of the {index.rows} labels is the input's, byte for byte; " if index.labelled else ""
+    made = f"translated from `{config.input}` with the weights\n`{certificate.weights}` at strength {config.strength:g}"
+    reader = "`dakpn.data.shards.read_shard` or, unless it is a plain folder, with\n`datasets.load_dataset(FOLDER)`"
+    images = "images"
+    if config.content == "params":
+        labels, images = "", "images' params"
+        made = f"of `{config.input}` with the weights\n`{certificate.weights}`, which lie in `weights`"
+        reader = "`dakpn.inference.on_the_fly.TranslatingDataset`, which needs the input, too"
     return f"""{manifest.card_header(index.format)}
 # Translated by dakpn
 
-{index.rows} images in {len(index.shards)} shards, translated from `{config.input}` with the weights
-`{certificate.weights}` at strength {config.strength:g}.
-{quarantined}Read it with `dakpn.data.shards.read_shard` or, unless it is a plain folder, with
-`datasets.load_dataset(FOLDER)`.
+{index.rows} {images} in {len(index.shards)} shards, {made}.
+{quarantined}Read it with {reader}.
 
 ## Certificate
 

@@ -21,8 +21,6 @@ from dakpn.inference.translator import Translator
 
 logger = logging.getLogger(__name__)
 
-SETTINGS = {"strength", "refinement", "style", "draw", "jpeg_quality"}
-"""Fields of the config that the bytes of the output depend on, besides weights and input."""
 _READERS = 32  # markers are small, and storage is slow to answer
 
 
@@ -96,16 +94,21 @@ def plan_translation(
         )
     weights = WeightsFacts.of(Translator.of_job(config, index))
     tasks = _tasks(config, index, weights.digest)
-    finished = _finished(config.output, tasks, index.format)
+    finished = _finished(config.output, tasks, output_format(config, index))
     chosen = set(tasks) if only is None else set(only)
     if retry_failed:
         again = {name for name, marker in finished.items() if marker.quarantined} & chosen
         chosen &= {failure.shard for failure in read_report(config.output).failures} | again
         finished = {name: marker for name, marker in finished.items() if name not in again}
     todo = [task for task in tasks.values() if task.name in chosen and task.name not in finished]
-    settings = config.model_dump(mode="json", include=SETTINGS)
-    claim = JobClaim.of(storage.absolute(config.input).rstrip("/"), {"weights": weights.digest, "settings": settings})
+    depends_on = {"weights": weights.digest, "settings": config.settings}
+    claim = JobClaim.of(storage.absolute(config.input).rstrip("/"), depends_on)
     return TranslationPlan(config, index, weights, claim, finished, sorted(todo, key=lambda t: (-t.bytes, t.name)))
+
+
+def output_format(config: TranslateConfig, index: DatasetIndex) -> FormatName:
+    """The format of the output's shards: the input's, but for params, which are kept in Parquet."""
+    return "parquet" if config.content == "params" else index.format
 
 
 def claim_output(plan: TranslationPlan) -> None:
@@ -116,17 +119,18 @@ def claim_output(plan: TranslationPlan) -> None:
         StorageError: It cannot be written.
     """
     config, index = plan.config, plan.index
+    kind = output_format(config, index)
     if storage.absolute(config.input).rstrip("/") == storage.absolute(config.output).rstrip("/"):
         raise UsageError(f"input and output are both {config.input}; write to another folder")
     storage.preflight(config.output, write=True)
     names = {shard.name for shard in index.shards}
     before = read_claim(config.output)
-    if before is not None and before.input == plan.claim.input and index.format != "folder":
-        _delete_former_shards(config.output, index.format, names)
-    refuse_other_shards(config.output, index.format, names)
+    if before is not None and before.input == plan.claim.input and kind != "folder":
+        _delete_former_shards(config.output, kind, names)
+    refuse_other_shards(config.output, kind, names)
     if before is None and storage.exists(storage.join(config.output, manifest.FOLDER, "dataset.json")):
         raise UsageError(f"{config.output} holds a dataset that no translation wrote; write to a new folder")
-    claim_folder(config.output, index.format)
+    claim_folder(config.output, kind)
     if plan.todo:
         storage.delete(storage.join(config.output, "_SUCCESS"))
     plan.claim.take(config.output)
@@ -177,7 +181,7 @@ def _task(
         "shard": shard.name,
         "input": version,
         "weights": weights_digest,
-        "settings": config.model_dump(mode="json", include=SETTINGS),
+        "settings": config.settings,
     }
     fingerprint = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
     return ShardTask(shard.name, shard_format, shard.rows, shard.bytes, version, fingerprint)

@@ -10,8 +10,12 @@ import numpy as np
 from dakpn.config import TranslateConfig
 from dakpn.data import codec
 from dakpn.data.manifest import read_index
+from dakpn.data.params import ParamsRow
 from dakpn.data.schema import Sample
+from dakpn.inference.row_pipeline import translate_rows
 from dakpn.inference.shard_job import translate_sample
+from dakpn.inference.shard_rows import InputRow
+from dakpn.inference.stored_features import params_difference
 from dakpn.inference.translator import Translator
 
 
@@ -73,3 +77,23 @@ class Retranslation:
             f"{result}: the image of {after.key} is not the translation with these weights and settings: {share:.2g} % "
             f"of its pixels differ, by up to {gaps.max()} grey levels"
         )
+
+
+class Recomputation(Retranslation):
+    """Computes the params of a sample of a shard's rows again."""
+
+    def params_difference(self, before: Sample, row: ParamsRow, source: str, result: str) -> str | None:
+        """Return a sentence on how stored params differ from those of the input's row; None but for rounding.
+
+        Args:
+            before: Row of the input.
+            row: What is stored of it.
+            source: URI of the input's shard, for errors.
+            result: URI of the output's shard.
+        """
+        given = InputRow(row.position, before.key, before, None)
+        (made,) = translate_rows(self.translator, self.config, [given], source, threads=0)
+        if made.params is None:
+            return f"{result}: {row.key} has params, but {made.record.reason}"
+        difference = params_difference(row, made.params)
+        return difference and f"{result}: the params of {row.key} are not those of these weights: {difference}"

@@ -18,51 +18,75 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from dakpn.config import ParamsPrecision
 from dakpn.data import codec
-from dakpn.data.manifest import RowRecord
+from dakpn.data.manifest import Content, RowRecord
+from dakpn.data.params import ParamsRow
 from dakpn.data.quarantine import QuarantinedRow
 from dakpn.data.schema import Sample
 from dakpn.data.threads import map_in_pool
 from dakpn.errors import DataError
 from dakpn.inference.shard_rows import InputRow
+from dakpn.inference.stored_features import listed_looks, to_stored
 from dakpn.inference.translator import Translator
+from dakpn.models.predictor import ImageFeatures
 
 Spent = Callable[[str, float], None]
 """Is told the seconds that a stage took for one row: "decode", "translate" or "encode"; from several threads."""
 
 
-class ImageSettings(Protocol):
-    """How translated images are encoded."""
+class OutputSettings(Protocol):
+    """What is made of an image; see `TranslateConfig`."""
+
+    @property
+    def content(self) -> Content:
+        """Pixels, or params."""
+        ...
 
     @property
     def jpeg_quality(self) -> int:
         """1..100."""
         ...
 
+    @property
+    def precision(self) -> ParamsPrecision:
+        """Of stored params."""
+        ...
+
+    @property
+    def draws(self) -> int:
+        """To list with the params."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class TranslatedRow:
-    """What became of a row: a translated sample, or an entry for the quarantine; never both, never none."""
+    """What became of a row: a translated sample, its params, or an entry for the quarantine; one of the three."""
 
     record: RowRecord
     sample: Sample | None
     quarantined: QuarantinedRow | None
     bytes_in: int
+    params: ParamsRow | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """A row on its way; `pixels` [H, W, 3] are its image, decoded or translated, `train_ids` [H, W] its label."""
+    """A row on its way; `pixels` [H, W, 3] are its image, decoded or translated, `train_ids` [H, W] its label.
+
+    `features` are of the image where params are asked for.
+    """
 
     source: InputRow
     error: str | None
     pixels: NDArray[np.uint8] | None = None
     train_ids: NDArray[np.uint8] | None = None
+    features: ImageFeatures | None = None
 
 
 def translate_rows(
     translator: Translator,
-    settings: ImageSettings,
+    settings: OutputSettings,
     rows: Iterable[InputRow],
     uri: str,
     *,
@@ -73,15 +97,15 @@ def translate_rows(
 
     Args:
         translator: Does its work in the thread that iterates.
-        settings: Of the output's images.
+        settings: What is to be made of the images.
         rows: Of the input.
         uri: Of the input shard, for messages and records.
         threads: That decode and encode; 0 does all in the thread that iterates. Each holds an image or two.
         spent: See `Spent`.
     """
     decode = partial(_decode, translator=translator, uri=uri, spent=spent)
-    translate = partial(_translate, translator=translator, spent=spent)
-    encode = partial(_encode, uri=uri, quality=settings.jpeg_quality, spent=spent)
+    translate = partial(_translate, translator=translator, content=settings.content, spent=spent)
+    encode = partial(_encode, translator=translator, uri=uri, settings=settings, spent=spent)
     if not threads:
         yield from map(encode, map(translate, map(decode, rows)))
         return
@@ -113,32 +137,39 @@ def _decoded(sample: Sample, uri: str) -> NDArray[np.uint8]:
     return image
 
 
-def _translate(row: _Row, translator: Translator, spent: Spent) -> _Row:
+def _translate(row: _Row, translator: Translator, content: Content, spent: Spent) -> _Row:
     if row.pixels is None:
         return row
     with _timed("translate", spent):
+        if content == "params":
+            return replace(row, features=translator.features(row.pixels, row.source.key, row.train_ids))
         return replace(row, pixels=translator.translate(row.pixels, row.source.key, row.train_ids))
 
 
-def _encode(row: _Row, uri: str, quality: int, spent: Spent) -> TranslatedRow:
+def _encode(row: _Row, translator: Translator, uri: str, settings: OutputSettings, spent: Spent) -> TranslatedRow:
     source, before = row.source, row.source.sample
     if row.pixels is None or before is None:
         return _quarantined(row, uri)
     with _timed("encode", spent):
-        kind = codec.image_format(before.image, uri)
-        after = replace(before, image=codec.encode_image(row.pixels, kind, quality))
         height, width = row.pixels.shape[:2]
         record = RowRecord(
             key=source.key,
             source=uri,
             source_sha256=_sha256(before.image),
-            image_sha256=_sha256(after.image),
+            image_sha256=None,
             label_sha256=_sha256(before.label),
             height=height,
             width=width,
             status="done",
             reason=None,
         )
+        if row.features is not None:
+            looks = listed_looks(translator, source.key, settings.draws)
+            params = to_stored(row.features, record, source.position, settings.precision, looks)
+            return TranslatedRow(record, None, None, source.bytes, params)
+        kind = codec.image_format(before.image, uri)
+        after = replace(before, image=codec.encode_image(row.pixels, kind, settings.jpeg_quality))
+        record = record.model_copy(update={"image_sha256": _sha256(after.image)})
     return TranslatedRow(record, after, None, source.bytes)
 
 

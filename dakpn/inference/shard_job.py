@@ -15,6 +15,7 @@ from dakpn.data.formats import FormatName
 from dakpn.data.formats.base import require_safe_names
 from dakpn.data.job_claim import JobClaim
 from dakpn.data.manifest import RowRecord, ShardMarker
+from dakpn.data.params import write_params_shard
 from dakpn.data.quarantine import QuarantinedRow, write_quarantine
 from dakpn.data.schema import Sample
 from dakpn.data.shards import write_shard
@@ -30,7 +31,7 @@ class ShardTask:
 
     Attributes:
         name: Of the input's shard, and of the output's.
-        format: Of both.
+        format: Of both, where the output holds images.
         rows, bytes: Of the input's shard, as its dataset's index has them.
         input_version: `storage.fingerprint` of the input's shard when the job was planned.
         fingerprint: Digest of all that the output's bytes depend on.
@@ -63,7 +64,7 @@ class ShardWork:
     spent: Spent = field(default=lambda stage, seconds: None)
 
     def translate(self, task: ShardTask, rows: Iterable[InputRow]) -> ShardMarker:
-        """Translate and write one shard, in the format of the input.
+        """Translate and write one shard: images in the format of the input, or params.
 
         Args:
             task: Names the shard.
@@ -75,10 +76,15 @@ class ShardWork:
             StorageError: Input unreadable or output not writable.
         """
         made = _Made()
-        target = manifest.shard_uri(self.config.output, task.name, task.format)
-        written = write_shard(target, self._samples(task, rows, made))
+        done = self._done(task, rows, made)
+        if self.config.content == "params":
+            target = manifest.shard_uri(self.config.output, task.name)
+            written = write_params_shard(target, (row.params for row in done if row.params is not None))
+        else:
+            target = manifest.shard_uri(self.config.output, task.name, task.format)
+            written = write_shard(target, (row.sample for row in done if row.sample is not None))
         self.spent("write", time.perf_counter() - made.ended)
-        if task.format == "folder":
+        if task.format == "folder" and self.config.content == "pixels":
             _delete_former_files(self.config.output, made)
         certificate = ShardCertificate.of(task.name, made.done, len(made.quarantined))
         marker = ShardMarker(
@@ -99,8 +105,8 @@ class ShardWork:
         """URI of the input's shard."""
         return manifest.shard_uri(self.config.input, task.name, task.format)
 
-    def _samples(self, task: ShardTask, rows: Iterable[InputRow], made: "_Made") -> Iterator[Sample]:
-        """Yield the translated samples; at their end, before the shard is put in place, check that all is well."""
+    def _done(self, task: ShardTask, rows: Iterable[InputRow], made: "_Made") -> Iterator[TranslatedRow]:
+        """Yield the rows; at their end, before the shard is put in place, check that all is well."""
         translated = translate_rows(
             self.translator,
             self.config,
@@ -112,8 +118,7 @@ class ShardWork:
         for row in translated:
             made.add(row)
             self.on_row(row)
-            if row.sample is not None:
-                yield row.sample
+            yield row
         made.ended = time.perf_counter()
         self._check(task, made)
 

@@ -15,7 +15,7 @@ from dakpn.data.label_space import LabelSpace
 from dakpn.data.manifest import DatasetIndex
 from dakpn.errors import DataError, UsageError
 from dakpn.models.noise import noise_seed
-from dakpn.models.predictor import KernelPredictor
+from dakpn.models.predictor import ImageFeatures, KernelPredictor
 from dakpn.models.style import Look, drawn_look
 from dakpn.models.translation import upsample_params
 from dakpn.models.weights import load_predictor
@@ -64,10 +64,15 @@ class Translator:
         chosen = _available(device)
         predictor, labels, digest = load_predictor(weights_uri)
         translator = cls(predictor.for_inference().to(chosen), labels, digest, **settings)
-        styles = predictor.config.style_keys
-        if translator.style is not None and translator.style not in styles:
-            known = f"{', '.join(styles[:5])}, ... ({len(styles)} in all)" if styles else "none"
-            raise UsageError(f"{weights_uri} has no style {translator.style!r}; expected the key of one of: {known}")
+        translator._require_style(weights_uri)
+        return translator
+
+    @classmethod
+    def load_without_encoder(cls, weights_uri: str, **settings: Any) -> Self:
+        """Load what `translate_known` needs, on the CPU; arguments and errors as for `load`."""
+        predictor, labels, digest = load_predictor(weights_uri)
+        translator = cls(predictor.without_encoder(), labels, digest, **settings)
+        translator._require_style(weights_uri)
         return translator
 
     @classmethod
@@ -87,20 +92,28 @@ class Translator:
             max_pixels_in_flight=config.max_pixels_in_flight,
             device="cuda" if config.num_gpus else "cpu",
         )
-        if not translator.needs_label:
-            return translator
+        return translator.for_dataset(index, config.input)
+
+    def for_dataset(self, index: DatasetIndex, uri: str) -> Self:
+        """This translator for labels of the dataset with this index; `uri` is named in errors.
+
+        Raises:
+            UsageError: the dataset lacks labels that are looked at, or has other classes than the weights.
+        """
+        if not self.needs_label:
+            return self
         if index.label_space is None or not index.labelled:
             raise UsageError(
-                f"{config.input} has no labels, and the weights {config.weights} look at them; pack it with labels, or "
-                "train with head.condition=encoder"
+                f"{uri} has no labels, and the weights look at them; pack it with labels, or train with "
+                "head.condition=encoder"
             )
         labels = LabelSpace.from_dict(index.label_space)
-        if labels.class_names != translator.labels.class_names:
+        if labels.class_names != self.labels.class_names:
             raise UsageError(
-                f"{config.input} has the classes {', '.join(labels.class_names)}; expected those of the weights "
-                f"{config.weights}: {', '.join(translator.labels.class_names)}"
+                f"{uri} has the classes {', '.join(labels.class_names)}; expected those of the weights: "
+                f"{', '.join(self.labels.class_names)}"
             )
-        return replace(translator, labels=labels)
+        return replace(self, labels=labels)
 
     @property
     def needs_label(self) -> bool:
@@ -127,14 +140,21 @@ class Translator:
             uint8 [H, W, 3]; output pixel p depends on input pixels at most `predictor.function.radius` away, and on
             p's params.
         """
-        return translate_image(
-            self.predictor.function,
-            image,
-            self.low_res_params(image, key, train_ids),
-            noise_seed(key, self.draw),
-            max_pixels_in_flight=self.max_pixels_in_flight,
-            threads=self.threads,
-        )
+        return self._apply(image, self.low_res_params(image, key, train_ids), key)
+
+    @torch.inference_mode()
+    def features(self, image: NDArray[np.uint8], key: str, train_ids: NDArray[np.uint8] | None = None) -> ImageFeatures:
+        """All that the params need to know of an image, whatever its look; arguments as for `translate`."""
+        return self.predictor.image_features(self._low(image), self._label_classes(key, train_ids))
+
+    @torch.inference_mode()
+    def translate_known(
+        self, image: NDArray[np.uint8], features: ImageFeatures, key: str, train_ids: NDArray[np.uint8] | None = None
+    ) -> NDArray[np.uint8]:
+        """Translate an image whose `features` are known; needs no encoder. Arguments as for `translate`."""
+        classes, style = self._label_classes(key, train_ids), self._style(key)
+        params = self.predictor.params_of(features, label_classes=classes, styles=style)
+        return self._apply(image, self._weakened(params, key), key)
 
     @torch.inference_mode()
     def parameter_maps(
@@ -151,20 +171,8 @@ class Translator:
         Raises:
             DataError: these weights need labels, and there is none.
         """
-        size, look = self.predictor.config.prediction_size, self.look(key)
-        classes = None
-        if self.needs_label:
-            if train_ids is None:
-                raise DataError(
-                    f"{key} has no label; expected one, for these weights look at labels: pack the dataset with labels"
-                )
-            shares = class_shares(train_ids, self.labels.num_classes, size)
-            classes = torch.from_numpy(shares).to(self.device)[None].float().div(255)
-        low = torch.from_numpy(codec.resize_image(image, size)).to(self.device).permute(2, 0, 1)[None].float().div(255)
-        params = self.predictor(low, label_classes=classes, styles=torch.tensor([look.style], device=self.device))
-        style, refinement = self.predictor.split_params(params)
-        refinement = self.predictor.refinement.with_strength(refinement, look.refinement)
-        return self.predictor.function.with_strength(torch.cat((style, refinement), 1), self.strength)
+        classes = self._label_classes(key, train_ids)
+        return self._weakened(self.predictor(self._low(image), label_classes=classes, styles=self._style(key)), key)
 
     def train_ids(self, label: bytes | None, origin: str) -> NDArray[np.uint8] | None:
         """What `translate` needs of an encoded label: uint8 [H, W], or None if these weights do not look at labels.
@@ -184,6 +192,47 @@ class Translator:
         if self.style is None:
             return look
         return look._replace(style=self.predictor.config.style_keys.index(self.style))
+
+    def _require_style(self, uri: str) -> None:
+        styles = self.predictor.config.style_keys
+        if self.style is not None and self.style not in styles:
+            known = f"{', '.join(styles[:5])}, ... ({len(styles)} in all)" if styles else "none"
+            raise UsageError(f"{uri} has no style {self.style!r}; expected the key of one of: {known}")
+
+    def _low(self, image: NDArray[np.uint8]) -> Tensor:
+        """The image as the predictor takes it, [1, 3, h, w]."""
+        low = codec.resize_image(image, self.predictor.config.prediction_size)
+        return torch.from_numpy(low).to(self.device).permute(2, 0, 1)[None].float().div(255)
+
+    def _label_classes(self, key: str, train_ids: NDArray[np.uint8] | None) -> Tensor | None:
+        """The label as the predictor takes it, [1, C, h, w]. Raises `DataError` if it is needed and missing."""
+        if not self.needs_label:
+            return None
+        if train_ids is None:
+            raise DataError(
+                f"{key} has no label; expected one, for these weights look at labels: pack the dataset with labels"
+            )
+        shares = class_shares(train_ids, self.labels.num_classes, self.predictor.config.prediction_size)
+        return torch.from_numpy(shares).to(self.device)[None].float().div(255)
+
+    def _style(self, key: str) -> Tensor:
+        return torch.tensor([self.look(key).style], device=self.device)
+
+    def _weakened(self, params: Tensor, key: str) -> Tensor:
+        """Params at the strengths of the image's look and of the whole translation."""
+        style, refinement = self.predictor.split_params(params)
+        refinement = self.predictor.refinement.with_strength(refinement, self.look(key).refinement)
+        return self.predictor.function.with_strength(torch.cat((style, refinement), 1), self.strength)
+
+    def _apply(self, image: NDArray[np.uint8], params: Tensor, key: str) -> NDArray[np.uint8]:
+        return translate_image(
+            self.predictor.function,
+            image,
+            params,
+            noise_seed(key, self.draw),
+            max_pixels_in_flight=self.max_pixels_in_flight,
+            threads=self.threads,
+        )
 
 
 def _available(name: str) -> torch.device:

@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import zip_longest
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from dakpn.data import codec
 from dakpn.data.certificate import ShardCertificate
@@ -67,11 +67,11 @@ def compare_shards(
         decode: Decode every image of the output, too: finds damaged JPEG data, which has no checksums.
         images: Compares some images with what they should be; None compares none.
     """
-    return _Comparison(pair, quarantined, decode, images).run()
+    return ShardComparison(pair, quarantined, decode, images).run()
 
 
-class _Facts(NamedTuple):
-    """What the certificate is over."""
+class Facts(NamedTuple):
+    """What the certificate is over; the label's digest is in hexadecimal, the size in pixels."""
 
     key: str
     label_sha256: str | None
@@ -85,10 +85,26 @@ class _Side:
 
     uri: str
     keys: dict[str, None] = field(default_factory=dict)
-    waiting: dict[str, InputRow] = field(default_factory=dict)
+    waiting: dict[str, Any] = field(default_factory=dict)
 
 
-class _Comparison:
+class OutputRow(Protocol):
+    """A row of the output, whatever it holds."""
+
+    @property
+    def key(self) -> str:
+        """As stored."""
+        ...
+
+    @property
+    def error(self) -> str | None:
+        """What is wrong with the row; None if nothing is."""
+        ...
+
+
+class ShardComparison:
+    """One comparison; see `compare_shards`. Subclasses say what the output's rows are, and how one is compared."""
+
     def __init__(
         self, pair: ShardPair, quarantined: Iterable[QuarantinedRow], decode: bool, images: ImageCheck | None
     ) -> None:
@@ -101,19 +117,20 @@ class _Comparison:
         self._picked = images.picked(pair.name, pair.source_rows) if images else ()
         self._source, self._result = _Side(pair.source), _Side(pair.result)
         self._differences: list[Difference] = []
-        self._facts: dict[str, _Facts | None] = {}
+        self._facts: dict[str, Facts | None] = {}
         self._retranslated = 0
 
     def run(self) -> ShardFindings:
+        """Compare all rows, whatever their order."""
         certificate = None
         try:
-            for before, after in zip_longest(_rows(self._source.uri), _rows(self._result.uri)):
+            for before, after in zip_longest(_rows(self._source.uri), self.output_rows(self._result.uri)):
                 if before is not None:
                     self._take_input(before)
                 if after is not None and self._is_new(after, self._result):
                     self._take_output(after)
         except DakpnError as error:
-            self._differ("unreadable_shard", "", str(error))
+            self.differ("unreadable_shard", "", str(error))
         else:
             self._compare_keys()
             self._compare_counts()
@@ -127,9 +144,13 @@ class _Comparison:
             tuple(self._differences),
         )
 
-    def _is_new(self, row: InputRow, side: _Side) -> bool:
+    def output_rows(self, uri: str) -> Iterator[OutputRow]:
+        """Yield the rows of the output's shard. Raises `DakpnError` if they cannot be told apart."""
+        return _rows(uri)
+
+    def _is_new(self, row: OutputRow, side: _Side) -> bool:
         if row.key in side.keys:
-            self._differ("duplicate_row", row.key, f"{side.uri}: row {row.key} is there twice, expected once")
+            self.differ("duplicate_row", row.key, f"{side.uri}: row {row.key} is there twice, expected once")
             return False
         side.keys[row.key] = None
         return True
@@ -140,7 +161,7 @@ class _Comparison:
             self._quarantined_found += 1
             if kept.key != row.key or (row.sample and _bytes_of(row.sample) != _bytes_of(kept)):
                 message = f"{self._source.uri}: row {row.position} ({row.key}) is not what the quarantine holds of it"
-                self._differ("quarantine", row.key, message)
+                self.differ("quarantine", row.key, message)
             return
         if not self._is_new(row, self._source):
             return
@@ -149,45 +170,45 @@ class _Comparison:
         if other is None:
             self._source.waiting[row.key] = row
         else:
-            self._compare(row, other)
+            self.compare(row, other, self._facts[row.key])
 
-    def _take_output(self, row: InputRow) -> None:
+    def _take_output(self, row: OutputRow) -> None:
         if row.error is not None:
-            self._differ("unreadable_row", row.key, row.error)
+            self.differ("unreadable_row", row.key, row.error)
         other = self._source.waiting.pop(row.key, None)
         if other is None:
             self._result.waiting[row.key] = row
         else:
-            self._compare(other, row)
+            self.compare(other, row, self._facts[other.key])
 
-    def _facts_of(self, row: InputRow) -> _Facts | None:
+    def _facts_of(self, row: InputRow) -> Facts | None:
         """Return what a certificate says of a row of the input; None, and a difference, if it cannot be read."""
         try:
             if row.sample is None or row.error is not None:
                 raise DataError(row.error or f"{self._source.uri}: {row.key} cannot be read")
             size = codec.image_size(row.sample.image, f"{self._source.uri}: {row.key}")
         except DataError as error:
-            self._differ("unreadable_row", row.key, str(error))
+            self.differ("unreadable_row", row.key, str(error))
             return None
-        return _Facts(row.key, _sha256(row.sample.label), *size)
+        return Facts(row.key, _sha256(row.sample.label), *size)
 
-    def _compare(self, before: InputRow, after: InputRow) -> None:
-        facts = self._facts[before.key]
+    def compare(self, before: InputRow, after: Any, facts: Facts | None) -> None:
+        """Compare a row of the output with its counterpart, of which `facts` are known unless it cannot be read."""
         if before.sample is None or after.sample is None:
             return
         key, uri = before.key, self._result.uri
         if before.sample.label != after.sample.label:
             found = f"sha256 {_short(before.sample.label)} in, {_short(after.sample.label)} out"
-            self._differ("label", key, f"{uri}: the label of {key} differs ({found})")
+            self.differ("label", key, f"{uri}: the label of {key} differs ({found})")
         for kind in ("image_path",) if after.sample.label is None else ("image_path", "label_path"):
             expected, path = getattr(before.sample, kind), getattr(after.sample, kind)
             if path != expected:
-                self._differ("path", key, f"{uri}: the {kind} of {key} is {path!r}, expected {expected!r}")
+                self.differ("path", key, f"{uri}: the {kind} of {key} is {path!r}, expected {expected!r}")
         try:
             if facts is not None and self._is_whole(after.sample, (facts.height, facts.width)):
                 self._compare_pixels(before, after)
         except DataError as error:
-            self._differ("image", key, str(error))
+            self.differ("image", key, str(error))
 
     def _is_whole(self, after: Sample, expected: tuple[int, int]) -> bool:
         """Tell whether an image has the size expected. Raises `DataError` if it is damaged."""
@@ -199,7 +220,7 @@ class _Comparison:
         if size != expected:
             sizes = f"{size[1]} x {size[0]} pixels, expected {expected[1]} x {expected[0]}"
             message = f"{self._result.uri}: the image of {after.key} has another size than the input's ({sizes})"
-            self._differ("image_size", after.key, message)
+            self.differ("image_size", after.key, message)
         return size == expected
 
     def _compare_pixels(self, before: InputRow, after: InputRow) -> None:
@@ -208,26 +229,26 @@ class _Comparison:
         self._retranslated += 1
         sentence = self._images.difference(before.sample, after.sample, self._source.uri, self._result.uri)
         if sentence:
-            self._differ("pixels", before.key, sentence)
+            self.differ("pixels", before.key, sentence)
 
     def _compare_keys(self) -> None:
         uri = self._result.uri
         for key in self._source.waiting:
-            self._differ("missing_row", key, f"{uri}: row {key} is missing in the output")
+            self.differ("missing_row", key, f"{uri}: row {key} is missing in the output")
         kept = {row.key for row in self._quarantined.values()}
         for key in self._result.waiting:
             place = "is in the quarantine, too" if key in kept else "is missing in the input"
-            self._differ("extra_row", key, f"{uri}: row {key} {place}")
+            self.differ("extra_row", key, f"{uri}: row {key} {place}")
         for position, row in self._quarantined.items():
             if position >= self._rows:
                 message = f"{self._source.uri}: the quarantine holds row {position} ({row.key}), which is not there"
-                self._differ("quarantine", row.key, message)
+                self.differ("quarantine", row.key, message)
         found = [key for key in self._result.keys if key not in self._result.waiting]
         expected = [key for key in self._facts if key not in self._source.waiting]
         first = next((pair for pair in zip(found, expected, strict=True) if pair[0] != pair[1]), None)
         if first:
             message = f"{uri}: found row {first[0]} where {first[1]} was expected; the order is not the input's"
-            self._differ("row_order", first[0], message)
+            self.differ("row_order", first[0], message)
 
     def _compare_counts(self) -> None:
         # Not with the rows found in the output: one that is missing there makes no lie of the index.
@@ -237,7 +258,7 @@ class _Comparison:
         ):
             if claimed != count:
                 message = f"{side.uri}: the dataset's index says {claimed} rows, expected {count}"
-                self._differ("index", "", message)
+                self.differ("index", "", message)
 
     def _certificate(self) -> ShardCertificate | None:
         facts = [row for row in self._facts.values() if row is not None]
@@ -245,7 +266,8 @@ class _Comparison:
             return None
         return ShardCertificate.of(self._pair.name, facts, self._quarantined_found)
 
-    def _differ(self, kind: DifferenceKind, key: str, message: str) -> None:
+    def differ(self, kind: DifferenceKind, key: str, message: str) -> None:
+        """Note a difference."""
         self._differences.append(Difference(kind, self._pair.name, key, message))
 
 

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from dakpn.data.certificate import ShardCertificate
+from dakpn.data.manifest import Content
 
 DifferenceKind = Literal[
     "missing_shard",
@@ -21,6 +22,8 @@ DifferenceKind = Literal[
     "image_size",
     "image",
     "pixels",
+    "source",
+    "params",
     "quarantine",
     "index",
     "certificate",
@@ -76,6 +79,7 @@ class VerificationReport:
         input, output: URIs of the two datasets.
         labelled: Whether the input has labels.
         shards: Shards of the input.
+        content: Of the output.
         rows: Rows of the input.
         quarantined: Those of them that are in the quarantine.
         retranslated: Images that were translated again and compared.
@@ -90,6 +94,7 @@ class VerificationReport:
     output: str
     labelled: bool
     shards: int
+    content: Content = "pixels"
     rows: int = 0
     quarantined: int = 0
     retranslated: int = 0
@@ -112,7 +117,11 @@ class VerificationReport:
     @property
     def summary(self) -> str:
         """What holds, in a line, of a report without differences."""
-        what = f"{self.rows - self.quarantined} {'labels byte-identical' if self.labelled else 'images of equal size'}"
+        if self.content == "params":
+            what = f"params of {self.rows - self.quarantined} images and labels that are the input's"
+        else:
+            equal = "labels byte-identical" if self.labelled else "images of equal size"
+            what = f"{self.rows - self.quarantined} {equal}"
         quarantined = f", {self.quarantined} rows quarantined" if self.quarantined else ""
         return f"{what}{quarantined} ({self.images_per_second:.0f} images/s)"
 

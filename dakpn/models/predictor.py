@@ -1,7 +1,7 @@
 """The kernel predictor: a map of classes, and a 1 x 1 convolution from it to the transform params."""
 
 import copy
-from typing import Self
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -9,9 +9,28 @@ from torch import Tensor, nn
 from dakpn.config import LabAffineConfig, PredictorConfig, TranslationConfig
 from dakpn.models.folding import optimize_for_inference
 from dakpn.models.networks import build_network
-from dakpn.models.segmenter import resize_like
-from dakpn.models.style import StyleBank, affine_towards
+from dakpn.models.segmenter import resize_to
+from dakpn.models.style import ColorMoments, StyleBank, affine_towards, color_moments
 from dakpn.models.translation import TranslationFunction
+
+
+class ImageFeatures(NamedTuple):
+    """All that the params need to know of images themselves; weights, labels and styles do the rest.
+
+    Attributes:
+        coarse_logits: the encoder's, float [B, C, h', w'] on its own grid; None where the params do not use them.
+        moments: the images' colours; None without a style bank.
+    """
+
+    coarse_logits: Tensor | None
+    moments: ColorMoments | None
+
+
+class _ClassMaps(NamedTuple):
+    """What the head sees, [B, M, h, w], and the shares of classes by which the style is matched, [B, C, h, w]."""
+
+    seen: Tensor
+    shares: Tensor
 
 
 class KernelPredictor(nn.Module):
@@ -64,25 +83,23 @@ class KernelPredictor(nn.Module):
             styles: int64 [B], entries of the style bank; needed where there is one.
             coarse_logits: the encoder's for these images, if they are known already.
         """
-        maps: list[Tensor] = []
-        classes: list[Tensor] = []
-        if self.uses_encoder:
-            guess = self._encoder_logits(low, coarse_logits)
-            classes.append(guess.softmax(1))
-            maps.append(classes[0] if self.config.head.features == "probabilities" else guess)
-        if self.config.head.needs_label:
-            if label_classes is None:
-                raise ValueError(f"condition {self.config.head.condition!r} needs label_classes, got None")
-            classes.append(label_classes)
-            maps.append(label_classes)
-        params = self.refinement.bound(self.head(torch.cat(maps, 1)))
-        if self.style_bank is None:
-            return params
-        if styles is None:
-            raise ValueError("a predictor with a style bank needs styles, got None")
-        with torch.no_grad():
-            affine = affine_towards(self.style_bank(styles), low, classes[-1], self.config.style)
-        return torch.cat((affine, params), 1)
+        coarse = self._coarse_logits(low) if coarse_logits is None else coarse_logits
+        maps = self._class_maps(coarse, label_classes, (low.shape[-2], low.shape[-1]))
+        return self._params(maps, self._moments(low, maps), styles)
+
+    @torch.no_grad()
+    def image_features(self, low: Tensor, label_classes: Tensor | None = None) -> ImageFeatures:
+        """What `params_of` needs of these images; arguments as for `forward`."""
+        coarse = self._coarse_logits(low)
+        maps = self._class_maps(coarse, label_classes, (low.shape[-2], low.shape[-1]))
+        return ImageFeatures(coarse, self._moments(low, maps))
+
+    def params_of(
+        self, features: ImageFeatures, *, label_classes: Tensor | None = None, styles: Tensor | None = None
+    ) -> Tensor:
+        """Params as from `forward`, at the prediction size and without the images; needs no encoder."""
+        maps = self._class_maps(features.coarse_logits, label_classes, self.config.prediction_size)
+        return self._params(maps, features.moments, styles)
 
     @property
     def uses_encoder(self) -> bool:
@@ -101,8 +118,49 @@ class KernelPredictor(nn.Module):
         return params[:, :styled], params[:, styled:]
 
     @torch.no_grad()
-    def _encoder_logits(self, low: Tensor, coarse_logits: Tensor | None) -> Tensor:
-        return resize_like(self.encoder.coarse_logits(low) if coarse_logits is None else coarse_logits, low)
+    def _coarse_logits(self, low: Tensor) -> Tensor | None:
+        return self.encoder.coarse_logits(low) if self.uses_encoder else None
+
+    def _class_maps(
+        self, coarse_logits: Tensor | None, label_classes: Tensor | None, size: tuple[int, int]
+    ) -> _ClassMaps:
+        seen: list[Tensor] = []
+        shares: list[Tensor] = []
+        if self.uses_encoder:
+            if coarse_logits is None:
+                raise ValueError(f"condition {self.config.head.condition!r} needs coarse_logits, got None")
+            with torch.no_grad():
+                # Of one memory layout, so that logits from a network and from storage are summed alike.
+                guess = resize_to(coarse_logits.contiguous(), size)
+                shares.append(guess.softmax(1))
+            seen.append(shares[0] if self.config.head.features == "probabilities" else guess)
+        if self.config.head.needs_label:
+            if label_classes is None:
+                raise ValueError(f"condition {self.config.head.condition!r} needs label_classes, got None")
+            shares.append(label_classes)
+            seen.append(label_classes)
+        return _ClassMaps(torch.cat(seen, 1), shares[-1])
+
+    @torch.no_grad()
+    def _moments(self, low: Tensor, maps: _ClassMaps) -> ColorMoments | None:
+        return None if self.style_bank is None else color_moments(low, maps.shares)
+
+    def _params(self, maps: _ClassMaps, moments: ColorMoments | None, styles: Tensor | None) -> Tensor:
+        params = self.refinement.bound(self.head(maps.seen))
+        if self.style_bank is None:
+            return params
+        if styles is None or moments is None:
+            raise ValueError("a predictor with a style bank needs styles and colour moments, got None")
+        with torch.no_grad():
+            affine = affine_towards(self.style_bank(styles), moments, maps.shares, self.config.style)
+        return torch.cat((affine, params), 1)
+
+    def without_encoder(self) -> Self:
+        """A copy for `params_of` alone: small, and quick to send to other processes."""
+        nothing = {id(self.encoder): nn.Identity()}  # taken for the encoder's copy
+        copied = copy.deepcopy(self, nothing).requires_grad_(False).eval()
+        copied.folded = True
+        return copied
 
     def for_inference(self) -> Self:
         """A copy that predicts the same, but for rounding, faster; its weights cannot be saved."""

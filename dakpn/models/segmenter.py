@@ -69,9 +69,14 @@ def conv_block(inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1) -
     return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
 
 
+def resize_to(features: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bilinear resize of [B, C, h, w] to a height and width."""
+    return F.interpolate(features, size=size, mode="bilinear", align_corners=False)
+
+
 def resize_like(features: Tensor, reference: Tensor) -> Tensor:
     """Bilinear resize of [B, C, h, w] to the reference's height and width."""
-    return F.interpolate(features, size=reference.shape[-2:], mode="bilinear", align_corners=False)
+    return resize_to(features, (reference.shape[-2], reference.shape[-1]))
 
 
 class ImagenetNormalization(nn.Module):

@@ -5,7 +5,7 @@ each pixel by itself, so it is a stage of the translation function like any othe
 """
 
 import hashlib
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +33,19 @@ class ColorMoments(NamedTuple):
     class_mass: Tensor
     class_mean: Tensor
     class_spread: Tensor
+
+    def flat(self) -> Tensor:
+        """All of them, one after the other: [B, 6 + 7 C]."""
+        return torch.cat([values.flatten(1) for values in self], 1)
+
+    @classmethod
+    def from_flat(cls, values: Tensor) -> Self:
+        """The moments that `flat` gave. Raises `ValueError` for another number of values."""
+        classes, rest = divmod(values.shape[1] - 6, 7)
+        if classes < 1 or rest:
+            raise ValueError(f"got {values.shape[1]} values, expected 6 and 7 for each class")
+        parts = values.split((3, 3, classes, 3 * classes, 3 * classes), 1)
+        return cls(*parts[:3], *(part.unflatten(1, (classes, 3)) for part in parts[3:]))
 
 
 def color_moments(images: Tensor, classes: Tensor) -> ColorMoments:
@@ -77,7 +90,7 @@ class StyleBank(nn.Module):
         return ColorMoments(*(self.get_buffer(name)[numbers] for name in ColorMoments._fields))
 
 
-def affine_towards(style: ColorMoments, images: Tensor, classes: Tensor, config: StyleConfig) -> Tensor:
+def affine_towards(style: ColorMoments, own: ColorMoments, classes: Tensor, config: StyleConfig) -> Tensor:
     """Params of a `LabAffine` stage that move images to a style's moments.
 
     The gain is the ratio of spreads, bounded; the bias moves the mean. A class goes to its own moments in the style as
@@ -85,17 +98,16 @@ def affine_towards(style: ColorMoments, images: Tensor, classes: Tensor, config:
 
     Args:
         style: the moments to reach, one entry an image.
-        images: float [B, 3, h, w] in 0..1.
-        classes: [B, C, h, w], shares in 0..1 that sum to at most 1.
+        own: the moments of the images to be moved.
+        classes: [B, C, h, w], shares in 0..1 that sum to at most 1; the class map that `own` was taken with.
         config: kind `global` or `class`.
 
     Returns:
         [B, 6, h, w]: three gains, three biases.
     """
-    own = color_moments(images, classes)
     whole = _matching(own.mean, own.spread, style.mean, style.spread, config)
     if config.kind == "global":
-        return whole[..., None, None].expand(-1, -1, *images.shape[-2:])
+        return whole[..., None, None].expand(-1, -1, *classes.shape[-2:])
     of_class = _matching(own.class_mean, own.class_spread, style.class_mean, style.class_spread, config)
     trust = (style.class_mass / (style.class_mass + config.scarce_mass))[..., None]
     of_class = trust * of_class + (1 - trust) * whole[:, None]

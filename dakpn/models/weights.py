@@ -79,6 +79,27 @@ def load_segmenter(uri: str) -> tuple[Segmenter, NetworkConfig, LabelSpace, str]
     return model.eval(), network, label_space, digest
 
 
+def weights_digest(uri: str) -> str:
+    """Digest of the weights of either kind in a folder. Raises `WeightsError` if they cannot be read."""
+    return _digest(*_read(uri, ""))
+
+
+def copy_weights(uri: str, to: str, digest: str) -> None:
+    """Copy weights of either kind, if they are those with this digest.
+
+    Raises:
+        WeightsError: they are missing or others.
+        StorageError: the copy cannot be written.
+    """
+    folder, _ = _split_digest(uri)
+    config, tensors = _read(folder, digest)
+    card = storage.join(folder, _CARD)
+    if storage.exists(card):
+        storage.write_bytes(storage.join(to, _CARD), storage.read_bytes(card))
+    storage.write_bytes(storage.join(to, _CONFIG), config)
+    storage.write_bytes(storage.join(to, _TENSORS), tensors)
+
+
 def _save(uri: str, model: nn.Module, config: Mapping[str, Any], card: str) -> str:
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     blob = save(tensors)
@@ -93,17 +114,7 @@ def _save(uri: str, model: nn.Module, config: Mapping[str, Any], card: str) -> s
 
 def _load(pinned_uri: str, kind: str) -> tuple[dict[str, Any], dict[str, Tensor], str]:
     uri, expected = _split_digest(pinned_uri)
-    try:
-        config_bytes = storage.read_bytes(storage.join(uri, _CONFIG))
-        blob = storage.read_bytes(storage.join(uri, _TENSORS))
-    except StorageError as error:
-        raise _unreadable(uri, f"{_CONFIG} and {_TENSORS} are expected there ({error})") from error
-    digest = _digest(config_bytes, blob)
-    if expected not in ("", digest):
-        raise WeightsError(
-            f"weights {uri} have the digest {digest}, expected {expected}: they are others than the URI names, or "
-            "were changed; find the right ones, or take these by leaving the digest off"
-        )
+    config_bytes, blob = _read(uri, expected)
     try:
         config = json.loads(config_bytes)
         tensors = load(blob)
@@ -112,7 +123,23 @@ def _load(pinned_uri: str, kind: str) -> tuple[dict[str, Any], dict[str, Tensor]
     if not isinstance(config, dict) or config.get("kind") != kind:
         found = config.get("kind") if isinstance(config, dict) else type(config).__name__
         raise _unreadable(uri, f"they are of kind {found!r}, expected {kind!r}")
-    return config, tensors, digest
+    return config, tensors, _digest(config_bytes, blob)
+
+
+def _read(uri: str, expected: str) -> tuple[bytes, bytes]:
+    """The bytes of config and tensors. Raises `WeightsError` if their digest is another; "" takes any."""
+    try:
+        config = storage.read_bytes(storage.join(uri, _CONFIG))
+        blob = storage.read_bytes(storage.join(uri, _TENSORS))
+    except StorageError as error:
+        raise _unreadable(uri, f"{_CONFIG} and {_TENSORS} are expected there ({error})") from error
+    digest = _digest(config, blob)
+    if expected not in ("", digest):
+        raise WeightsError(
+            f"weights {uri} have the digest {digest}, expected {expected}: they are others than the URI names, or "
+            "were changed; find the right ones, or take these by leaving the digest off"
+        )
+    return config, blob
 
 
 def _what_else(blob: bytes) -> str:

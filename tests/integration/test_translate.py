@@ -125,10 +125,18 @@ def test_a_shard_whose_input_changed_is_the_only_one_made_again(
     assert verify.main(VerifyConfig(input=str(source), output=str(out))) == 12
 
 
-def test_strength_0_gives_the_same_pixels_also_of_a_dataset_without_labels(
+def test_weights_that_look_at_labels_refuse_a_dataset_without_them(
     scenes: Scenes, weights: str, tmp_path: Path
 ) -> None:
-    index = translate.main(job(weights, scenes.real, tmp_path / "out", strength=0.0))
+    with pytest.raises(UsageError, match=r"has no labels, and the weights .* look at them; pack it with labels"):
+        translate.main(job(weights, scenes.real, tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_strength_0_gives_the_same_pixels_also_of_a_dataset_without_labels(
+    scenes: Scenes, weights_for_any_image: str, tmp_path: Path
+) -> None:
+    index = translate.main(job(weights_for_any_image, scenes.real, tmp_path / "out", strength=0.0))
     assert not index.labelled
     pairs = list(zip(samples(scenes.real), samples(tmp_path / "out"), strict=True))
     assert len(pairs) == 12

@@ -4,9 +4,11 @@ import os
 import pty
 import subprocess
 import threading
+from functools import partial
 
 import pytest
 
+from dakpn.progress import LINE_EVERY_S, progress
 from tests.command import CLI, environment
 from tests.paths import REPOSITORY
 from tests.scenes import Scenes
@@ -44,10 +46,10 @@ def test_a_terminal_shows_a_bar_and_stdout_stays_clean(scenes: Scenes) -> None:
 def test_elsewhere_a_line_says_now_and_then_how_far_it_is(
     every_s: float, lines: int, scenes: Scenes, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert check._LINE_EVERY_S == 30
-    monkeypatch.setattr(check, "_LINE_EVERY_S", every_s)
-    with caplog.at_level("INFO", logger="workflows.check"):
+    assert LINE_EVERY_S == 30
+    monkeypatch.setattr(check, "progress", partial(progress, line_every_s=every_s))
+    with caplog.at_level("INFO", logger="dakpn.progress"):
         check.main(scenes.synthetic, None)
-    said = [record.getMessage() for record in caplog.records if record.name == "workflows.check"]
+    said = [record.getMessage() for record in caplog.records if record.name == "dakpn.progress"]
     assert len(said) == lines
-    assert said[-1:] == ["12 of 12 images checked"][:lines]
+    assert [line.split(",")[0] for line in said[-1:]] == ["checking: 12 of 12 images"][:lines]

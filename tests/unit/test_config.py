@@ -187,7 +187,9 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", sorted((REPOSITORY / "workflows/configs").glob("*.yaml")), ids=lambda path: path.stem)
 def test_the_configs_that_come_along_fit_their_schema(path: Path) -> None:
     if "evaluation" in path.stem:
-        load_config(EvaluateConfig, path, ["output=o", "contenders.a=b", "real_test=t"])
+        given = ["output=o", "contenders.a=b", "real_test=t", "synthetic=s", "real=r"]
+        few = ["real_labelled.dataset=d"] if "real_labelled" in path.read_text() else []
+        load_config(EvaluateConfig, path, given + few)
     else:
         load_config(TrainConfig, path, [f"{key}={value}" for key, value in TRAIN.items()])
 

@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 from skimage.exposure import match_histograms
 
 from dakpn.evaluation.contenders.base import LabelledImage, draw_rng
+from dakpn.models.color import LOG_CONES_TO_LAB, RGB_TO_CONES
 
-_TO_CONES = np.array([[0.3811, 0.5783, 0.0402], [0.1967, 0.7244, 0.0782], [0.0241, 0.1288, 0.8444]])
-_DECORRELATE = np.diag([3**-0.5, 6**-0.5, 2**-0.5]) @ np.array([[1.0, 1, 1], [1, 1, -2], [1, -1, 0]])
+_TO_CONES, _DECORRELATE = np.array(RGB_TO_CONES), np.array(LOG_CONES_TO_LAB)
 _DARKEST = 1 / 255
 _LEAST_SPREAD = 1e-4
 

@@ -41,7 +41,9 @@ def players_objectives(task: AdversarialTask, batch: Batch) -> tuple[Tensor, Ten
     noise_seeds = batch["synthetic_noise"]
     patch = function.apply(patch, torch.cat(windows), seeded_noise(2 * noise_seeds, patch))
     whole = batch["synthetic_low"]
-    whole = function.apply(whole, params, seeded_noise(2 * noise_seeds + 1, whole))
+    shrunk = params.clone()
+    shrunk[:, 6:] = params[:, 6:] * (LOW[0] / FULL[0])  # blur and noise
+    whole = function.apply(whole, shrunk, seeded_noise(2 * noise_seeds + 1, whole))
     sides = (
         (task.patch_discriminator, patch, batch["real_patch"]),
         (task.whole_discriminator, whole, batch["real_low"]),

@@ -1,0 +1,141 @@
+"""Stored params against translated PNG files: the room they take, how fast they load, and how far pixels are off."""
+
+import dataclasses
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+
+from benchmarks.datasets import workspace, write_scenes
+from benchmarks.measure import Claim, alternate, at_least, at_most
+from benchmarks.scenes import PREDICTION
+from dakpn.config import (
+    HeadConfig,
+    ParamsPrecision,
+    PredictorConfig,
+    SmallNetworkConfig,
+    StyleConfig,
+    TranslateConfig,
+    TranslationConfig,
+)
+from dakpn.data import codec
+from dakpn.data.datasets import load_preset
+from dakpn.data.pack import pack_dataset
+from dakpn.data.reader import SegmentationDataset
+from dakpn.inference.job_finish import finish_translation
+from dakpn.inference.job_plan import claim_output, plan_translation
+from dakpn.inference.on_the_fly import TranslatingDataset
+from dakpn.inference.shard_job import ShardWork
+from dakpn.inference.shard_rows import input_rows
+from dakpn.inference.translator import Translator
+from dakpn.models.predictor import KernelPredictor
+from dakpn.models.style import color_moments
+from dakpn.models.weights import save_predictor
+
+_ROUNDS = 3
+_IMAGES = 12
+_SIZE = (540, 960)
+_STYLES = ("dusk", "noon", "rain")
+_Condition = Literal["encoder", "label"]
+
+
+def run() -> Iterator[Claim]:
+    """One core, warm files, images of 960 x 540 with a label each; predictors as wide as the demo's."""
+    torch.set_num_threads(1)
+    with workspace() as folder:
+        source = str(folder / "source")
+        scenes = write_scenes(folder / "scenes", _IMAGES, _SIZE, "png")
+        pack_dataset(scenes, source, load_preset("camvid"), None, _IMAGES, True)
+        for condition in ("encoder", "label"):
+            yield from _compare(condition, source, folder / condition)
+
+
+def _compare(condition: _Condition, source: str, folder: Path) -> Iterator[Claim]:
+    weights = _weights(folder / "weights", condition)
+    config = TranslateConfig(weights=weights, input=source, output=str(folder / "pixels"), decode_workers=0)
+    pixels = _translate(config)
+    label_bytes = sum(len(row.label or b"") for row in map(SegmentationDataset(source).sample, range(_IMAGES)))
+    outputs: dict[ParamsPrecision, str] = {}
+    precisions: tuple[ParamsPrecision, ...] = (
+        ("float32", "float16", "uint8") if condition == "encoder" else ("float16",)
+    )
+    for precision in precisions:
+        changed = {"content": "params", "precision": precision, "output": str(folder / precision)}
+        outputs[precision] = _translate(config.model_copy(update=changed))
+        size, stored = _shard_bytes(pixels) - label_bytes, _shard_bytes(outputs[precision])
+        claim = f"images' PNG files vs params, bytes, {condition}, {precision}"
+        yield at_least(claim, 20, size / stored, kb_png=size / _IMAGES / 1e3, kb_params=stored / _IMAGES / 1e3)
+        gaps = _gaps(outputs[precision], pixels)
+        exact = condition == "label" or precision == "float32"
+        claim = f"grey levels that params are off at most, {condition}, {precision}"
+        yield at_most(claim, 0 if exact else 1, float(gaps.max()), share_above_1=float((gaps > 1).mean()))
+    readers = {
+        "png": partial(_read, SegmentationDataset(pixels)),
+        "params": partial(_read, TranslatingDataset(outputs["float16"])),
+        "net": partial(_translate_all, SegmentationDataset(source), Translator.load(weights)),
+    }
+    seconds = alternate(readers, _ROUNDS)
+    rates = {name: _IMAGES / value for name, value in seconds.items()}
+    claim = f"loading and applying params vs reading translated PNG files, seconds, {condition}"
+    yield at_most(claim, 4, seconds["params"] / seconds["png"], **rates)
+    claim = f"translating with the net vs applying params, seconds, {condition}"
+    yield at_least(claim, 1.0, seconds["net"] / seconds["params"], **rates)
+
+
+def _translate(config: TranslateConfig) -> str:
+    """The job, in this process."""
+    plan = plan_translation(config)
+    claim_output(plan)
+    work = ShardWork(Translator.of_job(config, plan.index), config)
+    finish_translation(plan, {task.name: work.translate(task, input_rows(work.source(task))) for task in plan.todo})
+    return config.output
+
+
+def _gaps(params: str, pixels: str) -> np.ndarray:
+    """Grey levels between the first draw and the translated files."""
+    found, expected = TranslatingDataset(params, draw=0), SegmentationDataset(pixels)
+    pairs = ((found[index]["image"], expected[index]["image"]) for index in range(_IMAGES))
+    return np.stack([np.abs(one.astype(np.int16) - other) for one, other in pairs])
+
+
+def _read(dataset: SegmentationDataset) -> None:
+    for index in range(len(dataset)):
+        dataset[index]
+
+
+def _translate_all(dataset: SegmentationDataset, translator: Translator) -> None:
+    """What on the fly was before: the whole net for each look."""
+    for index in range(len(dataset)):
+        sample = dataset.sample(index)
+        image = codec.decode_image(sample.image, sample.key)
+        train_ids = translator.train_ids(sample.label, sample.key)
+        dataclasses.replace(translator, draw=index).translate(image, sample.key, train_ids)
+
+
+def _shard_bytes(dataset: str) -> int:
+    return sum(path.stat().st_size for path in Path(dataset).glob("train-*"))
+
+
+def _weights(folder: Path, condition: _Condition) -> str:
+    space = load_preset("camvid").label_space
+    config = PredictorConfig(
+        num_classes=space.num_classes,
+        prediction_size=PREDICTION,
+        network=SmallNetworkConfig(),
+        head=HeadConfig(condition=condition),
+        translation=TranslationConfig(),
+        style=StyleConfig(),
+        style_keys=_STYLES,
+    )
+    torch.manual_seed(0)
+    predictor = KernelPredictor(config)
+    torch.nn.init.normal_(predictor.head.weight, std=0.3)
+    torch.nn.init.normal_(predictor.encoder.get_parameter("classify.weight"), std=3)
+    if predictor.style_bank is not None:
+        real = (0.3 + 0.5 * torch.rand(len(_STYLES), 3, 1, 1) + 0.1 * torch.randn(len(_STYLES), 3, 24, 32)).clamp(0, 1)
+        predictor.style_bank.fill(color_moments(real, torch.rand(len(_STYLES), space.num_classes, 24, 32).softmax(1)))
+    save_predictor(str(folder), predictor, space, "random weights of the benchmark")
+    return str(folder)

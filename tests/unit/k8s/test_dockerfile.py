@@ -1,0 +1,46 @@
+"""What can be said of the image without building it."""
+
+import re
+
+from tests.unit.k8s.overlays import K8S
+
+LINES = re.sub(r"\\\n", " ", (K8S / "Dockerfile").read_text()).splitlines()
+
+
+def stages() -> list[list[str]]:
+    """Instructions of each stage, its FROM first."""
+    found: list[list[str]] = []
+    for line in LINES:
+        if line.startswith("FROM "):
+            found.append([])
+        if found and line and not line.startswith("#"):
+            found[-1].append(line)
+    return found
+
+
+def test_what_is_installed_is_what_is_locked() -> None:
+    installs = [line for line in LINES if " install " in line and line.startswith("RUN pip")]
+    assert len(installs) == 2
+    assert all("--constraint constraints.txt" in line for line in installs)
+
+
+def test_no_build_tool_is_in_the_final_stage() -> None:
+    build, final = stages()
+    assert any("build-essential" in line for line in build)
+    assert not re.search(r"build-essential|gcc|g\+\+|make\b|git\b|-dev\b", "\n".join(final))
+    assert any("pip uninstall --yes pip setuptools wheel" in line for line in final)
+
+
+def test_the_image_does_not_run_as_root() -> None:
+    _, final = stages()
+    users = [line for line in final if line.startswith("USER ")]
+    assert users == ["USER 1000:1000"]
+    assert final.index(users[0]) > max(n for n, line in enumerate(final) if line.startswith("RUN"))
+
+
+def test_the_context_is_what_the_image_is_made_of() -> None:
+    allowed = {line[1:] for line in (K8S / "Dockerfile.dockerignore").read_text().splitlines() if line.startswith("!")}
+    copied = {
+        source for line in LINES if line.startswith("COPY ") and "--from" not in line for source in line.split()[1:-1]
+    }
+    assert {source.split("/")[0] for source in copied} == allowed

@@ -1,0 +1,76 @@
+"""`dakpn submit`: what is refused before anything is sent, and what would be sent. No cluster is needed."""
+
+from pathlib import Path
+
+import pytest
+
+from dakpn.errors import ConfigError, DakpnError, UsageError
+from tests.command import assert_failed, dakpn
+from tests.paths import REPOSITORY
+from workflows.submit import plan_job
+
+NOBODY = "http://127.0.0.1:9"
+TRAIN = ["run=s3://b/run", "synthetic=s3://b/synthetic", "real=s3://b/real", "workers=2"]
+
+
+def plan_training(config: Path, *overrides: str, working_dir: Path = REPOSITORY) -> str:
+    arguments = [str(config), *overrides]
+    job = plan_job("train", arguments, {"config": config, "overrides": list(overrides)}, working_dir)
+    assert job.working_dir == working_dir
+    return job.entrypoint
+
+
+def test_the_config_is_named_as_the_job_will_find_it() -> None:
+    entrypoint = plan_training(REPOSITORY / "workflows" / "configs" / "smoke.yaml", *TRAIN, "prediction_size=[24, 32]")
+    assert entrypoint == (
+        "python -m workflows.train workflows/configs/smoke.yaml run=s3://b/run synthetic=s3://b/synthetic "
+        "real=s3://b/real workers=2 'prediction_size=[24, 32]'"
+    )
+
+
+def test_a_config_outside_of_the_working_directory_is_refused(tmp_path: Path) -> None:
+    config = tmp_path / "mine.yaml"
+    config.write_text("seed: 1\n")
+    with pytest.raises(UsageError, match=r"mine\.yaml is not in the working directory"):
+        plan_training(config, *TRAIN)
+    assert "train mine.yaml " in plan_training(config, *TRAIN, working_dir=tmp_path)
+
+
+def test_a_typo_is_found_before_anything_is_sent(tmp_path: Path) -> None:
+    config = tmp_path / "mine.yaml"
+    config.write_text("sed: 1\n")
+    with pytest.raises(ConfigError, match="unknown key sed"):
+        plan_training(config, *TRAIN, working_dir=tmp_path)
+
+
+def test_a_path_of_this_machine_alone_is_refused() -> None:
+    done = dakpn(
+        *("submit", "translate", "--weights", "s3://b/w", "--input", "data/in", "--output", "s3://b/out"),
+        *("--address", NOBODY),
+    )
+    assert_failed(done, 2, "input=data/in is a path on this machine")
+
+
+def test_options_of_the_command_are_checked_and_a_cluster_that_is_not_there_is_named() -> None:
+    job = ("submit", "translate", "--weights", "s3://b/w", "--input", "s3://b/in", "--output", "s3://b/out")
+    wrong = dakpn(*job, "--bogus", "--address", NOBODY)
+    assert wrong.returncode == 2
+    assert "--bogus" in wrong.stderr
+    assert_failed(dakpn(*job, "workers=3", "--address", NOBODY), 1, NOBODY, "no Ray cluster answers")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["jobs", "status"], "no cluster is named"),
+        (["jobs", "stop", "x", "--address", "head:6379"], "expected the URL of a Ray dashboard"),
+    ],
+)
+def test_an_address_that_cannot_be_one_is_refused(arguments: list[str], words: str) -> None:
+    assert_failed(dakpn(*arguments, RAY_API_SERVER_ADDRESS=""), 2, words)
+
+
+def test_a_credential_in_a_uri_is_refused_and_not_repeated() -> None:
+    with pytest.raises(DakpnError) as refusal:
+        plan_training(REPOSITORY / "workflows" / "configs" / "smoke.yaml", *TRAIN, "run=s3://user:hunter2@b/run")
+    assert "hunter2" not in str(refusal.value)
