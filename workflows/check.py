@@ -25,7 +25,7 @@ def main(
     """Check the dataset at `uri`; see `dakpn.data.check.CheckRequest`.
 
     Args:
-        uri: of a local folder or a packed dataset.
+        uri: of a folder or a packed dataset, local or `s3://`.
         dataset: name of a folder's preset; None takes camvid.
         split: name of a split of a folder; None takes all.
         labelled: of a folder: True requires labels, False ignores them, None takes them if there are any.

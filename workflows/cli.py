@@ -49,7 +49,7 @@ def pack(
     source: Annotated[
         str,
         typer.Argument(
-            metavar="SRC", help="Folder of images and labels; or URI of a packed dataset, or of .parquet or .tar files."
+            metavar="SRC", help="Folder of images and labels, a packed dataset, or .parquet or .tar files; also s3://."
         ),
     ],
     output: Annotated[str, typer.Argument(metavar="OUT", help="URI of the packed dataset: a path or s3://...")],

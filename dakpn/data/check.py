@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
-from pathlib import Path
 from typing import Protocol
 
 from dakpn.data import manifest, storage
@@ -21,6 +20,8 @@ from dakpn.data.label_space import LabelSpace
 from dakpn.data.manifest import ShardEntry
 from dakpn.data.pack_sources import DEFAULT_PRESET
 from dakpn.data.shards import shard_rows
+from dakpn.data.source_path import BucketPath, SourcePath, name_below, source_path
+from dakpn.data.source_rows import READS_IN_FLIGHT
 from dakpn.data.threads import map_in_threads
 from dakpn.errors import DataError, StorageError, UsageError
 
@@ -32,13 +33,13 @@ class CheckRequest:
     """What to check.
 
     Attributes:
-        uri: A local folder in the preset's layout, or a packed dataset in any format, local or `s3://`.
+        uri: A folder in the preset's layout, or a packed dataset in any format, local or `s3://`.
         preset: Layout and classes of a folder; None means camvid. A packed dataset has its own.
         split: Split to take from a folder; None takes all.
         labelled: For a folder: True requires labels, False ignores them, None takes them if there are any.
         sample: Decode so many images, spread over the dataset; None decodes all.
         seed: Of the sample.
-        threads: Images decoded at a time.
+        threads: Images decoded at a time; of a folder in a bucket `READS_IN_FLIGHT`.
     """
 
     uri: str
@@ -56,6 +57,7 @@ class _Rows(Protocol):
     source: str
     label_space: LabelSpace | None
     total: int
+    threads: int
 
     def checks(self, picked: Sequence[int], problems: list[Problem]) -> Iterator[Callable[[], Finding]]:
         """Yield functions, to be called in threads, that check a row each; add problems of no row to `problems`."""
@@ -86,7 +88,7 @@ def check_dataset(
     picked = _spread(rows.total, request.sample, request.seed)
     seen = _Seen(packed)
     checks = rows.checks(picked, report.problems)
-    for done, finding in enumerate(map_in_threads(lambda check: check(), checks, request.threads), start=1):
+    for done, finding in enumerate(map_in_threads(lambda check: check(), checks, rows.threads), start=1):
         seen.compare(finding)
         _add(finding, report)
         on_progress(done, len(picked))
@@ -97,12 +99,8 @@ class _FolderRows:
     """The pairs of files of a folder; names, missing labels and double keys are looked at in all of them."""
 
     def __init__(self, request: CheckRequest) -> None:
-        if "://" in request.uri:
-            raise UsageError(
-                f"cannot check {request.uri}: expected a local folder or a packed dataset; check the URI, or copy the "
-                "folder to this machine"
-            )
-        preset, self._root = request.preset or load_preset(DEFAULT_PRESET), Path(request.uri)
+        preset, self._root = request.preset or load_preset(DEFAULT_PRESET), source_path(request.uri)
+        self.threads = READS_IN_FLIGHT if isinstance(self._root, BucketPath) else request.threads
         self._refusals: list[Refusal] = []
         self._pairs = preset.find_pairs(self._root, request.split, request.labelled, self._refusals.append)
         # Where labels are expected and all are missing, they are refusals, and no pair tells.
@@ -119,8 +117,8 @@ class _FolderRows:
         problems += [self._without_image(path) for path in self._stray_labels]
         return (partial(check_pair, self._pairs[index], self.label_space) for index in picked)
 
-    def _without_image(self, label: Path) -> Problem:
-        key = label.relative_to(self._root).as_posix()  # with its ending: the key of no image
+    def _without_image(self, label: SourcePath) -> Problem:
+        key = name_below(label, self._root)  # with its ending: the key of no image
         message = (
             f"{label}: the label belongs to no image, expected one of its name; add the image, or remove the label"
         )
@@ -138,6 +136,7 @@ class _PackedRows:
         self.label_space = LabelSpace.from_dict(index.label_space) if index.labelled and index.label_space else None
         self.source = index.format
         self.total = index.rows
+        self.threads = request.threads
 
     def checks(self, picked: Sequence[int], problems: list[Problem]) -> Iterator[Callable[[], Finding]]:
         wanted = set(picked)

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from dakpn.data import codec, storage
+from dakpn.data import codec
 from dakpn.data.check_report import Problem, ProblemKind
 from dakpn.data.formats import ShardRow
 from dakpn.data.formats.base import require_safe_names
 from dakpn.data.label_space import LabelSpace
 from dakpn.data.row_checks import require_same_size
 from dakpn.data.source_pairs import SourcePair
+from dakpn.data.source_path import read_file
 from dakpn.errors import DataError, EmptyFileError, FormatError, OversizedError, StorageError
 
 _KINDS: tuple[tuple[type[Exception], ProblemKind], ...] = (  # the first that fits
@@ -49,7 +50,7 @@ def check_pair(pair: SourcePair, space: LabelSpace | None) -> Finding:
     """Check a pair of files; a label is read only if there is a label space."""
     finding = Finding(pair.key, str(pair.image_path))
     with finding.noting(finding.path):
-        _check_image(finding, storage.read_bytes(finding.path), finding.path)
+        _check_image(finding, read_file(pair.image_path), finding.path)
     if pair.label_path is not None and space is not None:
         label_path = str(pair.label_path)
         with finding.noting(label_path):

@@ -17,6 +17,7 @@ from dakpn.data.label_space import LabelSpace
 from dakpn.data.layout import Layout, SourceImage, require_folder
 from dakpn.data.schema import key_from_path
 from dakpn.data.source_pairs import CelebAMaskParts, LabelFormat, LabelPart, SourcePair
+from dakpn.data.source_path import SourcePath
 from dakpn.errors import ConfigError, DataError, UsageError
 
 __all__ = ["DatasetPreset", "LabelSpace", "SourcePair", "load_preset", "preset_names"]
@@ -36,7 +37,7 @@ class Refusal(NamedTuple):
 
     kind: Literal["bad_name", "missing_label", "duplicate_key"]
     key: str
-    path: Path
+    path: SourcePath
     error: UsageError
 
 
@@ -118,7 +119,7 @@ class DatasetPreset(BaseModel):
 
     def find_pairs(
         self,
-        root: Path,
+        root: SourcePath,
         split: str | None,
         labelled: bool | None = None,
         refuse: Callable[[Refusal], None] = raise_refusal,
@@ -158,7 +159,7 @@ class DatasetPreset(BaseModel):
         )
         return _unique([self._pair(root, layout, image, labelled, masks, refuse) for image in images], refuse)
 
-    def find_stray_labels(self, root: Path, split: str | None, pairs: Sequence[SourcePair]) -> list[Path]:
+    def find_stray_labels(self, root: SourcePath, split: str | None, pairs: Sequence[SourcePair]) -> list[SourcePath]:
         """Return the label files below `root`, of one split or of all, that belong to none of the pairs, sorted.
 
         A file named after an image and more, such as NAME_labelTrainIds.png, is taken for another version of its label.
@@ -168,7 +169,7 @@ class DatasetPreset(BaseModel):
         labels = self._layout(root).find_labels(root, split)
         return sorted(path for name, path in labels if path not in used and not _is_version(name, names))
 
-    def find_splits(self, root: Path) -> list[str]:
+    def find_splits(self, root: SourcePath) -> list[str]:
         """Return the names of the split folders below `root`, sorted; empty if its images lie in no split.
 
         Raises:
@@ -176,7 +177,7 @@ class DatasetPreset(BaseModel):
         """
         return self._layout(root).find_splits(root)
 
-    def _layout(self, root: Path) -> Layout:
+    def _layout(self, root: SourcePath) -> Layout:
         require_folder(root, "the dataset")
         for layout in self.layouts:
             if layout.images_folder(root).is_dir():
@@ -185,7 +186,7 @@ class DatasetPreset(BaseModel):
         require_folder(usual.images_folder(root), f"images of the {self.name} layout")
         return usual
 
-    def _require_split(self, layout: Layout, root: Path, split: str) -> None:
+    def _require_split(self, layout: Layout, root: SourcePath, split: str) -> None:
         if not layout.has_split_folders():
             raise UsageError(f"got the split {split!r}, but {self.name} has no split folders; leave it out")
         if not split or split in (".", "..") or "/" in split or "\\" in split:
@@ -194,7 +195,7 @@ class DatasetPreset(BaseModel):
         if split not in splits:
             require_folder(layout.split_folder(root, split), "the split", splits)
 
-    def _require_labels(self, layout: Layout, root: Path, split: str | None) -> None:
+    def _require_labels(self, layout: Layout, root: SourcePath, split: str | None) -> None:
         folder = layout.labels_folder(root, split)
         if folder is None:
             raise UsageError(f"the preset {self.name} has no labels, which were asked for; choose another preset")
@@ -202,7 +203,7 @@ class DatasetPreset(BaseModel):
 
     def _pair(
         self,
-        root: Path,
+        root: SourcePath,
         layout: Layout,
         image: SourceImage,
         labelled: bool,

@@ -8,13 +8,13 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Self
 
 from dakpn.data import manifest, storage
 from dakpn.data.datasets import DatasetPreset, load_preset
 from dakpn.data.exclusion import BadRow, Exclusions
 from dakpn.data.pack_sources import DEFAULT_PRESET
+from dakpn.data.source_path import source_path
 from dakpn.errors import UsageError
 
 _FORM = re.compile(r"(?P<pattern>.+):(?P<low>[0-9.]+)-(?P<high>[0-9.]+)", re.DOTALL)
@@ -96,6 +96,4 @@ def source_keys(uri: str, preset: DatasetPreset | None, split: str | None) -> li
     if storage.exists(storage.join(uri, manifest.FOLDER)):
         shards = manifest.read_index(uri).shards
         return [row.key for shard in shards for row in manifest.read_rows(uri, shard.name)]
-    if "://" in uri:
-        raise UsageError(f"cannot keep a part of {uri}; expected a local folder of images, or a packed dataset")
-    return [pair.key for pair in (preset or load_preset(DEFAULT_PRESET)).find_pairs(Path(uri), split, False)]
+    return [pair.key for pair in (preset or load_preset(DEFAULT_PRESET)).find_pairs(source_path(uri), split, False)]

@@ -1,15 +1,14 @@
 """Where a dataset keeps its images and labels below its folder, as path patterns: `images/{split}/{name}.*`."""
 
-import os
 import re
 from collections.abc import Iterator
 from functools import lru_cache
-from pathlib import Path
 from typing import NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
 from dakpn.data.schema import validate_path
+from dakpn.data.source_path import SourcePath, files_below, name_below
 from dakpn.errors import DataError, UsageError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -23,7 +22,7 @@ _PATTERN = re.compile(
 class SourceImage(NamedTuple):
     """An image file and what its path means; `split` is empty for an image that lies in no split folder."""
 
-    path: Path
+    path: SourcePath
     split: str
     name: str
 
@@ -71,7 +70,12 @@ class Layout(BaseModel):
                 raise ValueError("the pattern of labels has a {split}, that of images has none; write it in both")
         return self
 
-    def images_folder(self, root: Path) -> Path:
+    @property
+    def images_folder_name(self) -> str:
+        """The folder that all images lie below, relative to the dataset's; empty if it is that one."""
+        return _parts(self.images).before.rstrip("/")
+
+    def images_folder(self, root: SourcePath) -> SourcePath:
         """Return the folder that all images lie below."""
         return root / _parts(self.images).before
 
@@ -79,7 +83,7 @@ class Layout(BaseModel):
         """Return whether images can lie in split folders."""
         return _parts(self.images).split
 
-    def find_splits(self, root: Path) -> list[str]:
+    def find_splits(self, root: SourcePath) -> list[str]:
         """Return the names of the split folders below `root`, sorted."""
         parts = _parts(self.images)
         if not parts.split:
@@ -89,21 +93,21 @@ class Layout(BaseModel):
             path.name for path in folder.iterdir() if (path / parts.inside).is_dir() and not path.name.startswith(".")
         )
 
-    def split_folder(self, root: Path, split: str) -> Path:
+    def split_folder(self, root: SourcePath, split: str) -> SourcePath:
         """Return the folder that the images of one split lie below."""
         parts = _parts(self.images)
         return root / parts.before / split / parts.inside
 
-    def find_images(self, root: Path, split: str | None) -> Iterator[SourceImage]:
+    def find_images(self, root: SourcePath, split: str | None) -> Iterator[SourceImage]:
         """Yield the images below `root`, of one split or of all, in no order; a label file is none of them."""
         for folder in self._searched(self.images, root, split):
-            for path in _files_below(folder):
-                found = self._as_image(path.relative_to(root).as_posix())
+            for path in files_below(folder):
+                found = self._as_image(name_below(path, root))
                 if found:
                     groups = found.groupdict()
                     yield SourceImage(path, groups.get("split") or "", groups["name"])
 
-    def label_path(self, root: Path, image: SourceImage) -> Path | None:
+    def label_path(self, root: SourcePath, image: SourceImage) -> SourcePath | None:
         """Return where the label of an image should lie; None where there are no labels."""
         if self.labels is None:
             return None
@@ -111,23 +115,23 @@ class Layout(BaseModel):
         split = f"{image.split}/" if parts.split and image.split else ""
         return root / f"{parts.before}{split}{parts.inside}{image.name}{parts.suffix}"
 
-    def find_labels(self, root: Path, split: str | None) -> Iterator[tuple[str, Path]]:
+    def find_labels(self, root: SourcePath, split: str | None) -> Iterator[tuple[str, SourcePath]]:
         """Yield the labels below `root`, of one split or of all, in no order, each with its {name}."""
         for folder in self._searched(self.labels, root, split) if self.labels else ():
-            for path in _files_below(folder):
-                name = path.relative_to(root).as_posix()
+            for path in files_below(folder):
+                name = name_below(path, root)
                 found = _expression(self.labels or "").fullmatch(name)
                 if found and not self._as_image(name):
                     yield found["name"], path
 
-    def labels_folder(self, root: Path, split: str | None) -> Path | None:
+    def labels_folder(self, root: SourcePath, split: str | None) -> SourcePath | None:
         """Return the folder that the labels of one split, or of all, lie below; None where there are no labels."""
         if self.labels is None:
             return None
         parts = _parts(self.labels)
         return root / parts.before / (f"{split}/{parts.inside}" if split and parts.split else "")
 
-    def has_labels(self, root: Path, split: str | None) -> bool:
+    def has_labels(self, root: SourcePath, split: str | None) -> bool:
         """Return whether there is a folder of labels or, where they lie beside the images, any label."""
         if self.labels is None:
             return False
@@ -143,7 +147,7 @@ class Layout(BaseModel):
         # The pattern that says more decides: NAME_seg.png is a label beside NAME.png, NAME_rgb.png no label NAME.png.
         return None if _expression(self.labels).fullmatch(name) else found
 
-    def _searched(self, pattern: str, root: Path, split: str | None) -> Iterator[Path]:
+    def _searched(self, pattern: str, root: SourcePath, split: str | None) -> Iterator[SourcePath]:
         parts = _parts(pattern)
         folder = root / parts.before
         if not parts.split or (split is None and not parts.inside):
@@ -155,7 +159,7 @@ class Layout(BaseModel):
         yield from (path for path in folders if path.is_dir())
 
 
-def require_folder(folder: Path, role: str, known: list[str] | None = None) -> Path:
+def require_folder(folder: SourcePath, role: str, known: list[str] | None = None) -> SourcePath:
     """Return an existing folder.
 
     Raises:
@@ -201,15 +205,3 @@ def _expression(pattern: str) -> re.Pattern[str]:
     if parts.suffix.endswith(".*"):
         any_suffix = f"(?:{'|'.join(map(re.escape, IMAGE_SUFFIXES))})"
     return re.compile(f"{re.escape(parts.before)}{split}{re.escape(parts.inside)}(?P<name>.+)(?i:{stem}{any_suffix})")
-
-
-def _files_below(folder: Path) -> Iterator[Path]:
-    # os.walk, since Path.rglob passes by linked folders, which large datasets are often made of.
-    for parent, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".") and not _leads_back(Path(parent, name))]
-        yield from (Path(parent, name) for name in names if not name.startswith("."))
-
-
-def _leads_back(folder: Path) -> bool:
-    """Tell whether a folder is a link to one of those that it lies in: followed, it would be walked for ever."""
-    return folder.is_symlink() and folder.resolve() in {above.resolve() for above in folder.absolute().parents}

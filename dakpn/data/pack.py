@@ -37,8 +37,8 @@ class PackRequest:
     """What to pack, and into what.
 
     Attributes:
-        source: A local folder in the preset's layout; or a packed dataset in any format, local or `s3://`; or
-            a folder of Parquet files or archives of other tools, local or `s3://` (see `read_foreign`).
+        source: A folder in the preset's layout; or a packed dataset in any format; or a folder of Parquet files or
+            archives of other tools (see `read_foreign`). Each local or `s3://`.
         output: Folder to write, local or `s3://`; only this job should write there.
         preset: Layout and classes of the source; None means camvid for a folder. A packed dataset has its own.
         split: Split to take from a folder; None takes all.

@@ -7,14 +7,14 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 from dakpn.data import manifest, storage
 from dakpn.data.datasets import DatasetPreset, Refusal, load_preset, raise_refusal
 from dakpn.data.exclusion import ExcludedRow, Exclusions
-from dakpn.data.formats.foreign import SUFFIXES, count_foreign, list_foreign, read_foreign
+from dakpn.data.formats.foreign import count_foreign, list_foreign, read_foreign
 from dakpn.data.label_space import LabelSpace
 from dakpn.data.shards import read_shard
+from dakpn.data.source_path import SourcePath, is_folder, name_below, source_path
 from dakpn.data.source_rows import PairRows, Part, Rows, ShardRows, cut_pairs, cut_parts
 from dakpn.errors import UsageError
 
@@ -64,7 +64,7 @@ def open_source(
     """Find out what is at `uri`, and cut it into shards.
 
     Args:
-        uri: A folder in the preset's layout (local), a packed dataset, or a folder of `.parquet` or `.tar` files (see
+        uri: A folder in the preset's layout, a packed dataset, or a folder of `.parquet` or `.tar` files (see
             `read_foreign`).
         preset: Layout and classes; None means "camvid" for a folder. A packed dataset has its own.
         split: Split of the preset's layout; None takes all.
@@ -85,17 +85,17 @@ def open_source(
     if not _has_layout(uri, preset) and (files := list_foreign(uri)):
         _refuse(uri, f"a folder of {files[0].rpartition('.')[2]} files", split=split, exclude=exclude)
         return _foreign(uri, files, preset, rows_per_shard, labelled)
-    if "://" in uri:
-        raise UsageError(
-            f"cannot pack from {uri}: expected a local folder of images, or a packed dataset or a folder of "
-            f"{' or '.join(SUFFIXES)} files; check the URI, or copy the dataset to this machine"
-        )
     preset = preset or load_preset(DEFAULT_PRESET)
-    return _folder(Path(uri), preset, split, rows_per_shard, labelled, exclude or Exclusions())
+    return _folder(source_path(uri), preset, split, rows_per_shard, labelled, exclude or Exclusions())
 
 
 def _folder(
-    root: Path, preset: DatasetPreset, split: str | None, rows: int | None, labelled: bool | None, exclude: Exclusions
+    root: SourcePath,
+    preset: DatasetPreset,
+    split: str | None,
+    rows: int | None,
+    labelled: bool | None,
+    exclude: Exclusions,
 ) -> Source:
     def refuse(refusal: Refusal) -> None:
         if refusal.key not in exclude.reasons:
@@ -106,7 +106,7 @@ def _folder(
     if not pairs:
         raise UsageError(f"all {len(found)} images of {root} are excluded; nothing is left to be packed")
     excluded = [
-        ExcludedRow(key=pair.key, source=pair.image_path.relative_to(root).as_posix(), reason=exclude.reasons[pair.key])
+        ExcludedRow(key=pair.key, source=name_below(pair.image_path, root), reason=exclude.reasons[pair.key])
         for pair in found
         if pair.key in exclude.reasons
     ]
@@ -181,11 +181,9 @@ def _foreign(
 
 def _has_layout(uri: str, preset: DatasetPreset | None) -> bool:
     """Tell whether a folder of images of the preset is there, other than the folder itself."""
-    if "://" in uri:
-        return False
     layouts = (preset or load_preset(DEFAULT_PRESET)).layouts
-    folders = [layout.images_folder(Path(uri)) for layout in layouts]
-    return any(folder != Path(uri) and folder.is_dir() for folder in folders)
+    names = filter(None, (layout.images_folder_name for layout in layouts))
+    return any(is_folder(storage.join(uri, name)) for name in names)
 
 
 def _refuse(uri: str, kind: str, **arguments: object) -> None:

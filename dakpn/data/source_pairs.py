@@ -1,13 +1,13 @@
 """Images of a dataset on disk with their labels, and how label files that no net can use become ones."""
 
-from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dakpn.data import codec, png, storage
+from dakpn.data import codec, png
 from dakpn.data.image_header import read_header
+from dakpn.data.source_path import SourcePath, read_file
 from dakpn.errors import DataError, FormatError, UsageError
 
 try:  # the one decoder here that keeps 16 bits a channel
@@ -25,7 +25,7 @@ class LabelPart(NamedTuple):
     """A mask file, and the class id of the pixels that are not 0 in it."""
 
     class_id: int
-    path: Path
+    path: SourcePath
 
 
 class SourcePair(NamedTuple):
@@ -41,13 +41,13 @@ class SourcePair(NamedTuple):
     """
 
     key: str
-    image_path: Path
-    label_path: Path | None
+    image_path: SourcePath
+    label_path: SourcePath | None
     label_format: LabelFormat = "class_ids"
     label_parts: tuple[LabelPart, ...] = ()
 
     @property
-    def files(self) -> tuple[Path, ...]:
+    def files(self) -> tuple[SourcePath, ...]:
         """The files that image and label are made from."""
         if self.label_parts:
             return (self.image_path, *(part.path for part in self.label_parts))
@@ -70,19 +70,19 @@ class SourcePair(NamedTuple):
             raise ValueError(f"{self.key} has no label")
         if self.label_format == "celebamask_parts":
             return codec.encode_label(_enlarged(_merge_parts(self.label_parts), image_size))
-        data = storage.read_bytes(str(self.label_path))
+        data = read_file(self.label_path)
         return _first_channel(data, str(self.label_path)) if self.label_format == "first_channel" else data
 
 
 class CelebAMaskParts:
     """Finds the mask files FOLDER/K/NNNNN_PART.png of image N, K = N // 2000; each folder is listed once."""
 
-    def __init__(self, folder: Path, part_ids: dict[str, int]) -> None:
+    def __init__(self, folder: SourcePath, part_ids: dict[str, int]) -> None:
         self._folder = folder
         self._part_ids = part_ids
-        self._listed: dict[Path, frozenset[str]] = {}
+        self._listed: dict[SourcePath, frozenset[str]] = {}
 
-    def of(self, image_path: Path) -> tuple[LabelPart, ...]:
+    def of(self, image_path: SourcePath) -> tuple[LabelPart, ...]:
         """Return the masks of an image in the order of the part ids; a face has no hat, say, so many miss some.
 
         Raises:
@@ -103,7 +103,7 @@ class CelebAMaskParts:
             )
         return parts
 
-    def _list(self, folder: Path) -> frozenset[str]:
+    def _list(self, folder: SourcePath) -> frozenset[str]:
         if folder not in self._listed:
             names = (path.name for path in folder.iterdir()) if folder.is_dir() else ()
             self._listed[folder] = frozenset(names)
@@ -148,8 +148,8 @@ def _merge_parts(parts: tuple[LabelPart, ...]) -> NDArray[np.uint8]:
     return label
 
 
-def _read_mask(path: Path) -> NDArray[np.bool_]:
-    data = storage.read_bytes(str(path))
+def _read_mask(path: SourcePath) -> NDArray[np.bool_]:
+    data = read_file(path)
     if codec.image_format(data, str(path)) != "png":
         raise FormatError(f"{path}: got a JPEG mask, expected PNG, for JPEG blurs its edge; get the original")
     return codec.decode_image(data, str(path)).max(axis=2) > 0

@@ -4,14 +4,18 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from dakpn.data import codec, manifest, storage
+from dakpn.data import codec, manifest
 from dakpn.data.manifest import RowRecord
 from dakpn.data.schema import Sample
 from dakpn.data.source_pairs import SourcePair
+from dakpn.data.source_path import BucketPath, SourcePath, file_size, fingerprint, name_below, read_file
+from dakpn.data.threads import call_ahead
 from dakpn.errors import DataError, StorageError
+
+READS_IN_FLIGHT = 16
+"""Rows of a folder in a bucket that are read at a time: each is mostly waited for."""
 
 
 class SourceRow(NamedTuple):
@@ -47,18 +51,17 @@ class Rows(Protocol):
 class PairRows:
     """Rows from pairs of files below the folder `root`."""
 
-    root: Path
+    root: SourcePath
     pairs: list[SourcePair]
 
     def load(self) -> Iterator[Callable[[], SourceRow]]:
         """See `Rows.load`."""
-        return (partial(_read_pair, pair, self.root) for pair in self.pairs)
+        reads = (partial(_read_pair, pair, self.root) for pair in self.pairs)
+        return call_ahead(reads, READS_IN_FLIGHT) if isinstance(self.root, BucketPath) else reads
 
     def state(self) -> list[Any]:
         """See `Rows.state`."""
-        return [
-            [pair.key, *_how(pair), *(storage.fingerprint(str(path)) for path in pair.files)] for pair in self.pairs
-        ]
+        return [[pair.key, *_how(pair), *map(fingerprint, pair.files)] for pair in self.pairs]
 
 
 def _how(pair: SourcePair) -> list[Any]:
@@ -66,12 +69,12 @@ def _how(pair: SourcePair) -> list[Any]:
     return [] if pair.label_format == "class_ids" else [pair.label_format, [part.class_id for part in pair.label_parts]]
 
 
-def _read_pair(pair: SourcePair, root: Path) -> SourceRow:
+def _read_pair(pair: SourcePair, root: SourcePath) -> SourceRow:
     origin = str(pair.image_path)
-    image = storage.read_bytes(origin)
+    image = read_file(pair.image_path)
     label = pair.read_label(codec.image_size(image, origin)) if pair.label_path else None
-    image_path = pair.image_path.relative_to(root).as_posix()
-    label_path = pair.label_path.relative_to(root).as_posix() if pair.label_path else None
+    image_path = name_below(pair.image_path, root)
+    label_path = name_below(pair.label_path, root) if pair.label_path else None
     sample = Sample(pair.key, image, image_path, label, label_path)
     return SourceRow(sample, image_path, origin, str(pair.label_path))
 
@@ -148,7 +151,7 @@ def cut_pairs(pairs: Sequence[SourcePair], most_rows: int, most_bytes: int | Non
     cuts: list[list[SourcePair]] = []
     held = 0
     for pair in pairs:
-        size = sum(storage.file_size(str(path)) for path in pair.files)
+        size = sum(map(file_size, pair.files))
         if not cuts or len(cuts[-1]) == most_rows or held + size > most_bytes:
             cuts.append([])
             held = 0
@@ -161,13 +164,13 @@ def cut_parts(wholes: list[Part], rows_per_shard: int) -> list[list[Part]]:
     """Cut files of known row counts anew: `rows_per_shard` rows each, the last may have fewer."""
     cuts: list[list[Part]] = []
     room = 0
-    for uri, fingerprint, start, rows in wholes:
+    for uri, version, start, rows in wholes:
         left = rows or 0
         while left:
             if not room:
                 cuts.append([])
                 room = rows_per_shard
             taken = min(room, left)
-            cuts[-1].append(Part(uri, fingerprint, start, taken))
+            cuts[-1].append(Part(uri, version, start, taken))
             start, left, room = start + taken, left - taken, room - taken
     return cuts

@@ -2,7 +2,7 @@
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Generic, TypeVar
 
@@ -34,6 +34,22 @@ def map_in_pool(
     finally:
         for future in running:
             future.cancel()
+
+
+def call_ahead(calls: Iterable[Callable[[], _Out]], threads: int) -> Generator[Callable[[], _Out]]:
+    """Start `threads` calls at a time, ahead of need; yield, in order, functions that wait for the results."""
+    running: deque[Future[_Out]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            for call in calls:
+                running.append(pool.submit(call))
+                if len(running) > threads:
+                    yield running.popleft().result
+            while running:
+                yield running.popleft().result
+        finally:
+            for future in running:
+                future.cancel()
 
 
 class ReadAhead(Generic[_Item]):

@@ -18,7 +18,7 @@ from dakpn.data import manifest, storage
 from dakpn.data.formats import FormatName
 from dakpn.data.schema import Sample
 from dakpn.data.shards import read_shard
-from dakpn.errors import StorageError, UsageError, VerificationError
+from dakpn.errors import StorageError, VerificationError
 from dakpn.models.weights import load_predictor
 from dakpn.training.metrics_log import read_metrics
 from tests.command import assert_failed, dakpn
@@ -220,7 +220,7 @@ def test_a_bucket_that_disappears_while_it_is_read_is_named(bucket: str, scenes:
         list(rows)
     with pytest.raises(StorageError, match=r"cannot list .*the bucket does not exist"):
         storage.preflight(uri, write=False)
-    with pytest.raises(UsageError, match=f"cannot check {uri}: expected a local folder or a packed dataset"):
+    with pytest.raises(StorageError, match=f"cannot list {uri}: the bucket does not exist"):
         check.main(uri, None)
 
 

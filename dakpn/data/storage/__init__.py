@@ -11,6 +11,7 @@ import json
 from typing import Any
 
 from dakpn.data.storage.leftovers import delete_leftovers
+from dakpn.data.storage.listing import ListedFile, list_tree
 from dakpn.data.storage.location import absolute, join
 from dakpn.data.storage.operations import (
     delete,
@@ -31,6 +32,7 @@ from dakpn.data.storage.preflight import preflight
 from dakpn.errors import DataError
 
 __all__ = [
+    "ListedFile",
     "StorageOptions",
     "absolute",
     "delete",
@@ -43,6 +45,7 @@ __all__ = [
     "join",
     "list_files",
     "list_folders",
+    "list_tree",
     "load_options",
     "open_input",
     "open_output",

@@ -10,6 +10,8 @@ from fsspec.spec import AbstractFileSystem
 from dakpn.data.storage.options import StorageOptions, load_options
 from dakpn.errors import StorageError
 
+_CONNECTIONS = 32  # botocore's 10 are fewer than the threads that read or write at a time
+
 
 def join(uri: str, *parts: str) -> str:
     """Return the URI of something below the folder `uri`, with one "/" between the parts."""
@@ -58,6 +60,7 @@ def _local_files() -> AbstractFileSystem:
 def _arguments(options: StorageOptions) -> dict[str, Any]:
     """What s3fs takes. A connection is kept per distinct set of them."""
     config: dict[str, Any] = {
+        "max_pool_connections": _CONNECTIONS,
         "connect_timeout": options.connect_timeout_s,
         "read_timeout": options.read_timeout_s,
         "retries": {"mode": "standard", "total_max_attempts": 1},

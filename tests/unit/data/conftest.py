@@ -1,12 +1,14 @@
-"""Small datasets in the CamVid layout, made on the spot."""
+"""Small datasets in the CamVid layout, made on the spot, and a server of any keys."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from dakpn.data.codec import encode_image, encode_label
+from tests.key_server import KeyServer, key_server
 
 
 @pytest.fixture
@@ -27,3 +29,24 @@ def make_dataset(tmp_path: Path) -> Callable[..., Path]:
         return root
 
     return make
+
+
+@pytest.fixture
+def serve_keys(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., KeyServer]]:
+    """Return a function that serves objects by key (see `KeyServer`) as s3://bucket, and gives the server."""
+    with ExitStack() as stack:
+
+        def serve(objects: dict[str, bytes], page: int = 1000) -> KeyServer:
+            server = stack.enter_context(key_server(objects, page))
+            variables = {
+                "AWS_ENDPOINT_URL": server.url,
+                "AWS_ACCESS_KEY_ID": "tests",
+                "AWS_SECRET_ACCESS_KEY": "not-a-secret",
+                "AWS_DEFAULT_REGION": "us-east-1",
+                "AWS_MAX_ATTEMPTS": "2",
+            }
+            for name, value in variables.items():
+                monkeypatch.setenv(name, value)
+            return server
+
+        yield serve

@@ -3,10 +3,11 @@
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
-from dakpn.data.threads import ReadAhead, map_in_threads
+from dakpn.data.threads import ReadAhead, call_ahead, map_in_threads
 
 
 def test_results_come_in_order_though_calls_end_in_another() -> None:
@@ -15,6 +16,39 @@ def test_results_come_in_order_though_calls_end_in_another() -> None:
         return number * number
 
     assert list(map_in_threads(slow_at_first, range(50), threads=8)) == [n * n for n in range(50)]
+
+
+def test_calls_are_made_ahead_in_bounds_and_give_their_results_or_errors_in_order() -> None:
+    started: list[int] = []
+
+    def call(number: int) -> int:
+        started.append(number)
+        if number == 7:
+            raise ValueError(number)
+        return number
+
+    waits = call_ahead((partial(call, number) for number in range(20)), threads=4)
+    first = next(waits)
+    assert first() == 0
+    assert len(started) <= 5
+    rest = list(waits)
+    assert [wait() for wait in rest[:6]] == [1, 2, 3, 4, 5, 6]
+    with pytest.raises(ValueError, match="7"):
+        rest[6]()
+    assert [wait() for wait in rest[7:]] == list(range(8, 20))
+
+
+def test_calls_that_nobody_waits_for_any_more_are_not_begun() -> None:
+    started: list[int] = []
+
+    def call(number: int) -> None:
+        started.append(number)
+        time.sleep(0.05)
+
+    waits = call_ahead((partial(call, number) for number in range(100)), threads=2)
+    next(waits)()
+    waits.close()
+    assert len(started) <= 5
 
 
 def test_reading_ahead_starts_at_once_and_stops_at_its_limit() -> None:
