@@ -2,10 +2,16 @@
 
 import multiprocessing
 import statistics
+import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import psutil
+
+_LOOK_EVERY_S = 0.1
 
 
 class Claim(NamedTuple):
@@ -36,17 +42,23 @@ def at_most(claim: str, target: float, measured: float, **details: Any) -> Claim
     return Claim(claim, f"<= {target:g}", measured, measured <= target, details)
 
 
-def alternate(contestants: Mapping[str, Callable[[], Any]], rounds: int, *, warm_up: bool = True) -> dict[str, float]:
-    """Median CPU seconds of each contestant; the contestants take turns, so that noise hits all alike."""
+def alternate(
+    contestants: Mapping[str, Callable[[], Any]],
+    rounds: int,
+    *,
+    warm_up: bool = True,
+    clock: Callable[[], float] = time.process_time,
+) -> dict[str, float]:
+    """Median seconds, of CPU by default, of each contestant; they take turns, so that noise hits all alike."""
     if warm_up:
         for work in contestants.values():
             work()
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
     for _ in range(rounds):
         for name, work in contestants.items():
-            before = time.process_time()
+            before = clock()
             work()
-            seconds[name].append(time.process_time() - before)
+            seconds[name].append(clock() - before)
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
@@ -59,6 +71,31 @@ def peak_bytes(work: Callable[[], Any], prepare: Callable[[], Any]) -> int:
     peak = receiver.recv()
     process.join()
     return max(peak, 1)
+
+
+def peak_tree_bytes(command: Sequence[str]) -> int:
+    """The most memory that a command and its children hold at a time (Linux); what they share counts once.
+
+    Raises:
+        CalledProcessError: the command failed.
+    """
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        tree, peak = psutil.Process(process.pid), 0
+        while process.poll() is None:
+            peak = max(peak, _tree_bytes(tree))
+            time.sleep(_LOOK_EVERY_S)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, list(command))
+    return peak
+
+
+def _tree_bytes(tree: psutil.Process) -> int:
+    total = 0
+    with suppress(psutil.NoSuchProcess):
+        for process in (tree, *tree.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+                total += process.memory_full_info().pss
+    return total
 
 
 def _send_peak(work: Callable[[], Any], prepare: Callable[[], Any], sender: Any) -> None:
