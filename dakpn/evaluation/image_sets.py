@@ -2,7 +2,6 @@
 
 import hashlib
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 from dakpn.data import codec, manifest, storage
 from dakpn.data.datasets import load_preset
 from dakpn.data.shards import read_shard
+from dakpn.data.source_path import read_file, source_path
 from dakpn.segmentation.examples import LabelledExamples, load_examples
 
 Size = tuple[int, int]
@@ -46,8 +46,8 @@ def _images(uri: str, size: Size, digest: str) -> dict[str, NDArray[np.uint8]]:
         shards = (read_shard(manifest.shard_uri(uri, shard.name, index.format)) for shard in index.shards)
         decoded = ((s.key, codec.decode_image(s.image, f"{uri}: {s.key}")) for samples in shards for s in samples)
     else:
-        pairs = load_preset("images").find_pairs(Path(uri), None)
-        decoded = ((p.key, codec.decode_image(p.image_path.read_bytes(), str(p.image_path))) for p in pairs)
+        pairs = load_preset("images").find_pairs(source_path(uri), None)
+        decoded = ((p.key, codec.decode_image(read_file(p.image_path), str(p.image_path))) for p in pairs)
     return {key: image if image.shape[:2] == size else codec.resize_image(image, size) for key, image in decoded}
 
 
@@ -66,6 +66,6 @@ def content_digest(uri: str) -> str:
 
 
 def _folder_digest(folder: str) -> str:
-    pairs = load_preset("images").find_pairs(Path(folder), None)
+    pairs = load_preset("images").find_pairs(source_path(folder), None)
     lines = [f"{pair.key} {storage.fingerprint(str(pair.image_path))}" for pair in pairs]
     return "sha256:" + hashlib.sha256("\n".join(lines).encode()).hexdigest()
