@@ -128,7 +128,7 @@ def test_a_shard_whose_input_changed_is_the_only_one_made_again(
 def test_weights_that_look_at_labels_refuse_a_dataset_without_them(
     scenes: Scenes, weights: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(UsageError, match=r"has no labels, and the weights .* look at them; pack it with labels"):
+    with pytest.raises(UsageError, match=r"has no labels, and the weights look at them; pack it with labels"):
         translate.main(job(weights, scenes.real, tmp_path / "out"))
     assert not (tmp_path / "out").exists()
 
