@@ -13,7 +13,14 @@ import torch
 from benchmarks.measure import Claim, at_least, at_most, peak_bytes
 from benchmarks.scenes import PREDICTION, image
 from cluster.session import ray_session
-from dakpn.config import HeadConfig, PredictorConfig, SmallNetworkConfig, TranslateConfig, TranslationConfig
+from dakpn.config import (
+    HeadConfig,
+    PredictorConfig,
+    SmallNetworkConfig,
+    StyleConfig,
+    TranslateConfig,
+    TranslationConfig,
+)
 from dakpn.data import codec, manifest
 from dakpn.data.datasets import load_preset
 from dakpn.data.manifest import DatasetIndex, ShardEntry
@@ -127,8 +134,9 @@ def _weights(folder: Path) -> str:
         num_classes=space.num_classes,
         prediction_size=PREDICTION,
         network=SmallNetworkConfig(),
-        head=HeadConfig(),
+        head=HeadConfig(condition="encoder"),
         translation=TranslationConfig(),
+        style=StyleConfig(kind="none"),
     )
     torch.manual_seed(0)
     predictor = KernelPredictor(config)
