@@ -20,14 +20,15 @@ def workspace() -> Iterator[Path]:
 
 
 def write_scenes(root: Path, count: int, size: tuple[int, int], kind: ImageFormat) -> Path:
-    """Write `count` pairs in the layout of the preset camvid: one grainy scene, each time shifted a little."""
+    """Write `count` pairs in the layout of the preset camvid: one grainy scene, shifted by another vector each time."""
     scene = render_scene(7, size)
     grain = np.random.default_rng(0).normal(0, 2, scene.image.shape)
     image = (scene.image + grain).clip(0, 255).astype(np.uint8)
     for folder in ("images", "labels"):
         (root / folder).mkdir(parents=True)
     for number in range(count):
-        shifted = np.roll(image, number, axis=1), np.roll(scene.label, number, axis=1)
+        shift = divmod(number, size[1])
+        shifted = np.roll(image, shift, axis=(0, 1)), np.roll(scene.label, shift, axis=(0, 1))
         name = f"{number:05d}"
         suffix = "png" if kind == "png" else "jpg"
         (root / f"images/{name}.{suffix}").write_bytes(codec.encode_image(shifted[0], kind))
