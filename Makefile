@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export RAY_USAGE_STATS_ENABLED := 0
 export RAY_AUTH_MODE ?= disabled
 
-.PHONY: setup demo test test-slow lint format bench lock clean
+.PHONY: setup demo test test-slow lint licences audit sbom docs format bench lock clean
 
 setup: $(STAMP)
 
@@ -35,6 +35,22 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright
 	$(BIN)/lint-imports
+
+licences: setup
+	$(BIN)/pip-licenses
+
+# Known vulnerabilities of what constraints.txt pins; an error too where the advisories cannot be reached.
+audit: setup
+	$(BIN)/python .ci/audit.py --strict
+
+# What an environment made from constraints.txt consists of (CycloneDX). The image brings its own.
+sbom: setup
+	@mkdir -p build
+	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --output-file build/sbom.json $(BIN)/python
+
+# The API reference, from the docstrings.
+docs: setup
+	$(BIN)/pdoc --docformat google --output-directory build/api ./dakpn ./cluster ./workflows
 
 format: setup
 	$(BIN)/ruff check --fix .

@@ -1,7 +1,14 @@
 """What can be said of the image without building it."""
 
+import json
 import re
+import shlex
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
 
+from tests.paths import REPOSITORY
 from tests.unit.k8s.overlays import K8S
 
 LINES = re.sub(r"\\\n", " ", (K8S / "Dockerfile").read_text()).splitlines()
@@ -19,8 +26,8 @@ def stages() -> list[list[str]]:
 
 
 def test_what_is_installed_is_what_is_locked() -> None:
-    installs = [line for line in LINES if " install " in line and line.startswith("RUN pip")]
-    assert len(installs) == 2
+    installs = [line for line in LINES if re.search(r"\bpip\b.* install ", line) and line.startswith("RUN")]
+    assert len(installs) == 3
     assert all("--constraint constraints.txt" in line for line in installs)
 
 
@@ -29,6 +36,19 @@ def test_no_build_tool_is_in_the_final_stage() -> None:
     assert any("build-essential" in line for line in build)
     assert not re.search(r"build-essential|gcc|g\+\+|make\b|git\b|-dev\b", "\n".join(final))
     assert any("pip uninstall --yes pip setuptools wheel" in line for line in final)
+
+
+def test_the_image_says_what_it_consists_of(tmp_path: Path) -> None:
+    (line,) = (line for line in stages()[0] if "cyclonedx-py" in line)
+    command = shlex.split(line.partition("&& /opt/sbom/bin/")[2])
+    bill = tmp_path / "sbom.json"
+    here = {"/opt/venv/sbom.json": str(bill), "/opt/venv/bin/python": sys.executable}
+    tool = Path(sys.executable).with_name(command[0])
+    subprocess.run([tool, *(here.get(word, word) for word in command[1:])], cwd=REPOSITORY, check=True)
+    found = {component["name"]: component["version"] for component in json.loads(bill.read_text())["components"]}
+    assert found["ray"] == metadata.version("ray")
+    assert len(found) > 50
+    assert "COPY --from=build /opt/venv /opt/venv" in stages()[1]
 
 
 def test_the_image_does_not_run_as_root() -> None:
