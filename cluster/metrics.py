@@ -1,6 +1,9 @@
-"""Prometheus metrics of a translation worker, through Ray: ray_dakpn_* at every node's metrics endpoint."""
+"""Prometheus metrics of the workers, through Ray: ray_dakpn_* at every node's metrics endpoint."""
 
-from ray.util.metrics import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from ray.util.metrics import Counter, Gauge
 
 _NAMES = {
     "images": "images translated",
@@ -31,3 +34,40 @@ class TranslationMetrics:
         """Add seconds to a stage: read, decode, translate, encode or write."""
         if seconds > 0:
             self._seconds.inc(seconds, {"stage": stage})
+
+
+_TRAINING_NAMES = {
+    "step": "steps taken",
+    "images_per_second": "images a second, of all workers",
+    "seconds_per_step": "seconds a step",
+    "data_wait_share": "share of the time spent waiting for data, 0 to 1",
+}
+
+
+class TrainingMetrics:
+    """The gauges of a training, told by its first worker; a tracker, see `dakpn.training.tracking.Tracker`.
+
+    What a report holds beside speed (losses, shares of pixels, ...) is `dakpn_train_term`, with its name as `term`.
+    """
+
+    def __init__(self, stage: str) -> None:
+        self._tags = {"stage": stage}
+        self._gauges = {
+            name: Gauge(f"dakpn_train_{name}", description=text, tag_keys=("stage",))
+            for name, text in _TRAINING_NAMES.items()
+        }
+        self._terms = Gauge("dakpn_train_term", description="a term of the last report", tag_keys=("stage", "term"))
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Show the metrics of a step."""
+        for name, value in {**values, "step": step}.items():
+            if name in self._gauges:
+                self._gauges[name].set(value, self._tags)
+            else:
+                self._terms.set(value, {**self._tags, "term": name})
+
+    def picture(self, step: int, image: Any) -> None:
+        """Pictures are no metrics."""
+
+    def close(self) -> None:
+        """Ray forgets the gauges with the process."""

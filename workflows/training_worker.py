@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from ray.train.torch import get_device
 
+from cluster.metrics import TrainingMetrics
 from cluster.session import quiet_ray_data
 from cluster.termination import TrainNotice
 from dakpn.config import TrainConfig
@@ -186,7 +187,7 @@ class TrainingWorker:
             yield NoReport()
             return
         tracking = self.config.tracking
-        trackers = build_trackers(tracking, self.folder, stage, start_step)
+        trackers = build_trackers(tracking, self.folder, stage, start_step, [TrainingMetrics(stage)])
         try:
             yield RunReporter(self.folder, stage, start_step, trackers, draw_samples, tracking.samples_every)
         finally:

@@ -1,7 +1,7 @@
 """Trackers: programs in which a training is watched, each behind the same three calls."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -29,13 +29,15 @@ class Tracker(Protocol):
         ...
 
 
-def build_trackers(config: TrackingConfig, folder: RunFolder, stage: str, start_step: int) -> "Trackers":
-    """The trackers that a config asks for, to be told of the steps after `start_step`.
+def build_trackers(
+    config: TrackingConfig, folder: RunFolder, stage: str, start_step: int, others: Sequence[Tracker] = ()
+) -> "Trackers":
+    """The trackers that a config asks for, and others; to be told of the steps after `start_step`.
 
     Raises:
         UsageError: the package of one is missing.
     """
-    trackers: list[Tracker] = []
+    trackers = list(others)
     if config.tensorboard:
         from dakpn.training.tracking.tensorboard import TensorBoardTracker
 

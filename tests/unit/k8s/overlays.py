@@ -37,7 +37,8 @@ def of_kind(overlay: str, kind: str) -> list[Manifest]:
 
 def settings(overlay: str) -> dict[str, str]:
     """The config map, which is the environment of all pods."""
-    return of_kind(overlay, "ConfigMap")[0]["data"]
+    (found,) = (m for m in of_kind(overlay, "ConfigMap") if m["metadata"]["name"] == "dakpn-settings")
+    return found["data"]
 
 
 def ray_clusters(overlay: str) -> list[Manifest]:
