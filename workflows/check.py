@@ -9,7 +9,7 @@ from dakpn.data.datasets import load_preset
 from dakpn.errors import UsageError
 from dakpn.progress import progress
 
-_SHOWN_PROBLEMS = 100
+_SHOWN_PROBLEMS = 20
 _SHOWN_SIZES = 5
 
 

@@ -13,6 +13,8 @@ from dakpn.errors import DataError, UsageError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 """What `.*` at the end of a pattern for images stands for."""
+UNREADABLE_SUFFIXES = (".avif", ".bmp", ".exr", ".gif", ".heic", ".jp2", ".ppm", ".tga", ".tif", ".tiff", ".webp")
+"""Images of formats that are not read. `.*` finds them too, so that they are refused by name and not passed over."""
 
 _PATTERN = re.compile(
     r"(?P<before>(?:[^/{}]+/)*?)(?:(?P<split>\{split\})/)?(?P<inside>(?:[^/{}]+/)*)\{name\}(?P<suffix>[^/{}]*\.[^/{}]+)"
@@ -203,5 +205,7 @@ def _expression(pattern: str) -> re.Pattern[str]:
         split = f"(?:{split})?"
     stem, any_suffix = re.escape(parts.suffix.removesuffix(".*")), ""
     if parts.suffix.endswith(".*"):
-        any_suffix = f"(?:{'|'.join(map(re.escape, IMAGE_SUFFIXES))})"
-    return re.compile(f"{re.escape(parts.before)}{split}{re.escape(parts.inside)}(?P<name>.+)(?i:{stem}{any_suffix})")
+        any_suffix = f"(?:{'|'.join(map(re.escape, IMAGE_SUFFIXES + UNREADABLE_SUFFIXES))})"
+    # A name may hold a line feed: it is refused where keys are made, and not passed over here.
+    whole = f"{re.escape(parts.before)}{split}{re.escape(parts.inside)}(?P<name>.+)(?i:{stem}{any_suffix})"
+    return re.compile(whole, re.DOTALL)

@@ -78,4 +78,5 @@ def write_json(uri: str, value: Any) -> None:
         StorageError: It cannot be written.
     """
     text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    write_bytes(uri, (text + "\n").encode())
+    # A file name may hold bytes that are no text; escaped as JSON does it, they are read back the same.
+    write_bytes(uri, (text + "\n").encode(errors="backslashreplace"))

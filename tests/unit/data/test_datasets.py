@@ -2,9 +2,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from dakpn.data.datasets import load_preset
-from dakpn.errors import UsageError
+from dakpn.data.pack import pack_dataset
+from dakpn.errors import FormatError, UsageError
 from tests.paths import SHARED_DATA
 
 
@@ -65,6 +67,21 @@ def test_no_image_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "images/notes.txt").write_text("x")
     with pytest.raises(UsageError, match=r"images holds no image; expected files that end in \.png, \.jpg"):
         load_preset("camvid").find_pairs(tmp_path, None)
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\tb", "a\udcffb"])
+def test_a_name_that_can_be_no_key_is_named_and_not_passed_over(make_dataset, name: str) -> None:
+    root = make_dataset(1, labelled=False)
+    (root / f"images/train/{name}.png").write_bytes(b"")
+    with pytest.raises(UsageError, match=r"unprintable character.*: rename the file"):
+        load_preset("camvid").find_pairs(root, None)
+
+
+def test_an_image_of_a_format_that_is_not_read_is_named_and_not_passed_over(make_dataset, tmp_path: Path) -> None:
+    root = make_dataset(1, labelled=False)
+    Image.new("RGB", (8, 8)).save(root / "images/train/other.webp")
+    with pytest.raises(FormatError, match=r"other\.webp: got a file that begins with b'RIFF.*expected a PNG or JPEG"):
+        pack_dataset(str(root), str(tmp_path / "out"), load_preset("camvid"), None, 8, labelled=False)
 
 
 def test_an_image_without_a_label_is_named(make_dataset) -> None:

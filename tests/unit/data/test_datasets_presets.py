@@ -28,6 +28,7 @@ TREES = {
     "synthia_trainids": {"RGB/0000001.png": ("GT/LABELS/0000001_labelTrainIds.png", "0000001")},
     "camvid": {"images/val/a.b.png": ("labels/val/a.b.png", "val/a_b"), "images/0.jpg": ("labels/0.png", "0")},
     "facesynthetics": {"000000.png": ("000000_seg.png", "000000"), "000001.png": ("000001_seg.png", "000001")},
+    "mmseg": {"img_dir/1.png": ("ann_dir/1.png", "1"), "img_dir/train/0.jpg": ("ann_dir/train/0.png", "train/0")},
     "images": {"a/b/0.png": (None, "a/b/0"), "1.JPG": (None, "1"), "a/2.jpeg": (None, "a/2")},
 }
 TREES["cityscapes16"] = TREES["cityscapes"]
