@@ -1,11 +1,16 @@
-"""What the documents say is there: commands that can be submitted, and tests that defend what SECURITY.md promises."""
+"""What the documents say is there: commands, links, and tests that defend what SECURITY.md promises.
+
+`tests/integration/test_documents.py` runs the commands.
+"""
 
 import re
 import shlex
+from pathlib import Path
 
 import pytest
 import typer
 
+from tests.documents import PAGES, Command, shown_commands
 from tests.paths import REPOSITORY
 from workflows.cli import app
 from workflows.submit import plan_job
@@ -33,3 +38,48 @@ def test_the_guide_and_security_name_files_that_exist() -> None:
     named = re.findall(r"`((?:tests|k8s)/[\w./-]+)`", text + GUIDE)
     assert len(named) > 15
     assert [path for path in named if not (REPOSITORY / path).exists()] == []
+
+
+DOCUMENTS = sorted([*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/**/*.md")])
+RUN_BY_CI = {"make", ".venv/bin/pre-commit", "dakpn", ".venv/bin/dakpn"}
+OF_A_CLUSTER = {"ray", "docker", "helm", "kubectl", "export", "RAY_AUTH_MODE=token", "dakpn"}
+
+
+def test_no_page_with_commands_is_left_out() -> None:
+    assert {page for page in DOCUMENTS if "\n```sh\n" in page.read_text()} == set(PAGES)
+
+
+def test_every_command_is_run_somewhere_or_marked_as_needing_a_cluster() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE))
+    for command in shown_commands():
+        first = command.words[0]
+        assert first in (OF_A_CLUSTER if command.needs_cluster else RUN_BY_CI), command
+        assert first != "make" or set(command.words[1:]) <= targets, command
+
+
+@pytest.mark.parametrize("command", [c for c in shown_commands() if c.words[0].endswith("dakpn")], ids=str)
+def test_every_dakpn_command_is_understood_by_the_command_line(command: Command) -> None:
+    parser = typer.main.get_command(app)
+    words = list(command.words[1:])
+    while hasattr(parser, "commands"):
+        parser = parser.commands[words.pop(0)]  # pyright: ignore[reportAttributeAccessIssue]
+    parser.make_context("dakpn", words)
+
+
+def anchors(page: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_no_link_is_dead() -> None:
+    dead = []
+    for page in DOCUMENTS:
+        text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+        for link in re.findall(r"\]\(([^)\s]+)\)", text):
+            if re.match(r"[a-z]+:", link):
+                continue
+            name, _, anchor = link.partition("#")
+            target = page.parent / name if name else page
+            if not target.exists() or (anchor and anchor not in anchors(target)):
+                dead.append(f"{page.name}: {link}")
+    assert dead == []

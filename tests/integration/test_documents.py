@@ -1,0 +1,86 @@
+"""The commands of README and docs, run as they stand in one folder, one after the other, on tiny images."""
+
+import shutil
+import subprocess
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from dakpn.data.procedural import photograph, render_scene, write_dataset
+from tests.command import CLI, environment
+from tests.documents import shown_commands
+from tests.paths import REPOSITORY
+
+SIZE = (48, 64)
+_NETWORK = ("network.widths=[4,8,8,16]",)
+_TRAINING = ("training.size=[24,32]", "training.steps=2")
+# What makes a command short; everything else is as the page has it.
+SHORTER = {
+    "demo": ("synthetic_count=8", "real_count=8", "steps=2", "encoder_steps=2", "segmenter_steps=2", "seeds=[0]"),
+    "train": (
+        "prediction_size=[24,32]",
+        *(f"encoder.{setting}" for setting in (*_NETWORK, *_TRAINING)),
+        "discriminator.widths=[8,16]",
+        "adversarial.patch_size=[32,32]",
+        "adversarial.steps=2",
+    ),
+    "evaluate": (*_NETWORK, *_TRAINING, "seeds=[0]"),
+}
+SHORTER_WITH_RIVALS = (
+    *(f"contenders.{rival}.steps=1" for rival in ("CycleGAN", "CUT")),
+    "real_labelled.counts=[0,2]",
+    "real_labelled.draws=1",
+    "measures={images: 4, pictures: 2, extractor: none}",
+)
+
+
+def write_video(root: Path) -> None:
+    """Photographs in CamVid's layout, of two sequences and with a `val` split."""
+    write_dataset(root / "all", 24, 500, partial(photograph, size=SIZE), processes=1)
+    for number, image in enumerate(sorted((root / "all/images").iterdir())):
+        split = "val" if number >= 20 else "train"
+        for kind in ("images", "labels"):
+            target = root / kind / split / f"000{number // 10}TP_{number:06d}.png"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(root / "all" / kind / image.name, target)
+    shutil.rmtree(root / "all")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """What a reader has before the first command."""
+    write_dataset(tmp_path / "PATH/TO/synthetic", 8, 100, partial(render_scene, size=SIZE), processes=1)
+    write_video(tmp_path / "PATH/TO/camvid")
+    for name in ("PATH/TO/photos", "camvid"):
+        (tmp_path / name).symlink_to(tmp_path / "PATH/TO/camvid")
+    (tmp_path / "workflows").symlink_to(REPOSITORY / "workflows")
+    (tmp_path / "RUN").symlink_to(tmp_path / "runs/mine")
+    shutil.copytree(tmp_path / "PATH/TO/synthetic", tmp_path / "SRC")
+    (tmp_path / "SRC/images/empty.png").write_bytes(b"")  # what `check` is to find
+    page = (REPOSITORY / "docs/evaluation.md").read_text()
+    (tmp_path / "camvid_evaluation.yaml").write_text(page.split("```yaml\n")[1].split("```")[0])
+    return tmp_path
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+def test_every_command_runs_as_it_stands(folder: Path) -> None:
+    for command in shown_commands():
+        if command.needs_cluster or not command.words[0].endswith("dakpn"):
+            continue
+        words = list(command.words[1:])
+        more = [*SHORTER.get(words[0], ())]
+        if "camvid_evaluation.yaml" in words:
+            more += SHORTER_WITH_RIVALS
+        done = subprocess.run(
+            [*CLI, *words, *more],
+            cwd=folder,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            timeout=400,
+            check=False,
+        )
+        expected = 3 if "quarantine" in words else 0
+        assert done.returncode == expected, f"{command}\n{done.stderr}"
