@@ -5,12 +5,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.datasets import workspace, write_scenes
-from benchmarks.measure import Claim, at_most, peak_tree_bytes
+from benchmarks.measure import Claim, TreePeak, at_most, peak_tree_bytes
 
-_SIZE = (300, 400)
-_SMALL = 200
+_SIZE = (150, 200)
+_SMALL = 1000  # 20 shards: long enough for all of Ray's workers to have started
 _LARGE = 10 * _SMALL
 _ROWS = 50
+_KEEPS_NAMES = "check a folder"
+"""It looks for names and images that occur twice, so it keeps the paths and a digest of each."""
 _STREAM = """
 import sys
 from itertools import islice
@@ -27,15 +29,24 @@ with ray_session(cpus=2):
 
 
 def run() -> Iterator[Claim]:
-    """Ratios of the largest proportional set size of a command and its children, 10 x over 1 x."""
+    """Ratios of the largest proportional set size of a command and its children, 10 x over 1 x.
+
+    Ray's object store is an arena of fixed size whose pages stay once they were touched: it is told apart.
+    """
     with workspace() as folder:
-        peaks: dict[str, list[int]] = {}
+        peaks: dict[str, list[TreePeak]] = {}
         for name, count in (("small", _SMALL), ("large", _LARGE)):
             source = write_scenes(folder / name, count, _SIZE, "png")
             for step, command in _commands(source, folder / f"{name}-packed").items():
                 peaks.setdefault(step, []).append(peak_tree_bytes([sys.executable, *command]))
         for step, (small, large) in peaks.items():
-            yield at_most(f"peak memory over 10 x the dataset, {step}", 1.15, large / small, bytes=[small, large])
+            details = {"bytes": [small.own, large.own], "object_store": [small.shared, large.shared]}
+            if step == _KEEPS_NAMES:
+                kept = (large.own - small.own) / (_LARGE - _SMALL)
+                yield at_most(f"bytes kept of each image, {step}", 2000, kept, **details)
+            else:
+                claim = f"peak memory over 10 x the dataset, {step}"
+                yield at_most(claim, 1.15, large.own / small.own, **details)
 
 
 def _commands(source: Path, packed: Path) -> dict[str, list[str]]:
@@ -44,7 +55,7 @@ def _commands(source: Path, packed: Path) -> dict[str, list[str]]:
     return {
         "pack": pack,
         "pack on Ray": [*dakpn, "pack", str(source), f"{packed}-ray", "--rows-per-shard", str(_ROWS), "--workers", "2"],
-        "check a folder": [*dakpn, "check", str(source)],
+        _KEEPS_NAMES: [*dakpn, "check", str(source)],
         "check a packed dataset": [*dakpn, "check", str(packed)],
         "training ingest": ["-c", _STREAM, str(packed)],
     }

@@ -73,29 +73,42 @@ def peak_bytes(work: Callable[[], Any], prepare: Callable[[], Any]) -> int:
     return max(peak, 1)
 
 
-def peak_tree_bytes(command: Sequence[str]) -> int:
+class TreePeak(NamedTuple):
+    """The most bytes that processes held at a time: of their own, and in shared memory such as Ray's object store."""
+
+    own: int
+    shared: int
+
+
+def peak_tree_bytes(command: Sequence[str]) -> TreePeak:
     """The most memory that a command and its children hold at a time (Linux); what they share counts once.
 
     Raises:
         CalledProcessError: the command failed.
     """
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
-        tree, peak = psutil.Process(process.pid), 0
+        tree, own, shared = psutil.Process(process.pid), 0, 0
         while process.poll() is None:
-            peak = max(peak, _tree_bytes(tree))
+            held = _tree_bytes(tree)
+            own, shared = max(own, held.own), max(shared, held.shared)
             time.sleep(_LOOK_EVERY_S)
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, list(command))
-    return peak
+    return TreePeak(own, shared)
 
 
-def _tree_bytes(tree: psutil.Process) -> int:
-    total = 0
+def _tree_bytes(tree: psutil.Process) -> TreePeak:
+    own = shared = 0
     with suppress(psutil.NoSuchProcess):
         for process in (tree, *tree.children(recursive=True)):
-            with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
-                total += process.memory_full_info().pss
-    return total
+            with suppress(OSError, KeyError):  # it has ended meanwhile
+                lines = Path(f"/proc/{process.pid}/smaps_rollup").read_text().splitlines()
+                sizes = {
+                    name: int(rest.split()[0]) * 1024 for name, _, rest in (line.partition(":") for line in lines[1:])
+                }
+                own += sizes["Pss_Anon"] + sizes["Pss_File"]
+                shared += sizes["Pss_Shmem"]
+    return TreePeak(own, shared)
 
 
 def _send_peak(work: Callable[[], Any], prepare: Callable[[], Any], sender: Any) -> None:
