@@ -143,7 +143,7 @@ def _rows(uri: str) -> Iterator[Any]:
 
 
 def _split() -> Iterator[Claim]:
-    """Shares of the parts of a step; the rest is the losses and the optimizers. All-reduce comes with a second worker."""
+    """Shares of the parts of a step; the rest is the losses and the optimizers. All-reduce comes with a second one."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         datasets = _datasets(folder, _FEW_IMAGES)

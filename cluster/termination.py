@@ -164,6 +164,6 @@ def _ended_at(step: int) -> str:
 
 def _ended_without(reason: str) -> TerminatedError:
     return TerminatedError(
-        f"ended by SIGTERM; no checkpoint was written {reason}, so the last one before counts: the same command goes on "
-        "from there"
+        f"ended by SIGTERM; no checkpoint was written {reason}, so the last one before counts: the same command goes "
+        "on from there"
     )
