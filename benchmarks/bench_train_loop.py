@@ -143,7 +143,7 @@ def _rows(uri: str) -> Iterator[Any]:
 
 
 def _split() -> Iterator[Claim]:
-    """Shares of the parts of a step; the rest is the losses, the optimizers and, with several workers, all-reduce."""
+    """Shares of the parts of a step; the rest is the losses and the optimizers. All-reduce comes with a second one."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         datasets = _datasets(folder, _FEW_IMAGES)
@@ -163,8 +163,29 @@ def _split() -> Iterator[Claim]:
             "function": 2 * _median(lambda: function.apply(low, params, noise).sum().backward()),
             "discriminator": 2 * _median(lambda: judge(judged).sum().backward()),
         }
+    trained = sum(p.numel() for p in task.parameters() if p.requires_grad)
+    parts["all-reduce of 2 workers"] = _all_reduce_seconds(trained)
     shares = {name: seconds / (step + parts["data"]) for name, seconds in parts.items()}
     yield at_most("data's share of a step of one worker", 0.25, shares["data"], step_s=step, shares=shares)
+
+
+def _all_reduce_seconds(numbers: int) -> float:
+    """What two processes on this machine take to average so many gradients by gloo."""
+    with tempfile.TemporaryDirectory() as name:
+        answer = Path(name) / "seconds"
+        torch.multiprocessing.spawn(_all_reduce, (f"file://{name}/meeting", numbers, answer), nprocs=2)
+        return float(answer.read_text())
+
+
+def _all_reduce(rank: int, meeting: str, numbers: int, answer: Path) -> None:
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=2)
+    gradients = torch.zeros(numbers)
+    seconds = _median(lambda: torch.distributed.all_reduce(gradients))
+    torch.distributed.barrier()
+    torch.distributed.destroy_process_group()
+    if rank == 0:
+        answer.write_text(str(seconds))
 
 
 def _median(work: Callable[[], Any]) -> float:

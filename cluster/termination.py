@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import ray
 import ray.train
-from ray.exceptions import GetTimeoutError
+from ray.exceptions import GetTimeoutError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from dakpn.errors import TerminatedError
@@ -51,15 +51,25 @@ def termination_notice(workers: int, look_every: int) -> Iterator[TrainNotice]:
         yield notice
         return
     before = signal.getsignal(signal.SIGTERM)
+    answers: list[TerminatedError] = []
 
     def ask(signum: int, frame: Any) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         logger.info("got SIGTERM: writing a checkpoint")
-        notice.ask()
+        try:
+            notice.ask()
+        except TerminatedError as answer:
+            # While Ray waits, of all that a handler raises it lets an interruption through and drops the rest.
+            answers.append(answer)
+            raise KeyboardInterrupt from answer
 
     signal.signal(signal.SIGTERM, ask)
     try:
         yield notice
+    except KeyboardInterrupt:
+        if answers:
+            raise answers[0] from None
+        raise
     finally:
         signal.signal(signal.SIGTERM, before)
 
@@ -97,10 +107,9 @@ class _WorkersNotice:
         try:
             step: Any = ray.get(self._carrier.ask.remote(), timeout=_PATIENCE_S)
         except GetTimeoutError:
-            raise TerminatedError(
-                f"ended by SIGTERM; no checkpoint was written within {_PATIENCE_S:g} s, so the last one before counts: "
-                "the same command goes on from there"
-            ) from None
+            raise _ended_without(f"within {_PATIENCE_S:g} s") from None
+        except RayError:
+            raise _ended_without("since the workers were ended as well") from None
         raise TerminatedError(_ended_at(step))
 
     def given(self, step: int) -> bool:
@@ -151,3 +160,10 @@ class _Carrier:
 
 def _ended_at(step: int) -> str:
     return f"ended by SIGTERM; the checkpoint of step {step} is written: the same command goes on from there"
+
+
+def _ended_without(reason: str) -> TerminatedError:
+    return TerminatedError(
+        f"ended by SIGTERM; no checkpoint was written {reason}, so the last one before counts: the same command goes "
+        "on from there"
+    )

@@ -213,10 +213,7 @@ def test_a_killed_run_resumes_and_ends_with_the_weights_of_one_that_was_not(
     assert [strip(line, timing) for line in lines[0]] == [strip(line, timing) for line in lines[1]]
 
 
-_RUNS_ON = pytest.mark.xfail(reason="known defect: several workers write the checkpoint, but do not end", strict=False)
-
-
-@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=[pytest.mark.slow, _RUNS_ON])])
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_sigterm_writes_a_checkpoint_first_and_the_same_command_goes_on(
     scenes: Scenes, tmp_path: Path, workers: int
 ) -> None:
