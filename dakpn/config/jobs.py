@@ -28,7 +28,7 @@ class TranslateConfig(Config):
         "params of the same precision are the same images",
     )
     draws: PositiveInt = Field(
-        default=1, description="looks to list with the params of each image, from number `draw` on; not for pixels"
+        default=1, description="looks to list with the params of each image, from number `draw` on; pixels have one"
     )
     strength: Fraction = Field(default=1.0, description="0 is the exact identity, 1 the full translation")
     refinement: tuple[Fraction, Fraction] | None = Field(

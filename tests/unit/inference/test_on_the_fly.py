@@ -133,6 +133,14 @@ def test_a_random_draw_is_a_function_of_seed_epoch_and_index(params: Path) -> No
         assert not np.array_equal(images(1, 2), images(seed, epoch))
 
 
+def test_the_looks_that_the_job_was_asked_for_come_in_turn(scenes: Scenes, weights: str, tmp_path: Path) -> None:
+    output = store_params(weights, scenes.synthetic, tmp_path / "out", draw=4, draws=3)
+    dataset = TranslatingDataset(str(output), draw="listed")
+    for epoch, draw in enumerate((4, 5, 6, 4)):
+        dataset.set_epoch(epoch)
+        assert gaps(dataset, Translator.load(weights, draw=draw)).max() == 0
+
+
 @pytest.mark.parametrize("context", ["fork", "spawn"])
 def test_a_data_loader_gives_the_same_with_and_without_workers(params: Path, context: str) -> None:
     dataset = TranslatingDataset(str(params), size=(24, 32), augmentation=Augmentation(), seed=3)
