@@ -66,6 +66,8 @@ class TranslatingDataset(SegmentationDataset):
     ) -> None:
         _require_fractions("strength", strength)
         _require_fractions("refinement", *(refinement or ()))
+        if isinstance(draw, str) and draw not in ("random", "listed"):
+            raise UsageError(f"got draw {draw!r}, expected a number, 'random' or 'listed'")
         stored = manifest.read_index(params_uri, "params")
         self._record = record = read_params_record(params_uri)
         super().__init__(input_uri or record.input, **options)

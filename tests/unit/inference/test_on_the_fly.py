@@ -291,9 +291,11 @@ def test_settings_that_mean_nothing_are_refused(settings: dict, words: str) -> N
         TranslateConfig.model_validate({"weights": "w", "input": "i", "output": "o", **settings})
 
 
-@pytest.mark.parametrize("settings", [{"strength": 1.5}, {"refinement": (0.8, 0.2)}, {"style": "snow"}])
+@pytest.mark.parametrize(
+    "settings", [{"strength": 1.5}, {"refinement": (0.8, 0.2)}, {"style": "snow"}, {"draw": "rnd"}]
+)
 def test_looks_that_do_not_exist_are_refused(params: Path, settings: dict) -> None:
-    with pytest.raises(UsageError, match=r"expected 0 to 1|has no style 'snow'"):
+    with pytest.raises(UsageError, match=r"expected 0 to 1|has no style 'snow'|got draw 'rnd'"):
         TranslatingDataset(str(params), **settings)
 
 
