@@ -8,7 +8,7 @@ from pydantic import Field, PositiveInt, field_validator, model_validator
 from dakpn.config.base import Config, Fraction
 
 ParamsPrecision = Literal["float32", "float16", "uint8"]
-"""Of the encoder's logits in stored params."""
+"""That an encoder's logits are rounded to, ahead of the head and in stored params."""
 
 
 class TranslateConfig(Config):
@@ -24,10 +24,11 @@ class TranslateConfig(Config):
     )
     precision: ParamsPrecision = Field(
         default="float16",
-        description="of the encoder's logits in stored params: float32 is exact, uint8 takes half the room of float16",
+        description="that the encoder's logits are rounded to; uint8 params take half the room of float16. Pixels and "
+        "params of the same precision are the same images",
     )
     draws: PositiveInt = Field(
-        default=1, description="looks to list with the params of each image, from number `draw` on; not for pixels"
+        default=1, description="looks to list with the params of each image, from number `draw` on; pixels have one"
     )
     strength: Fraction = Field(default=1.0, description="0 is the exact identity, 1 the full translation")
     refinement: tuple[Fraction, Fraction] | None = Field(
@@ -92,7 +93,9 @@ class TranslateConfig(Config):
         """All that the bytes of the output depend on, besides weights and input, as JSON."""
         if self.content == "params":
             return self.model_dump(mode="json", include={"content", "precision", "draw", "draws"})
-        return self.model_dump(mode="json", include={"strength", "refinement", "style", "draw", "jpeg_quality"})
+        return self.model_dump(
+            mode="json", include={"precision", "strength", "refinement", "style", "draw", "jpeg_quality"}
+        )
 
     @property
     def fewest_workers(self) -> int:

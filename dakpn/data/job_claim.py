@@ -40,8 +40,8 @@ class JobClaim:
         """
         if read_claim(output_uri) != self:
             raise UsageError(
-                f"another job with other weights or settings writes to {output_uri} since; let that one end, or "
-                "give each an output of its own"
+                f"another job with other weights or settings, or of another version, writes to {output_uri} since; let "
+                "that one end, or give each an output of its own"
             )
 
 

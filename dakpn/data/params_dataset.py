@@ -31,6 +31,7 @@ class ParamsRecord(BaseModel):
         input_digest: its `DatasetIndex.digest`.
         weights: digest of the weights.
         precision: of the stored logits.
+        draw, draws: number of the first look that is listed with each image, and how many are.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -39,6 +40,8 @@ class ParamsRecord(BaseModel):
     input_digest: str
     weights: str
     precision: ParamsPrecision
+    draw: int
+    draws: int
 
 
 def write_params_record(dataset_uri: str, record: ParamsRecord) -> None:

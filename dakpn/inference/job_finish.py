@@ -57,6 +57,8 @@ def _write_what_applies_them(plan: TranslationPlan) -> None:
         input_digest=plan.index.digest,
         weights=plan.weights.digest,
         precision=config.precision,
+        draw=config.draw,
+        draws=config.draws,
     )
     write_params_record(config.output, record)
 

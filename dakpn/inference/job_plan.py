@@ -16,7 +16,7 @@ from dakpn.data.manifest import DatasetIndex, ShardEntry, ShardMarker
 from dakpn.data.threads import map_in_threads
 from dakpn.errors import UsageError
 from dakpn.inference.job_report import read_report
-from dakpn.inference.shard_job import ShardTask
+from dakpn.inference.shard_job import RESULT_VERSION, ShardTask
 from dakpn.inference.translator import Translator
 
 logger = logging.getLogger(__name__)
@@ -101,7 +101,7 @@ def plan_translation(
         chosen &= {failure.shard for failure in read_report(config.output).failures} | again
         finished = {name: marker for name, marker in finished.items() if name not in again}
     todo = [task for task in tasks.values() if task.name in chosen and task.name not in finished]
-    depends_on = {"weights": weights.digest, "settings": config.settings}
+    depends_on = {"version": RESULT_VERSION, "weights": weights.digest, "settings": config.settings}
     claim = JobClaim.of(storage.absolute(config.input).rstrip("/"), depends_on)
     return TranslationPlan(config, index, weights, claim, finished, sorted(todo, key=lambda t: (-t.bytes, t.name)))
 
@@ -178,6 +178,7 @@ def _task(
 ) -> ShardTask:
     inputs = {
         "format": manifest.FORMAT_VERSION,
+        "version": RESULT_VERSION,
         "shard": shard.name,
         "input": version,
         "weights": weights_digest,

@@ -38,7 +38,7 @@ class TranslatingDataset(SegmentationDataset):
         refinement: Range of the strength of the head's params on top of the style; None: the weights' own.
         style: Key of the real image whose style all images take; None: each draws one.
         draw: Number of the draw of style, refinement and noise, as in the translation job; "random" takes another one
-            for each item in each epoch.
+            for each item in each epoch, "listed" those that the job was asked for (`draws`), one an epoch, in turn.
         check_source: Make sure that every image, and every label that is looked at, is the one that the params are
             of, byte for byte; the shards' digests in the index are compared in any case.
         threads: For one image.
@@ -59,14 +59,17 @@ class TranslatingDataset(SegmentationDataset):
         strength: float = 1.0,
         refinement: tuple[float, float] | None = None,
         style: str | None = None,
-        draw: int | Literal["random"] = "random",
+        draw: int | Literal["random", "listed"] = "random",
         check_source: bool = False,
         threads: int = 1,
         **options: Any,
     ) -> None:
         _require_fractions("strength", strength)
         _require_fractions("refinement", *(refinement or ()))
-        stored, record = manifest.read_index(params_uri, "params"), read_params_record(params_uri)
+        if isinstance(draw, str) and draw not in ("random", "listed"):
+            raise UsageError(f"got draw {draw!r}, expected a number, 'random' or 'listed'")
+        stored = manifest.read_index(params_uri, "params")
+        self._record = record = read_params_record(params_uri)
         super().__init__(input_uri or record.input, **options)
         index = manifest.read_index(self.uri)
         if index.digest != record.input_digest:
@@ -114,6 +117,8 @@ class TranslatingDataset(SegmentationDataset):
     def _draw_of(self, index: int) -> int:
         if isinstance(self.draw, int):
             return self.draw
+        if self.draw == "listed":
+            return self._record.draw + self.epoch % self._record.draws
         rng = np.random.default_rng([self.seed, self.epoch, index % len(self), _LOOK_STREAM])
         return int(rng.integers(_DRAWS))
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -10,10 +11,12 @@ from dakpn.config import ParamsPrecision
 from dakpn.data.manifest import RowRecord
 from dakpn.data.params import ParamsRow, StoredLogits, StoredLook
 from dakpn.errors import WeightsError
-from dakpn.inference.translator import Translator
 from dakpn.models.noise import noise_seed
 from dakpn.models.predictor import ImageFeatures
 from dakpn.models.style import ColorMoments
+
+if TYPE_CHECKING:
+    from dakpn.inference.translator import Translator
 
 _MOMENTS_TOLERANCE = 1e-4
 _STEPS, _LOGITS_TOLERANCE = 1.5, 1e-3
@@ -26,7 +29,7 @@ def to_stored(
     """Return what is stored of the features of one image.
 
     Args:
-        features: of a batch of one, on any device.
+        features: of a batch of one, on any device, not rounded yet.
         record: of the image's row.
         position: of the row in its shard.
         precision: of the logits.
@@ -35,15 +38,9 @@ def to_stored(
     Raises:
         WeightsError: the features are not finite.
     """
-    tensors = (*(features.moments or ()), *([] if features.coarse_logits is None else [features.coarse_logits]))
-    if not all(bool(tensor.isfinite().all()) for tensor in tensors):
-        raise WeightsError(
-            "the encoder's logits are not finite; expected numbers: the weights are damaged, train again"
-        )
-    logits = moments = None
-    if features.coarse_logits is not None:
-        logits = StoredLogits.of(features.coarse_logits[0].float().cpu().numpy(), precision)
+    moments = None
     if features.moments is not None:
+        _require_finite(*features.moments)
         moments = tuple(features.moments.flat()[0].tolist())
     return ParamsRow(
         key=record.key,
@@ -53,19 +50,35 @@ def to_stored(
         height=record.height,
         width=record.width,
         moments=moments,
-        logits=logits,
+        logits=_stored_logits(features, precision),
         looks=tuple(looks),
     )
 
 
 def from_stored(row: ParamsRow) -> ImageFeatures:
     """Return the features of one image, as rounded as they are stored, on the CPU."""
-    logits = None if row.logits is None else torch.from_numpy(row.logits.restored())[None]
+    logits = None if row.logits is None else _restored(row.logits)
     moments = None if row.moments is None else ColorMoments.from_flat(torch.tensor([row.moments]))
     return ImageFeatures(logits, moments)
 
 
-def listed_looks(translator: Translator, key: str, draws: int) -> tuple[StoredLook, ...]:
+def as_stored(features: ImageFeatures, precision: ParamsPrecision) -> ImageFeatures:
+    """Return the features of one image as `from_stored` would give them, on the device they are on.
+
+    The job that makes pixels works on these, too. So stored params give its very bytes, in every look: f is not
+    continuous (the hue of a grey is anything, and a saturation bias shows it), so that no rounding is small enough to
+    move every pixel by a grey level at most.
+
+    Raises:
+        WeightsError: the logits are not finite.
+    """
+    logits = _stored_logits(features, precision)
+    if features.coarse_logits is None or logits is None:
+        return features
+    return features._replace(coarse_logits=_restored(logits).to(features.coarse_logits.device))
+
+
+def listed_looks(translator: "Translator", key: str, draws: int) -> tuple[StoredLook, ...]:
     """Return what so many draws, from the translator's own on, give to an image."""
     keys = translator.predictor.config.style_keys
     found = []
@@ -95,6 +108,24 @@ def params_difference(found: ParamsRow, expected: ParamsRow) -> str | None:
     if bool((gaps <= _STEPS * expected.logits.steps() + _LOGITS_TOLERANCE).all()):
         return None
     return f"the logits differ by up to {gaps.max():.3g}"
+
+
+def _stored_logits(features: ImageFeatures, precision: ParamsPrecision) -> StoredLogits | None:
+    if features.coarse_logits is None:
+        return None
+    _require_finite(features.coarse_logits)
+    return StoredLogits.of(features.coarse_logits[0].float().cpu().numpy(), precision)
+
+
+def _restored(logits: StoredLogits) -> torch.Tensor:
+    return torch.from_numpy(logits.restored())[None]
+
+
+def _require_finite(*tensors: torch.Tensor) -> None:
+    if not all(bool(tensor.isfinite().all()) for tensor in tensors):
+        raise WeightsError(
+            "the encoder's logits are not finite; expected numbers: the weights are damaged, train again"
+        )
 
 
 def _same_size(found: ParamsRow, expected: ParamsRow) -> bool:

@@ -8,12 +8,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dakpn.config import TranslateConfig
+from dakpn.config import ParamsPrecision, TranslateConfig
 from dakpn.data import codec
 from dakpn.data.class_shares import class_shares
 from dakpn.data.label_space import LabelSpace
 from dakpn.data.manifest import DatasetIndex
 from dakpn.errors import DataError, UsageError
+from dakpn.inference.stored_features import as_stored
 from dakpn.models.noise import noise_seed
 from dakpn.models.predictor import ImageFeatures, KernelPredictor
 from dakpn.models.style import Look, drawn_look
@@ -34,6 +35,7 @@ class Translator:
         refinement: range of the strength of the head's params on top of the style; None: the weights' own.
         style: key of the real image whose style all images take; None: each draws one.
         draw: number of the draw of style, refinement and noise.
+        precision: that the encoder's logits are rounded to, as stored params are.
         max_pixels_in_flight: bounds the memory that one image takes.
         threads: CPU threads for one image.
 
@@ -48,6 +50,7 @@ class Translator:
     refinement: tuple[float, float] | None = None
     style: str | None = None
     draw: int = 0
+    precision: ParamsPrecision = "float16"
     max_pixels_in_flight: int = DEFAULT_PIXELS_IN_FLIGHT
     threads: int = 1
 
@@ -89,6 +92,7 @@ class Translator:
             refinement=config.refinement,
             style=config.style,
             draw=config.draw,
+            precision=config.precision,
             max_pixels_in_flight=config.max_pixels_in_flight,
             device="cuda" if config.num_gpus else "cpu",
         )
@@ -144,17 +148,15 @@ class Translator:
 
     @torch.inference_mode()
     def features(self, image: NDArray[np.uint8], key: str, train_ids: NDArray[np.uint8] | None = None) -> ImageFeatures:
-        """All that the params need to know of an image, whatever its look; arguments as for `translate`."""
+        """All that the params need to know of an image, not rounded; arguments as for `translate`."""
         return self.predictor.image_features(self._low(image), self._label_classes(key, train_ids))
 
     @torch.inference_mode()
     def translate_known(
         self, image: NDArray[np.uint8], features: ImageFeatures, key: str, train_ids: NDArray[np.uint8] | None = None
     ) -> NDArray[np.uint8]:
-        """Translate an image whose `features` are known; needs no encoder. Arguments as for `translate`."""
-        classes, style = self._label_classes(key, train_ids), self._style(key)
-        params = self.predictor.params_of(features, label_classes=classes, styles=style)
-        return self._apply(image, self._weakened(params, key), key)
+        """Translate an image with these `features`, which are not rounded here; needs no encoder."""
+        return self._apply(image, self._params(features, self._label_classes(key, train_ids), key), key)
 
     @torch.inference_mode()
     def parameter_maps(
@@ -172,7 +174,8 @@ class Translator:
             DataError: these weights need labels, and there is none.
         """
         classes = self._label_classes(key, train_ids)
-        return self._weakened(self.predictor(self._low(image), label_classes=classes, styles=self._style(key)), key)
+        features = self.predictor.image_features(self._low(image), classes)
+        return self._params(as_stored(features, self.precision), classes, key)
 
     def train_ids(self, label: bytes | None, origin: str) -> NDArray[np.uint8] | None:
         """What `translate` needs of an encoded label: uint8 [H, W], or None if these weights do not look at labels.
@@ -218,8 +221,9 @@ class Translator:
     def _style(self, key: str) -> Tensor:
         return torch.tensor([self.look(key).style], device=self.device)
 
-    def _weakened(self, params: Tensor, key: str) -> Tensor:
+    def _params(self, features: ImageFeatures, classes: Tensor | None, key: str) -> Tensor:
         """Params at the strengths of the image's look and of the whole translation."""
+        params = self.predictor.params_of(features, label_classes=classes, styles=self._style(key))
         style, refinement = self.predictor.split_params(params)
         refinement = self.predictor.refinement.with_strength(refinement, self.look(key).refinement)
         return self.predictor.function.with_strength(torch.cat((style, refinement), 1), self.strength)

@@ -149,7 +149,9 @@ class _Nodes:
 
     def replace(self, node: Any) -> None:
         """Kill all processes of a node, and bring another."""
+        raylet = node.all_processes["raylet"][0].process
         self._cluster.remove_node(node, allow_graceful=False)
+        assert raylet.wait(30) == -signal.SIGKILL
         self.add()
 
     def workers(self) -> list[int]:
@@ -235,7 +237,8 @@ def _wait_for_work(nodes: _Nodes, driver: subprocess.Popen, out: Path, draw: ran
 def _kill(kind: str, nodes: _Nodes, driver: subprocess.Popen, draw: random.Random) -> None:
     workers = nodes.workers()
     if kind == "node":
-        nodes.replace(draw.choice(nodes.nodes))
+        at_work = [node for node in nodes.nodes if _translators(_raylet(node))]
+        nodes.replace(draw.choice(at_work or nodes.nodes))
     elif kind == "worker" and workers:
         os.kill(draw.choice(workers), signal.SIGKILL)
     else:
@@ -250,7 +253,8 @@ def test_metrics_are_at_the_nodes_endpoints(nodes: _Nodes, weights: str, source:
         seen: dict[str, float] = {}
         stages: set[str] = set()
         deadline = time.monotonic() + 200
-        while time.monotonic() < deadline and (seen.get("ray_dakpn_images", 0) < 3 or len(stages) < 5):
+        counters = {f"ray_dakpn_{name}" for name in ("images", "bytes_in", "bytes_out", "shards")}
+        while time.monotonic() < deadline and not (counters <= seen.keys() and len(stages) == 5):
             for node in nodes.nodes:
                 _read_metrics(node.metrics_export_port, seen, stages)
             time.sleep(0.2)

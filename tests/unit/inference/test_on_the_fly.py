@@ -2,30 +2,46 @@
 
 import pickle
 import shutil
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
 from dakpn.config import ParamsPrecision, TranslateConfig
 from dakpn.data import codec, manifest
 from dakpn.data.augmentation import Augmentation
 from dakpn.data.formats import FormatName
+from dakpn.data.manifest import RowRecord
 from dakpn.data.pack import pack_dataset
+from dakpn.data.params import read_params_shard, write_params_shard
 from dakpn.data.params_dataset import read_params
 from dakpn.data.reader import SegmentationDataset
 from dakpn.data.shards import read_shard
 from dakpn.errors import DakpnError, DataError, UsageError, WeightsError
 from dakpn.inference.on_the_fly import TranslatingDataset
+from dakpn.inference.stored_features import from_stored, to_stored
 from dakpn.inference.translator import Translator
 from tests.scenes import CAMVID, Scenes, copy_dataset, write_shard
 from tests.unit.inference.stored import guessing_weights, store_params
 
 __all__ = ["guessing_weights"]
 SHARD = "train-00001-of-00003"
+PRECISIONS: tuple[ParamsPrecision, ...] = ("float32", "float16", "uint8")
+HOSTILE: dict[str, Callable[[np.random.Generator], np.ndarray]] = {
+    "noise": lambda rng: rng.integers(0, 256, (40, 56, 3)),
+    "greys": lambda rng: rng.integers(0, 256, (40, 56, 1)).repeat(3, 2),
+    "almost greys": lambda rng: rng.integers(2, 250, (40, 56, 1)) + rng.integers(-2, 3, (40, 56, 3)),
+    "almost blacks": lambda rng: rng.integers(0, 3, (40, 56, 3)),
+    "almost whites": lambda rng: rng.integers(253, 256, (40, 56, 3)),
+    "one colour": lambda rng: rng.integers(0, 256, 3) + np.zeros((40, 56, 3), int),
+}
+"""Where f turns the least difference of its params into another colour: the hue of a grey is anything."""
 
 
 @pytest.fixture(scope="module")
@@ -56,16 +72,54 @@ def test_where_labels_tell_the_classes_the_images_are_exact(
     assert gaps(dataset, Translator.load(weights, draw=draw, **settings)).max() == 0
 
 
-@pytest.mark.parametrize(("precision", "allowed"), [("float32", 0), ("float16", 1), ("uint8", 1)])
-def test_rounded_logits_move_pixels_by_a_grey_level_and_unrounded_ones_by_none(
-    scenes: Scenes, guessing_weights: str, tmp_path: Path, precision: ParamsPrecision, allowed: int
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_params_give_the_images_of_their_precision_and_rounding_moves_pixels_by_a_grey_level(
+    scenes: Scenes, guessing_weights: str, tmp_path: Path, precision: ParamsPrecision
 ) -> None:
     output = store_params(guessing_weights, scenes.synthetic, tmp_path / "out", precision=precision)
     dataset = TranslatingDataset(str(output), draw=2)
-    assert gaps(dataset, Translator.load(guessing_weights, draw=2)).max() <= allowed
+    assert gaps(dataset, Translator.load(guessing_weights, draw=2, precision=precision)).max() == 0
+    assert gaps(dataset, Translator.load(guessing_weights, draw=2, precision="float32")).max() <= 1
     logits = dataset.params(3).logits
     assert logits is not None
     assert np.prod(logits.shape) * np.dtype(precision).itemsize == len(logits.data)
+
+
+@pytest.fixture(scope="module")
+def guessing(guessing_weights: str) -> Translator:
+    return Translator.load(guessing_weights)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.sampled_from(sorted(HOSTILE)),
+    st.integers(0, 99),
+    st.sampled_from(PRECISIONS),
+    st.integers(0, 99),
+    st.floats(0, 1),
+)
+def test_stored_params_give_the_very_image_whatever_it_is_and_whatever_its_look(
+    guessing: Translator, kind: str, seed: int, precision: ParamsPrecision, draw: int, strength: float
+) -> None:
+    image = HOSTILE[kind](np.random.default_rng(seed)).astype(np.uint8)
+    translator = replace(guessing, precision=precision, draw=draw, strength=strength)
+    record = RowRecord(
+        key=kind,
+        source="",
+        source_sha256="",
+        image_sha256=None,
+        label_sha256=None,
+        height=40,
+        width=56,
+        status="done",
+        reason=None,
+    )
+    row = to_stored(guessing.features(image, kind), record, 0, precision, ())
+    with tempfile.TemporaryDirectory() as folder:
+        write_params_shard(f"{folder}/shard.parquet", [row])
+        (read,) = read_params_shard(f"{folder}/shard.parquet")
+    found = translator.translate_known(image, from_stored(read), kind)
+    np.testing.assert_array_equal(found, translator.translate(image, kind))
 
 
 def test_a_random_draw_is_a_function_of_seed_epoch_and_index(params: Path) -> None:
@@ -77,6 +131,14 @@ def test_a_random_draw_is_a_function_of_seed_epoch_and_index(params: Path) -> No
     np.testing.assert_array_equal(images(1, 2), images(1, 2))
     for seed, epoch in ((1, 3), (2, 2)):
         assert not np.array_equal(images(1, 2), images(seed, epoch))
+
+
+def test_the_looks_that_the_job_was_asked_for_come_in_turn(scenes: Scenes, weights: str, tmp_path: Path) -> None:
+    output = store_params(weights, scenes.synthetic, tmp_path / "out", draw=4, draws=3)
+    dataset = TranslatingDataset(str(output), draw="listed")
+    for epoch, draw in enumerate((4, 5, 6, 4)):
+        dataset.set_epoch(epoch)
+        assert gaps(dataset, Translator.load(weights, draw=draw)).max() == 0
 
 
 @pytest.mark.parametrize("context", ["fork", "spawn"])
@@ -229,9 +291,11 @@ def test_settings_that_mean_nothing_are_refused(settings: dict, words: str) -> N
         TranslateConfig.model_validate({"weights": "w", "input": "i", "output": "o", **settings})
 
 
-@pytest.mark.parametrize("settings", [{"strength": 1.5}, {"refinement": (0.8, 0.2)}, {"style": "snow"}])
+@pytest.mark.parametrize(
+    "settings", [{"strength": 1.5}, {"refinement": (0.8, 0.2)}, {"style": "snow"}, {"draw": "rnd"}]
+)
 def test_looks_that_do_not_exist_are_refused(params: Path, settings: dict) -> None:
-    with pytest.raises(UsageError, match=r"expected 0 to 1|has no style 'snow'"):
+    with pytest.raises(UsageError, match=r"expected 0 to 1|has no style 'snow'|got draw 'rnd'"):
         TranslatingDataset(str(params), **settings)
 
 

@@ -1,0 +1,88 @@
+"""Params as the output of the translation job: from the command line, on two workers, in a bucket, killed midway."""
+
+import hashlib
+import signal
+import subprocess
+import time
+from functools import partial
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import pytest
+
+from dakpn.config import TranslateConfig, VerifyConfig
+from dakpn.data import codec, storage
+from dakpn.data.pack import pack_dataset
+from dakpn.data.params_dataset import read_params
+from dakpn.data.procedural import render_scene, write_dataset
+from dakpn.data.reader import SegmentationDataset
+from dakpn.inference.on_the_fly import TranslatingDataset
+from dakpn.inference.translator import Translator
+from tests.command import CLI, dakpn, environment
+from tests.paths import REPOSITORY
+from tests.scenes import CAMVID
+from tests.unit.inference.stored import store_params
+from workflows import translate, verify
+
+_SHARDS = 12
+
+
+@pytest.fixture
+def place(s3_server: str | None, tmp_path: Path) -> str:
+    """A new bucket; a folder where the S3 server is not installed."""
+    if s3_server is None:
+        return str(tmp_path / "place")
+    fsspec.filesystem("s3", endpoint_url=f"http://{s3_server}").mkdir("params")
+    return "s3://params"
+
+
+def digests(uri: str) -> dict[str, str]:
+    """Of the shards, and of what is recorded of them."""
+    found = [*storage.list_files(uri, ".parquet"), *storage.list_files(f"{uri}/_dakpn/shards")]
+    return {name.rpartition("/")[2]: hashlib.sha256(storage.read_bytes(name)).hexdigest() for name in found}
+
+
+def test_a_killed_job_of_two_workers_ends_with_the_bytes_of_one_process_after_a_rerun(
+    ray_here: str, weights_for_any_image: str, place: str, tmp_path: Path
+) -> None:
+    weights, source, output = weights_for_any_image, f"{place}/source", f"{place}/params"
+    write_dataset(tmp_path / "rendered", 2 * _SHARDS, 0, partial(render_scene, size=(48, 64)), processes=1)
+    pack_dataset(tmp_path / "rendered", source, CAMVID, None, 2, labelled=True)
+    straight = store_params(weights, source, tmp_path / "straight", draws=2)
+    arguments = ["translate", "--weights", weights, "--input", source, "--output", output]
+    arguments += ["content=params", "draws=2", "workers=2"]
+
+    config = TranslateConfig(weights=weights, input=source, output=output, content="params", draws=2)
+    assert translate.dry_run(config)[:2] == (_SHARDS, 2 * _SHARDS)
+    assert not storage.exists(output)
+
+    _kill_midway(arguments, output, ray_here)
+    done = dakpn(*arguments, RAY_ADDRESS=ray_here)
+    assert (done.returncode, done.stdout) == (0, f"{output}: {2 * _SHARDS} params of images in {_SHARDS} shards\n")
+    assert digests(output) == digests(str(straight))
+
+    report = verify.compare(VerifyConfig(input=source, output=output, weights=weights))
+    assert (report.differences, report.retranslated) == ([], 2 * _SHARDS)
+    assert [len(row.looks) for row in read_params(output)] == [2] * (2 * _SHARDS)
+    images, read = SegmentationDataset(source), TranslatingDataset(output, draw=1)
+    sample = images.sample(3)
+    expected = Translator.load(weights, draw=1).translate(codec.decode_image(sample.image, ""), sample.key)
+    np.testing.assert_array_equal(read[3]["image"].transpose(1, 2, 0), expected)
+
+
+def _kill_midway(arguments: list[str], output: str, address: str) -> None:
+    """Kill the driver when some shards are done; its workers end with it."""
+    driver = subprocess.Popen(
+        [*CLI, *arguments], env=environment(RAY_ADDRESS=address), cwd=REPOSITORY, stderr=subprocess.PIPE
+    )
+    try:
+        while not (done := len(storage.list_files(f"{output}/_dakpn/shards"))):
+            assert driver.poll() is None, driver.communicate()[1]
+            time.sleep(0.01)
+    finally:
+        driver.kill()
+        driver.communicate()
+    assert driver.returncode == -signal.SIGKILL
+    assert done < _SHARDS
+    assert not storage.exists(f"{output}/_SUCCESS")

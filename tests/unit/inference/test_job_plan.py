@@ -1,0 +1,37 @@
+"""What a rerun takes as done."""
+
+from pathlib import Path
+
+import pytest
+
+from dakpn.config import TranslateConfig
+from dakpn.errors import UsageError
+from dakpn.inference import job_plan
+from dakpn.inference.job_plan import claim_output, plan_translation
+from tests.scenes import Scenes
+from tests.unit.inference.stored import store_params
+
+
+def test_shards_of_a_version_that_gives_other_pixels_are_made_again(
+    scenes: Scenes, weights: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = store_params(weights, scenes.synthetic, tmp_path / "out", content="pixels")
+    config = TranslateConfig(weights=weights, input=scenes.synthetic, output=str(output))
+    before = plan_translation(config)
+    assert (len(before.finished), before.todo) == (3, [])
+
+    monkeypatch.setattr(job_plan, "RESULT_VERSION", job_plan.RESULT_VERSION + 1)
+    after = plan_translation(config)
+    assert (after.finished, len(after.todo)) == ({}, 3)
+    claim_output(after)
+    with pytest.raises(UsageError, match="another job"):  # what of the former version still runs, writes no more
+        before.claim.require(config.output)
+
+
+def test_settings_that_change_no_byte_keep_what_is_done(scenes: Scenes, weights: str, tmp_path: Path) -> None:
+    output = store_params(weights, scenes.synthetic, tmp_path / "out", content="pixels")
+    config = TranslateConfig(
+        weights=weights, input=scenes.synthetic, output=str(output), workers=7, decode_workers=3, prefetch_bytes=1000
+    )
+    assert len(plan_translation(config).finished) == 3
+    assert len(plan_translation(config.model_copy(update={"precision": "uint8"})).todo) == 3
