@@ -84,12 +84,13 @@ def judge_sweep(config: TuneConfig, records: Sequence[TrialRecord], mious: Mappi
 def ranked(config: TuneConfig, trials: Sequence[TrialOutcome]) -> list[TrialOutcome]:
     """Trials that did not fail and have a score, the best first: more steps before fewer, then by objective."""
     sign = -1.0 if config.tune.objective.mode == "max" else 1.0
-    order = {
-        trial: (trial.status != "finished", -last.step if trial.status != "finished" else 0, sign * last.objective)
-        for trial in trials
-        if (last := trial.record.last) and trial.status != "failed"
-    }
-    return sorted(order, key=lambda trial: order[trial])
+
+    def place(trial: TrialOutcome) -> tuple[bool, int, float]:
+        steps = trial.record.last.step if trial.record.last else 0
+        finished = trial.status == "finished"
+        return (not finished, 0 if finished else -steps, sign * (trial.objective or 0.0))
+
+    return sorted((trial for trial in trials if trial.status != "failed"), key=place)
 
 
 def chosen_for_correlation(config: TuneConfig, trials: Sequence[TrialOutcome]) -> list[TrialOutcome]:
