@@ -78,6 +78,7 @@ def scheduler_of(config: TuneConfig) -> TrialScheduler:
             resample_probability=scheduler.resample_probability,
             custom_explore_fn=_KeepInside({key: d.bounds for key, d in config.tune.space.items() if d.bounds}),
             log_config=False,
+            synch=True,  # else a trial would be compared with others at other steps
         )
     return FIFOScheduler()
 

@@ -6,7 +6,6 @@ Between two segments no worker of it runs, so Ray Tune can end, pause and change
 import json
 import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -64,12 +63,18 @@ class Trial:
         self._record = replace(told, values=values, failure=None)
 
     def go_on(self) -> None:
-        """Train and score up to the last step, with a report to Ray Tune after each score."""
+        """Train and score up to the last step, with a report to Ray Tune after each score.
+
+        A population's trial may be changed when it, or its donor, has no step left: then it stays as it was.
+        """
+        steps = self._steps_to_score()
+        if not steps:
+            return
         if self._donor is not None:
             self._record = self._record.went_on_from(self._donor)
         self._folder.write(self._record)
         run = self._folder.run(self._donor, self._values)
-        for step in self._steps_to_score():
+        for step in steps:
             score = self._record.score_at(step, run) or self._take(step)
             _report(score, Pointer(self._name, score.run, step, self._values, self._donor))
 
@@ -92,12 +97,11 @@ class Trial:
         self._folder.write(self._record)
         return score
 
-    def _steps_to_score(self) -> Iterator[int]:
+    def _steps_to_score(self) -> list[int]:
         every = self._config.report_every_steps
         last = training_config(self._config, self._values).adversarial.steps
-        yield from range((self._step // every + 1) * every, last, every)
-        if self._step < last:
-            yield last
+        before_last = list(range((self._step // every + 1) * every, last, every))
+        return [*before_last, last] if self._step < last else []
 
 
 @ray.remote(max_retries=0)
