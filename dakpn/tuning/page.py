@@ -1,6 +1,8 @@
 """The page of a sweep from its outcome."""
 
 import math
+from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 from dakpn.config import DimensionConfig, PbtConfig, TuneConfig
@@ -38,15 +40,18 @@ def sweep_page(config: TuneConfig, outcome: SweepOutcome) -> SweepPage:
     ranking = ranked(config, outcome.trials)
     trials = [*ranking, *(trial for trial in outcome.trials if trial not in ranking)]
     measured = any(trial.miou is not None for trial in trials)
+    names = _short_names(config)
     return SweepPage(
-        title="Sweep of " + ", ".join(key.rpartition(".")[2].replace("_", " ") for key in space),
+        title="Sweep of " + ", ".join(names.values()),
         subtitle=f"{config.synthetic} → {config.real}",
         created=creation_time(),
         verdict=_verdict(config, outcome),
         columns=["ended", "step", config.tune.objective.kind, *(["mIoU, %"] if measured else []), *space, "time"],
         rows=[_row(config, outcome, trial, measured) for trial in trials],
+        failures=_by_text((trial, trial.record.failure or "") for trial in trials),
+        origins=_by_text((trial, _origins(outcome, trial)) for trial in trials),
         curves={_name(trial): _curve(config, trial) for trial in trials if trial.record.scores},
-        axes=[*(_axis(key, dimension) for key, dimension in space.items()), *_score_axes(config, ranking)],
+        axes=[*(_axis(names[key], dimension) for key, dimension in space.items()), *_score_axes(config, ranking)],
         lines=[_line(config, outcome, trial) for trial in ranking],
         winner=_name(winner) if winner else None,
         winning_yaml=winning_yaml(config, winner.record.values) if winner else "",
@@ -64,7 +69,7 @@ def _verdict(config: TuneConfig, outcome: SweepOutcome) -> Verdict:
     if winner is None:
         return Verdict("loss", f"All {len(outcome.trials)} trials failed.")
     counts = {name: sum(t.status == name for t in outcome.trials) for name in ("finished", "stopped", "failed")}
-    remarks = [f"best.yaml is the config of {_name(winner)}, for `dakpn train`."]
+    remarks = ["best.yaml is its config, ready for dakpn train."]
     if isinstance(config.tune.scheduler, PbtConfig):
         remarks.append("Settings changed while it trained: best.yaml has the last ones, not the whole schedule.")
     if outcome.correlation is not None:
@@ -78,24 +83,45 @@ def _verdict(config: TuneConfig, outcome: SweepOutcome) -> Verdict:
         figures.append(Figure("its mIoU, %", shown_miou(winner.miou), "on the validation split", "ours"))
     ended = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
     figures.append(Figure("trials", str(len(outcome.trials)), ended, "gap"))
-    values = ", ".join(f"{key} = {shown_value(value)}" for key, value in winner.record.values.items())
+    chosen = winner.record.values
+    values = ", ".join(f"{name} {shown_value(chosen.get(key))}" for key, name in _short_names(config).items())
     return Verdict("gain", f"{_name(winner).capitalize()} is the best: {values}.", tuple(remarks), tuple(figures))
 
 
 def _row(config: TuneConfig, outcome: SweepOutcome, trial: TrialOutcome, measured: bool) -> SweepRow:
     record = trial.record
     role = "ours" if trial == outcome.winner else ("failed" if trial.status == "failed" else "")
-    numbers = {other.record.trial: _name(other) for other in outcome.trials}
-    donors = ", ".join(f"{numbers.get(donor, donor)} at step {step}" for donor, step in record.donors)
     cells = [
         trial.status,
         str(record.last.step) if record.last else "",
         shown_objective(config, trial.objective),
         *([shown_miou(trial.miou)] if measured else []),
         *(shown_value(record.values.get(key)) for key in config.tune.space),
-        duration(sum(score.seconds for score in record.scores)),
+        duration(math.fsum(score.seconds for score in record.scores)) if record.scores else "",
     ]
-    return SweepRow(_name(trial), role, cells, record.failure or (f"went on from {donors}" if donors else ""))
+    return SweepRow(_name(trial), role, cells)
+
+
+def _origins(outcome: SweepOutcome, trial: TrialOutcome) -> str:
+    numbers = {other.record.trial: _name(other) for other in outcome.trials}
+    donors = ", ".join(f"{numbers.get(donor, donor)} at step {step}" for donor, step in trial.record.donors)
+    return f"went on from {donors}" if donors else ""
+
+
+def _by_text(told: Iterable[tuple[TrialOutcome, str]]) -> list[tuple[str, str]]:
+    """Each text once, with the trials that it is true of."""
+    trials: dict[str, list[str]] = {}
+    for trial, text in told:
+        if text:
+            trials.setdefault(text, []).append(_name(trial))
+    return [(", ".join(names), text) for text, names in trials.items()]
+
+
+def _short_names(config: TuneConfig) -> dict[str, str]:
+    """Settings as people call them; those whose last parts are alike keep the whole key."""
+    last = {key: key.rpartition(".")[2] for key in config.tune.space}
+    alike = Counter(last.values())
+    return {key: (name if alike[name] == 1 else key).replace("_", " ") for key, name in last.items()}
 
 
 def _curve(config: TuneConfig, trial: TrialOutcome) -> Curve:
@@ -104,11 +130,11 @@ def _curve(config: TuneConfig, trial: TrialOutcome) -> Curve:
     return Curve([score.step for score in scores], [scale * score.objective for score in scores], _TITLES[kind])
 
 
-def _axis(key: str, dimension: DimensionConfig) -> Axis:
+def _axis(name: str, dimension: DimensionConfig) -> Axis:
     if dimension.choice is not None:
-        return Axis(key, 0, len(dimension.choice) - 1, choices=[shown_value(value) for value in dimension.choice])
+        return Axis(name, 0, len(dimension.choice) - 1, choices=[shown_value(value) for value in dimension.choice])
     low, high = dimension.corners
-    return Axis(key, low, high, is_log=bool(dimension.log_uniform or dimension.log_integer))
+    return Axis(name, low, high, is_log=bool(dimension.log_uniform or dimension.log_integer))
 
 
 def _score_axes(config: TuneConfig, ranking: list[TrialOutcome]) -> list[Axis]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from dakpn.evaluation.report.plots import Tick, nice_ticks, number
 
 HEIGHT = 330
-_SIDE, _TOP, _BOTTOM, _BETWEEN = 70, 46, 14, 150
+_SIDE, _TOP, _BOTTOM, _BETWEEN = 84, 46, 14, 150
 _MOST_CHOICES = 12
 
 
@@ -110,4 +110,4 @@ def _ticks(axis: Axis) -> tuple[Tick, ...]:
         marks = decades if len(decades) > 1 else [axis.low, axis.high]
     else:
         marks = nice_ticks(axis.low, axis.high, 4)
-    return tuple(Tick(_at(axis, mark), number(mark)) for mark in marks)
+    return tuple(Tick(_at(axis, mark), number(mark, 6)) for mark in marks)

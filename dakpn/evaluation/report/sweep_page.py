@@ -23,13 +23,11 @@ class SweepRow:
         name: "trial 3".
         role: "ours" for the winner, "failed" or "".
         cells: by column.
-        note: a failure, or the trials that it went on from.
     """
 
     name: str
     role: str
     cells: Sequence[str]
-    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +39,7 @@ class SweepPage:
         verdict: who won, by what, and whether a proxy may be believed.
         columns: headings of the cells.
         rows: the best trial first, failed ones last.
+        failures, origins: trials, and why they failed or what they went on from.
         curves: trial -> objective over steps.
         axes, lines: of the parallel coordinates, settings first.
         winner: name of the best trial; None if all failed.
@@ -55,6 +54,8 @@ class SweepPage:
     verdict: Verdict
     columns: Sequence[str]
     rows: Sequence[SweepRow]
+    failures: Sequence[tuple[str, str]]
+    origins: Sequence[tuple[str, str]]
     curves: Mapping[str, Curve]
     axes: Sequence[Axis]
     lines: Sequence[ParallelLine]

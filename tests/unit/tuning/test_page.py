@@ -45,7 +45,7 @@ def test_the_winner_and_what_the_proxy_is_worth_come_first() -> None:
     page = render_sweep(sweep_page(config, judge_sweep(config, records, {"a": 0.2, "b": 0.3, "c": 0.1})))
     sentence = re.search(r'class="sentence">(.*?)</p>', page)
     assert sentence is not None
-    assert sentence[1].startswith("Trial 2 is the best: adversarial.predictor_learning_rate = 0.001")
+    assert sentence[1].startswith("Trial 2 is the best: predictor learning rate 0.001, identity weight 1, style ")
     assert "rank correlation of colors with mIoU over 3 trials: +1.00" in page
     assert "went on from trial 1 at step 4" in page
     assert page.count('<g class="line ours">') == 2  # in the curves and in the parallel coordinates
