@@ -21,18 +21,33 @@ class SweepStop:
 
     def __init__(self) -> None:
         self._asked: signal.Signals | None = None
+        self._tuning = False
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         """The signal handler. Ray Tune ends in order at SIGUSR1; elsewhere, and the second time, this ends at once."""
         first, self._asked = self._asked is None, signal.Signals(number)
-        if first and callable(signal.getsignal(signal.SIGUSR1)):
+        if first and self._tuning and callable(signal.getsignal(signal.SIGUSR1)):
             logger.info("got %s: keeping the sweep's state", self._asked.name)
             signal.raise_signal(signal.SIGUSR1)
             return
         self.raise_if_asked()
 
+    @contextmanager
+    def heeded_by_ray_tune(self) -> Iterator[None]:
+        """Run the block, `Tuner.fit()`, which a signal ends in order; it then returns as if nothing had happened.
+
+        Raises:
+            KeyboardInterrupt, TerminatedError: a signal came.
+        """
+        self._tuning = True
+        try:
+            yield
+        finally:
+            self._tuning = False
+        self.raise_if_asked()
+
     def raise_if_asked(self) -> None:
-        """End the work if a signal came; Ray Tune itself returns as if nothing had happened.
+        """End the work if a signal came.
 
         Raises:
             KeyboardInterrupt: it was Ctrl-C.

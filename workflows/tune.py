@@ -100,8 +100,8 @@ def _needs(config: TuneConfig) -> TrialNeeds:
 
 
 def _make_shared(config: TuneConfig, folder: SweepFolder) -> None:
-    """Train the source segmenter once, if it is the same for all trials."""
-    if not shares_encoder(config):
+    """Train the source segmenter once, if it is the same for all trials; the (untrained) weights are written last."""
+    if not shares_encoder(config) or storage.exists(storage.join(folder.shared.weights, "model.safetensors")):
         return
     logger.info("source segmenter for all trials: %s", folder.shared.encoder)
     with interruptible():
@@ -112,9 +112,8 @@ def _run_trials(config: TuneConfig, slots: int, stop: SweepStop, retry_failed: b
     os.environ.update(_TUNE_SETTINGS)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # failures stand in the records
     logger.info("%d trials, %d at a time: %s", config.tune.trials, slots, config.output)
-    with sweep_progress(config):
+    with sweep_progress(config), stop.heeded_by_ray_tune():
         grid = _tuner(config, slots, retry_failed).fit()
-    stop.raise_if_asked()
     _keep_failures(config, grid)
 
 
