@@ -4,7 +4,7 @@ A file may build on others: `extends: recipes/paper.yaml`, or a list of paths re
 earlier ones, and the file itself over all; sections are merged key by key.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin
@@ -33,14 +33,23 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def load_config(schema: type[C], path: Path | str, overrides: Iterable[str] = ()) -> C:
+def load_config(
+    schema: type[C], path: Path | str, overrides: Iterable[str] = (), *, leave_out: Collection[str] = ()
+) -> C:
     """Read a YAML file, apply `dotted.key=value` overrides and validate.
+
+    Args:
+        schema: of the config.
+        path: of the file.
+        overrides: win over the file.
+        leave_out: sections of the file that are for other commands.
 
     Raises:
         ConfigError: a file is missing or not YAML, or extends itself; an override is malformed; or a value or key
             does not fit the schema: the message names the path of the key and, for unknown keys, the valid ones.
     """
-    return build_config(schema, _read(Path(path), ()), overrides, origin=str(path))
+    values = {key: value for key, value in _read(Path(path), ()).items() if key not in leave_out}
+    return build_config(schema, values, overrides, origin=str(path))
 
 
 def parse_config(schema: type[C], text: str, overrides: Iterable[str] = (), *, origin: str) -> C:
@@ -138,6 +147,8 @@ def _describe(schema: type[BaseModel], problem: dict[str, Any]) -> str:
         return f"unknown key {location}; valid here: {', '.join(sorted(valid))}"
     if problem["type"] == "missing":
         return f"{location} is required and not set; set it in the YAML or as {location}=..."
+    if problem["type"] == "value_error" and isinstance(problem["input"], Mapping):  # a section's rule names its keys
+        return f"{location}: {problem['ctx']['error']}"
     return f"{location} = {problem['input']!r}: {problem['msg'][0].lower()}{problem['msg'][1:]}"
 
 

@@ -19,7 +19,7 @@ from dakpn.config import DemoConfig, TranslateConfig, VerifyConfig
 from dakpn.config_file import build_config
 from dakpn.errors import UsageError
 from workflows import cli_jobs
-from workflows.command_configs import evaluate_config, train_config, translate_config
+from workflows.command_configs import evaluate_config, train_config, translate_config, tune_config
 
 if TYPE_CHECKING:
     from dakpn.inference.job_estimate import Estimate
@@ -140,6 +140,26 @@ def train(config: Annotated[Path, typer.Argument(help="YAML file.")], overrides:
 
     weights = workflow.main(settings)
     typer.echo(f"weights: {weights}")
+
+
+@app.command()
+def tune(
+    config: Annotated[Path, typer.Argument(help="YAML file: a training config with a section `tune`.")],
+    overrides: Overrides = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Let trials go on that failed in an earlier run.")
+    ] = False,
+) -> None:
+    """Train many times with other settings, and find the best: random, Optuna, ASHA or population-based training.
+
+    Interrupted, the same command goes on where it stopped; finished trials are not run again. The winning config is
+    OUTPUT/best.yaml, for `dakpn train`.
+    """
+    settings = tune_config(config, overrides)
+    from workflows import tune as workflow
+
+    outcome = workflow.main(settings, retry_failed)
+    workflow.print_results(settings, outcome)
 
 
 @app.command()

@@ -4,14 +4,19 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from dakpn.config import EvaluateConfig, TrainConfig, TranslateConfig
+from dakpn.config import EvaluateConfig, TrainConfig, TranslateConfig, TuneConfig
 from dakpn.config_file import build_config, load_config
 from dakpn.errors import UsageError
 
 
 def train_config(config: Path, overrides: Sequence[str] | None = None) -> TrainConfig:
-    """Of `dakpn train`."""
-    return load_config(TrainConfig, config, overrides or ())
+    """Of `dakpn train`; the section `tune`, which is for `dakpn tune`, is left out."""
+    return load_config(TrainConfig, config, overrides or (), leave_out=("tune",))
+
+
+def tune_config(config: Path, overrides: Sequence[str] | None = None) -> TuneConfig:
+    """Of `dakpn tune`."""
+    return load_config(TuneConfig, config, overrides or ())
 
 
 def translate_config(weights: str, input: str, output: str, overrides: Sequence[str] | None = None) -> TranslateConfig:  # noqa: A002 - the option's name

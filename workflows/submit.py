@@ -15,7 +15,7 @@ from cluster.submit import Job, Outcome, job_name, submit
 from dakpn.config import TrainConfig
 from dakpn.data import storage
 from dakpn.errors import UsageError
-from workflows.command_configs import evaluate_config, train_config, translate_config
+from workflows.command_configs import evaluate_config, train_config, translate_config, tune_config
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +42,7 @@ COMMANDS = {
     "translate": _Command(
         translate_config, ("weights", "input", "output", "overrides"), "output", ("weights", "input")
     ),
+    "tune": _Command(tune_config, ("config", "overrides"), "output", ("synthetic", "real", "validation")),
     "evaluate": _Command(
         evaluate_config,
         ("config", "overrides", "contender", "quick"),
@@ -84,7 +85,7 @@ def plan_job(command: str, arguments: Sequence[str], parsed: Mapping[str, Any], 
     """Check a command's arguments and make a job of them.
 
     Args:
-        command: train, translate or evaluate.
+        command: train, translate, tune or evaluate.
         arguments: of the command, as given.
         parsed: the same by their names.
         working_dir: folder that is copied to the cluster; the config must be in it.

@@ -45,20 +45,28 @@ _NOT_OF_THE_MODEL = {"stage", "step", "seconds_per_step", "images_per_second", "
 
 def train_worker(loop_config: dict) -> None:
     """What every worker runs: both stages, each resuming from its newest complete checkpoint."""
-    worker = TrainingWorker(TrainConfig.model_validate(loop_config["config"]), loop_config["notice"])
+    config = TrainConfig.model_validate(loop_config["config"])
+    worker = TrainingWorker(config, loop_config["notice"], loop_config["until"])
     worker.make_encoder()
     worker.make_style_bank()
     worker.train_predictor()
 
 
 class TrainingWorker:
-    """One rank of a training run."""
+    """One rank of a training run.
 
-    def __init__(self, config: TrainConfig, notice: TrainNotice) -> None:
+    Args:
+        config: of the run.
+        notice: see `dakpn.training.loop.Notice`.
+        until: step at which the predictor's training is left off, to go on later; None trains to the end.
+    """
+
+    def __init__(self, config: TrainConfig, notice: TrainNotice, until: int | None = None) -> None:
         quiet_ray_data()
         logging.getLogger("dakpn").setLevel(logging.INFO)
         context = ray.train.get_context()
         self.config, self.notice = config, notice
+        self.predictor_steps = config.adversarial.steps if until is None else min(until, config.adversarial.steps)
         self.rank, self.world_size = context.get_world_rank(), context.get_world_size()
         self.device = get_device()
         self.compute_dtype = compute_dtype(config.precision, self.device)
@@ -146,7 +154,7 @@ class TrainingWorker:
         def draw_samples() -> NDArray[np.uint8]:
             return sample_grid(task, state.ema, first_pairs())
 
-        self._run("adversarial", state, batches, settings.steps, settings.gradient_clip, draw_samples)
+        self._run("adversarial", state, batches, self.predictor_steps, settings.gradient_clip, draw_samples)
         if self.rank == 0 and state.ema:
             state.ema.copy_to(task.predictor)
             save_predictor(self.folder.weights, task.predictor, self.label_space, self._card(encoder_digest))

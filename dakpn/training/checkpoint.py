@@ -33,18 +33,22 @@ class CheckpointFolder:
 
     def save(self, state: TrainState) -> None:
         """Write a checkpoint, then delete all but the newest `keep`, and what was never finished."""
-        tensors: dict[str, Tensor] = {}
-        tree = _flatten(state.state_dict(), "", tensors)
-        blob = save(tensors)
-        folder = self._folder(state.step)
-        storage.write_bytes(storage.join(folder, _TENSORS), blob)
-        document = {"sha256": hashlib.sha256(blob).hexdigest(), "tree": tree}
-        storage.write_json(storage.join(folder, _TREE), document)
+        self.write(state.step, state.state_dict())
         # What is newer than the state was left by a run that went on from before it: damaged, or cut off.
         kept = [step for step in self.complete_steps() if step <= state.step][-self._keep :]
         for step in self._all_steps():
             if step not in kept:
                 self._delete(step)
+
+    def write(self, step: int, state: dict[str, Any]) -> None:
+        """Write what `TrainState.state_dict` gave as the checkpoint of a step."""
+        tensors: dict[str, Tensor] = {}
+        tree = _flatten(state, "", tensors)
+        blob = save(tensors)
+        folder = self._folder(step)
+        storage.write_bytes(storage.join(folder, _TENSORS), blob)
+        document = {"sha256": hashlib.sha256(blob).hexdigest(), "tree": tree}
+        storage.write_json(storage.join(folder, _TREE), document)
 
     def restore_newest(self, state: TrainState) -> bool:
         """Load the newest complete checkpoint into `state`; False when there is none.
@@ -53,7 +57,7 @@ class CheckpointFolder:
             StorageError: the storage gave no answer; nothing is taken for missing.
         """
         for step in reversed(self._all_steps()):
-            document = self._read(step)
+            document = self.read(step)
             if document is not None:
                 state.load_state_dict(document)
                 logger.info("resumed at step %d from %s", state.step, self.uri)
@@ -64,7 +68,12 @@ class CheckpointFolder:
         """Steps of the checkpoints that were written to their end, ascending."""
         return [step for step in self._all_steps() if self._finished(step)]
 
-    def _read(self, step: int) -> dict[str, Any] | None:
+    def read(self, step: int) -> dict[str, Any] | None:
+        """The `TrainState.state_dict` of a step; None, and a warning, if its checkpoint is not complete.
+
+        Raises:
+            StorageError: the storage gave no answer.
+        """
         folder = self._folder(step)
         if not self._finished(step):
             logger.warning(

@@ -46,6 +46,14 @@ def has_styles(uri: str) -> bool:
     return storage.exists(storage.join(uri, _KEYS))
 
 
+def copy_styles(uri: str, to: str) -> None:
+    """Copy what `collect_styles` wrote; nothing if there is nothing, or if it is there already."""
+    if not has_styles(uri) or has_styles(to):
+        return
+    for name in (_MOMENTS, _KEYS):  # the mark that it is whole goes last
+        storage.write_bytes(storage.join(to, name), storage.read_bytes(storage.join(uri, name)))
+
+
 def read_styles(uri: str) -> tuple[Sequence[str], ColorMoments]:
     """The keys of the real images and their moments [K, ...]. Raises `TrainingError` if damaged."""
     try:

@@ -13,12 +13,15 @@ from dakpn.config import (
     NoiseConfig,
     TrainConfig,
     TranslateConfig,
+    TuneConfig,
 )
 from dakpn.config_file import build_config, load_config, parse_config, to_yaml
 from dakpn.errors import ConfigError
 from dakpn.models.discriminator import PatchDiscriminator
 from dakpn.models.translation import TranslationFunction
+from dakpn.tuning.space import check_space
 from tests.paths import REPOSITORY
+from workflows.command_configs import train_config
 
 TRAIN = {"run": "r", "synthetic": "s", "real": "t"}
 
@@ -190,6 +193,9 @@ def test_the_configs_that_come_along_fit_their_schema(path: Path) -> None:
         given = ["output=o", "contenders.a=b", "real_test=t", "synthetic=s", "real=r"]
         few = ["real_labelled.dataset=d"] if "real_labelled" in path.read_text() else []
         load_config(EvaluateConfig, path, given + few)
+    elif path.stem.endswith("_tune"):
+        given = ["tune.output=o", "tune.objective.validation=v", "synthetic=s", "real=r"]
+        check_space(load_config(TuneConfig, path, given))
     else:
         load_config(TrainConfig, path, [f"{key}={value}" for key, value in TRAIN.items()])
 
@@ -246,7 +252,7 @@ TRAINING_CONFIGS = sorted(path for path in CONFIGS.glob("*.yaml") if not path.st
 
 @pytest.mark.parametrize("path", TRAINING_CONFIGS, ids=lambda path: path.stem)
 def test_every_recipe_that_comes_along_fits_the_schema(path: Path) -> None:
-    config = load_config(TrainConfig, path, [f"{key}={value}" for key, value in TRAIN.items()])
+    config = train_config(path, [f"{key}={value}" for key, value in TRAIN.items()])
     assert (config.style.kind == "none") == path.stem.endswith("_paper")
     assert config.adversarial.patch_size[0] >= PatchDiscriminator.smallest_input(config.discriminator)
 

@@ -28,6 +28,18 @@ def test_the_config_is_named_as_the_job_will_find_it() -> None:
     )
 
 
+def test_a_sweep_is_named_by_its_output_and_its_validation_split_must_be_shared() -> None:
+    config = REPOSITORY / "workflows" / "configs" / "camvid_tune.yaml"
+    overrides = ["tune.output=s3://b/sweep", *TRAIN[1:3], "tune.objective.validation=s3://b/validation"]
+    arguments = [str(config), "--retry-failed", *overrides]
+    job = plan_job("tune", arguments, {"config": config, "overrides": overrides}, REPOSITORY)
+    assert job.name.startswith("dakpn-tune-sweep-")
+    assert "python -m workflows.tune workflows/configs/camvid_tune.yaml --retry-failed tune.output=" in job.entrypoint
+    overrides[-1] = "tune.objective.validation=packed/validation"
+    with pytest.raises(UsageError, match="validation=packed/validation is a path on this machine"):
+        plan_job("tune", [str(config), *overrides], {"config": config, "overrides": overrides}, REPOSITORY)
+
+
 def test_a_config_outside_of_the_working_directory_is_refused(tmp_path: Path) -> None:
     config = tmp_path / "mine.yaml"
     config.write_text("seed: 1\n")

@@ -81,7 +81,7 @@ def prepare_measures(config: EvaluateConfig, measures: MeasuresConfig) -> dict[s
     judge = fit_segmenter(examples, config.network, config.training, seed)
     card = "A segmentation net trained on synthetic images; it judges label preservation.\n"
     save_segmenter(folder.judge, judge, config.network, examples.label_space, card)
-    synthetic = _measured_examples(config, measures)
+    synthetic = measured_examples(config, measures)
     shown = _spread(len(synthetic.keys), measures.pictures)
     inputs = [labelled_image(synthetic, i).image for i in shown]
     real = read_images(config.real or "", config.image_size)
@@ -115,7 +115,7 @@ def measure_contender(config: EvaluateConfig, measures: MeasuresConfig, name: st
     if (done := _finished(folder.result(name), digest)) is not None:
         return done
     judge = load_segmenter(folder.judge)[0]
-    synthetic = _measured_examples(config, measures)
+    synthetic = measured_examples(config, measures)
     inputs = np.ascontiguousarray(synthetic.images.transpose(0, 2, 3, 1))
     outputs, seconds = _translate_all(ContenderFactory(config, seed).build(contender), synthetic)
     real = _real_images(config)
@@ -157,7 +157,8 @@ def _finished(uri: str, digest: str) -> dict[str, Any] | None:
         return None
 
 
-def _measured_examples(config: EvaluateConfig, measures: MeasuresConfig) -> LabelledExamples:
+def measured_examples(config: EvaluateConfig, measures: MeasuresConfig) -> LabelledExamples:
+    """The synthetic images that are measured, spread over the dataset."""
     examples = read_examples(config.synthetic or "", config.image_size)
     return examples.subset(_spread(len(examples.keys), measures.images))
 

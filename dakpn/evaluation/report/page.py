@@ -108,11 +108,12 @@ def render_report(report: ReportData) -> str:
         "script": Markup(script),  # noqa: S704
         "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
     }
-    return _environment().get_template("template.html.j2").render(context)
+    return environment().get_template("template.html.j2").render(context)
 
 
 @cache
-def _environment() -> Environment:
+def environment() -> Environment:
+    """The templates of this folder; what they show is escaped."""
     return Environment(
         loader=FileSystemLoader(_HERE),
         autoescape=True,

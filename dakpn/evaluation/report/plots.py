@@ -13,6 +13,8 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 16, 10, 24
 _SMOOTH_FROM = 60
 _MOST_POINTS = 1200
 _LOG_RATIO = 200.0
+_TICK_DIGITS = 6
+"""Ticks are round numbers, and no two of them may read alike."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,7 @@ def _fit_axes(curves: Sequence[Curve]) -> _Axes:
 
 def _y_ticks(axes: _Axes) -> tuple[Tick, ...]:
     if not axes.is_log:
-        return tuple(Tick(axes.y(v), number(v)) for v in nice_ticks(axes.y_low, axes.y_high, 4))
+        return tuple(Tick(axes.y(v), number(v, _TICK_DIGITS)) for v in nice_ticks(axes.y_low, axes.y_high, 4))
     first, last = round(math.log10(axes.y_low)), round(math.log10(axes.y_high))
     stride = max(1, math.ceil((last - first) / 4))
     return tuple(Tick(axes.y(10.0**e), number(10.0**e)) for e in range(first, last + 1, stride))
