@@ -41,7 +41,7 @@ licences: setup
 
 # Known vulnerabilities of what constraints.txt pins; an error too where the advisories cannot be reached.
 audit: setup
-	$(BIN)/python .ci/audit.py --strict
+	$(BIN)/python .ci/audit.py --must-reach
 
 # What an environment made from constraints.txt consists of (CycloneDX). The image brings its own.
 sbom: setup
