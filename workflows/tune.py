@@ -2,6 +2,7 @@
 
 import logging
 import os
+import warnings
 from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any
@@ -111,6 +112,7 @@ def _make_shared(config: TuneConfig, folder: SweepFolder) -> None:
 def _run_trials(config: TuneConfig, slots: int, stop: SweepStop, retry_failed: bool) -> None:
     os.environ.update(_TUNE_SETTINGS)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # failures stand in the records
+    warnings.filterwarnings("ignore", "Consider boosting PBT")  # a trial's process is cheap: it only waits
     logger.info("%d trials, %d at a time: %s", config.tune.trials, slots, config.output)
     with sweep_progress(config), stop.heeded_by_ray_tune():
         grid = _tuner(config, slots, retry_failed).fit()

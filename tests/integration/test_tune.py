@@ -81,7 +81,7 @@ def test_a_finished_sweep_runs_nothing_again_and_keeps_its_settings(finished: Fi
     assert [trial.objective for trial in again.trials] == [trial.objective for trial in finished.outcome.trials]
     assert made == {path: path.stat().st_mtime_ns for path in made}
     assert made
-    with pytest.raises(ConfigError, match=r"holds a sweep with other settings \(tune\)"):
+    with pytest.raises(ConfigError, match=r"holds a sweep with other settings \(seed, tune\)"):
         tune.main(tiny_sweep(finished.folder, scenes))
 
 
