@@ -12,19 +12,21 @@ from tests.command import CLI, environment
 from tests.documents import shown_commands
 from tests.paths import REPOSITORY
 
-SIZE = (48, 64)
+SIZE = (96, 128)  # no smaller than the patch that the demo trains on
 _NETWORK = ("network.widths=[4,8,8,16]",)
 _TRAINING = ("training.size=[24,32]", "training.steps=2")
+_TRAIN = (
+    "prediction_size=[24,32]",
+    *(f"encoder.{setting}" for setting in (*_NETWORK, *_TRAINING)),
+    "discriminator.widths=[8,16]",
+    "adversarial.patch_size=[32,32]",
+    "adversarial.steps=2",
+)
 # What makes a command short; everything else is as the page has it.
 SHORTER = {
     "demo": ("synthetic_count=8", "real_count=8", "steps=2", "encoder_steps=2", "segmenter_steps=2", "seeds=[0]"),
-    "train": (
-        "prediction_size=[24,32]",
-        *(f"encoder.{setting}" for setting in (*_NETWORK, *_TRAINING)),
-        "discriminator.widths=[8,16]",
-        "adversarial.patch_size=[32,32]",
-        "adversarial.steps=2",
-    ),
+    "train": _TRAIN,
+    "tune": (*_TRAIN, "tune.trials=2", "tune.report_every=2", "tune.objective.images=4", "tune.objective.correlate=0"),
     "evaluate": (*_NETWORK, *_TRAINING, "seeds=[0]"),
 }
 SHORTER_WITH_RIVALS = (
