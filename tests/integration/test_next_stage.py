@@ -117,10 +117,10 @@ def test_loaders_that_pair_files_by_name_read_it(
     assert len(list((root / "labels").rglob("*.png"))) == len(images)
 
 
-def test_the_page_on_training_a_segformer_runs_as_it_stands(translated: dict[FormatName, Path], tmp_path: Path) -> None:
+def test_the_readme_trains_a_segformer_as_it_stands(translated: dict[FormatName, Path], tmp_path: Path) -> None:
     """Its code, with fewer epochs and smaller images, in a process of its own."""
     transformers = pytest.importorskip("transformers", reason="needs the extra `transformers`")
-    code, _ = re.findall(r"```python\n(.*?)```", (REPOSITORY / "docs/next_stage.md").read_text(), re.DOTALL)
+    (code,) = re.findall(r"```python\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.DOTALL)
     settings = "EPOCHS, SIZE = 20, (192, 256)\n"
     assert settings in code
     shutil.copytree(translated["parquet"], tmp_path / "data/translated")
