@@ -1,4 +1,4 @@
-"""A Ray cluster started by `ray start --head`, with token authentication and ports of its own."""
+"""Ray clusters started by `ray start`, with token authentication and ports of their own."""
 
 import contextlib
 import json
@@ -21,22 +21,55 @@ from tests.processes import end
 TOKEN = "token-of-the-tests-0123456789abcdef"  # noqa: S105 - opens nothing but this cluster
 
 
-@dataclass(frozen=True)
+@dataclass
 class RayHead:
     """A running head.
 
     Attributes:
         address: URL of the dashboard.
         folder: temporary files.
+        gcs: address that nodes join.
     """
 
     address: str
     folder: Path
+    gcs: str
 
     @property
     def access(self) -> dict[str, str]:
         """Environment of a command that may use the cluster."""
         return {"RAY_API_SERVER_ADDRESS": self.address, "RAY_AUTH_TOKEN": TOKEN, "HOME": str(self.folder)}
+
+
+class RayCluster(RayHead):
+    """A head without CPUs, as on Kubernetes, and nodes that come and go."""
+
+    def __init__(self, head: RayHead, stack: contextlib.ExitStack) -> None:
+        super().__init__(head.address, head.folder, head.gcs)
+        self._stack = stack
+        self.nodes: list[subprocess.Popen[bytes]] = []
+
+    def add_node(self, cpus: int) -> subprocess.Popen[bytes]:
+        """Start a node; `end` of `tests.processes` kills it with all of its workers."""
+        options = [f"--address={self.gcs}", f"--num-cpus={cpus}"]
+        node = self._stack.enter_context(_node(options, self.folder))
+        self.nodes.append(node)
+        return node
+
+    def wait_for(self, nodes: int) -> None:
+        """Wait until so many nodes are alive, the head among them."""
+        _wait_for(f"{self.address}/nodes?view=summary", nodes, self.folder)
+
+
+@contextmanager
+def ray_cluster(*cpus_of_nodes: int) -> Iterator[RayCluster]:
+    """Start a head without CPUs and these nodes, for as long as the block."""
+    with ray_head(cpus=0) as head, contextlib.ExitStack() as stack:
+        cluster = RayCluster(head, stack)
+        for count, cpus in enumerate(cpus_of_nodes, start=1):
+            cluster.add_node(cpus)
+            cluster.wait_for(1 + count)
+        yield cluster
 
 
 @contextmanager
@@ -56,11 +89,11 @@ def ray_head(cpus: int) -> Iterator[RayHead]:
         address = f"http://127.0.0.1:{dashboard}"
         stack.enter_context(_node(head, folder))
         _wait_for(f"{address}/nodes?view=summary", 1, folder)
-        yield RayHead(address, folder)
+        yield RayHead(address, folder, f"127.0.0.1:{gcs}")
 
 
 @contextmanager
-def _node(options: list[str], folder: Path) -> Iterator[None]:
+def _node(options: list[str], folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Run `ray start` as long as the block."""
     agents = _free_ports(3)
     ray = Path(sys.executable).parent / "ray"
@@ -72,12 +105,13 @@ def _node(options: list[str], folder: Path) -> Iterator[None]:
     # RAY_TMPDIR holds the note of the newest cluster, which others on this machine would join.
     own = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN, "HOME": str(folder), "RAY_TMPDIR": str(folder)}
     path = f"{ray.parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    env = environment(RAY_USAGE_STATS_ENABLED="0", PATH=path, **own)
+    # A busy machine takes longer than the 30 s that Ray waits for a node to come up.
+    env = environment(RAY_USAGE_STATS_ENABLED="0", RAY_raylet_start_wait_time_s="120", PATH=path, **own)
     del env["PYTHONPATH"]  # jobs bring their own code
     with (folder / "log").open("ab") as log:
         process = subprocess.Popen(command, env=env, stdout=log, stderr=log, cwd=folder, start_new_session=True)
     try:
-        yield
+        yield process
     finally:
         end(process)
 
@@ -90,7 +124,7 @@ def _free_ports(count: int) -> list[int]:
         return [each.getsockname()[1] for each in sockets]
 
 
-def _wait_for(url: str, nodes: int, folder: Path, patience: float = 90) -> None:
+def _wait_for(url: str, nodes: int, folder: Path, patience: float = 180) -> None:
     """Wait until the dashboard knows so many nodes."""
     request = urllib.request.Request(url, headers={"Authorization": f"Bearer {TOKEN}"})  # noqa: S310 - http, ours
     deadline = time.monotonic() + patience

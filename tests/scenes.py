@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from dakpn.config import TrainConfig
 from dakpn.config_file import build_config
+from dakpn.data import storage
 from dakpn.data.datasets import load_preset
 from dakpn.data.pack import pack_dataset
 from dakpn.data.procedural import photograph, render_scene, write_dataset
@@ -64,6 +65,14 @@ def make_scenes(folder: Path) -> Scenes:
 def copy_dataset(uri: str, to: Path) -> Path:
     """A copy that a test may damage, file times kept."""
     return Path(shutil.copytree(uri, to))
+
+
+def uploaded(folder: str, to: str) -> str:
+    """Copy a local folder's files to a URI, hidden ones left out; returns the URI."""
+    for path in sorted(Path(folder).rglob("*")):
+        if path.is_file() and not path.name.startswith("."):
+            storage.write_bytes(f"{to}/{path.relative_to(folder).as_posix()}", path.read_bytes())
+    return to
 
 
 def write_shard(path: Path, samples: Iterable[Sample]) -> None:

