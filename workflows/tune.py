@@ -55,6 +55,7 @@ _TOKEN: dict[str, float] = {"memory": 1_000_000}
 _TUNE_SETTINGS = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the records say it all
     "TUNE_GLOBAL_CHECKPOINT_S": "5",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths mean in a trial what they mean to the command
     "RAY_AIR_NEW_OUTPUT": "0",  # the new one prints whatever its verbosity
 }
 
