@@ -35,6 +35,7 @@ FILES = {  # of each preset, hidden ones and such as are none of its images amon
         *("CelebA-HQ-img/0.jpg", "CelebA-HQ-img/2001.jpg", "CelebAMask-HQ-mask-anno/0/00000_skin.png"),
         *("CelebAMask-HQ-mask-anno/0/00000_l_eye.png", "CelebAMask-HQ-mask-anno/1/02001_hair.png"),
     ],
+    "mmseg": ["img_dir/train/0.jpg", "ann_dir/train/0.png", "img_dir/1.png", "ann_dir/1.png", "ann_dir/2.png"],
     "images": ["a/b/0.png", "1.JPG", ".hidden/2.png", "a/.3.png"],
 }
 FILES["cityscapes16"] = FILES["cityscapes"]
