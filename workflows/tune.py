@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
+import ray
 from ray import tune
 from ray.tune import ResultGrid, RunConfig, Tuner
 from rich.console import Console
@@ -115,13 +116,16 @@ def _run_trials(config: TuneConfig, slots: int, stop: SweepStop, retry_failed: b
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # failures stand in the records
     warnings.filterwarnings("ignore", "Consider boosting PBT")  # a trial's process is cheap: it only waits
     logger.info("%d trials, %d at a time: %s", config.tune.trials, slots, config.output)
-    with sweep_progress(config), stop.heeded_by_ray_tune():
-        grid = _tuner(config, slots, retry_failed).fit()
+    queue = start_queue(slots, config.tune.trials)
+    try:
+        with sweep_progress(config), stop.heeded_by_ray_tune():
+            grid = _tuner(config, slots, retry_failed, queue).fit()
+    finally:
+        ray.kill(queue)
     _keep_failures(config, grid)
 
 
-def _tuner(config: TuneConfig, slots: int, retry_failed: bool) -> Tuner:
-    queue = start_queue(slots, config.tune.trials)
+def _tuner(config: TuneConfig, slots: int, retry_failed: bool, queue: Any) -> Tuner:
     trainable = tune.with_parameters(run_trial, sweep=config.model_dump(mode="json"), queue=queue)
     trainable = tune.with_resources(trainable, _TOKEN)
     path, files = ray_storage(SweepFolder(config.output).ray)
