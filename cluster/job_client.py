@@ -11,17 +11,11 @@ import requests
 from ray.exceptions import AuthenticationError
 from ray.job_submission import JobDetails, JobSubmissionClient
 
-from dakpn.errors import DakpnError, UsageError
+from dakpn.errors import ClusterError, UsageError
 
 ADDRESS_VARIABLE = "RAY_API_SERVER_ADDRESS"
 _TOKEN_VARIABLE, _TOKEN_PATH_VARIABLE = "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
 _ADVICE = f"set {_TOKEN_VARIABLE}, or {_TOKEN_PATH_VARIABLE} to the path of a file that holds it"
-
-
-class ClusterError(DakpnError):
-    """A Ray cluster that cannot be reached, or does not do what it is asked."""
-
-    lasting = False
 
 
 class JobClient:

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import aiohttp
 from ray.job_submission import JobDetails, JobStatus
 
-from cluster.job_client import ClusterError, JobClient
-from dakpn.errors import DakpnError
+from cluster.job_client import JobClient
+from dakpn.errors import ClusterError, DakpnError
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import ray
 import ray.data
 
-from dakpn.errors import UsageError
+from dakpn.errors import ClusterError, UsageError
 
 _LOCAL_OBJECT_STORE_BYTES = 500_000_000
 
@@ -29,6 +29,7 @@ def ray_session(cpus: float, wanted_cpus: float = 0) -> Iterator[None]:
 
     Raises:
         UsageError: the cluster is too small for the job.
+        ClusterError: Ray does not start on this machine.
     """
     if ray.is_initialized():
         yield
@@ -37,20 +38,32 @@ def ray_session(cpus: float, wanted_cpus: float = 0) -> Iterator[None]:
     if address:
         ray.init(address=address, logging_level=logging.WARNING)
     else:
-        ray.init(
-            address="local",
-            num_cpus=max(os.cpu_count() or 1, round(max(cpus, wanted_cpus) + 0.5)),
-            include_dashboard=False,
-            object_store_memory=_LOCAL_OBJECT_STORE_BYTES,
-            logging_level=logging.ERROR,
-            log_to_driver=False,
-        )
+        _start_local(max(os.cpu_count() or 1, round(max(cpus, wanted_cpus) + 0.5)))
     try:
         _require_cpus(cpus)
         quiet_ray_data()
         yield
     finally:
         ray.shutdown()
+
+
+def _start_local(cpus: int) -> None:
+    try:
+        ray.init(
+            address="local",
+            num_cpus=cpus,
+            include_dashboard=False,
+            object_store_memory=_LOCAL_OBJECT_STORE_BYTES,
+            logging_level=logging.ERROR,
+            log_to_driver=False,
+        )
+    except Exception as error:
+        if "timed out during startup" not in str(error):  # Ray raises no class of its own for it
+            raise
+        raise ClusterError(
+            "Ray did not start on this machine within half a minute: it is too busy, or short of memory; run the same "
+            "command again when it is not"
+        ) from error
 
 
 @contextmanager

@@ -9,8 +9,8 @@ from typing import Any
 
 from ray.job_submission import JobDetails, JobStatus
 
-from cluster.job_client import ClusterError, JobClient
-from dakpn.errors import UsageError
+from cluster.job_client import JobClient
+from dakpn.errors import ClusterError, UsageError
 
 _NOT_SHIPPED = (
     *("/.git", "/data", "/runs", "/build", "/dist", "venv", ".venv*", "__pycache__", "*.egg-info"),

@@ -41,6 +41,12 @@ class StorageError(DakpnError):
     lasting = False
 
 
+class ClusterError(DakpnError):
+    """A Ray cluster that cannot be reached or started, or does not do what it is asked."""
+
+    lasting = False
+
+
 class WeightsError(DakpnError):
     """Weights that are missing, damaged or do not fit the code."""
 

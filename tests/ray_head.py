@@ -105,8 +105,7 @@ def _node(options: list[str], folder: Path) -> Iterator[subprocess.Popen[bytes]]
     # RAY_TMPDIR holds the note of the newest cluster, which others on this machine would join.
     own = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN, "HOME": str(folder), "RAY_TMPDIR": str(folder)}
     path = f"{ray.parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    # A busy machine takes longer than the 30 s that Ray waits for a node to come up.
-    env = environment(RAY_USAGE_STATS_ENABLED="0", RAY_raylet_start_wait_time_s="120", PATH=path, **own)
+    env = environment(RAY_USAGE_STATS_ENABLED="0", PATH=path, **own)
     del env["PYTHONPATH"]  # jobs bring their own code
     with (folder / "log").open("ab") as log:
         process = subprocess.Popen(command, env=env, stdout=log, stderr=log, cwd=folder, start_new_session=True)
