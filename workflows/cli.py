@@ -7,6 +7,7 @@ errors to stderr. The workflows are imported inside the commands: they load Ray 
 import json
 import logging
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
@@ -334,9 +335,22 @@ def main() -> NoReturn:
 
 
 def run(command: str) -> NoReturn:
-    """Run one command with the process's own arguments: `python -m workflows.NAME ARGUMENTS`."""
-    sys.argv[1:1] = [command]
+    """Run one command with the process's own arguments: `python -m workflows.NAME ARGUMENTS`.
+
+    `--config PATH`, as training scripts often have it, names the first argument.
+    """
+    sys.argv[1:] = [command, *_config_first(sys.argv[1:])]
     main()
+
+
+def _config_first(arguments: Sequence[str]) -> list[str]:
+    rest = list(arguments)
+    for index, argument in enumerate(rest):
+        if argument == "--config" and index + 1 < len(rest):
+            return [rest[index + 1], *rest[:index], *rest[index + 2 :]]
+        if argument.startswith("--config="):
+            return [argument.removeprefix("--config="), *rest[:index], *rest[index + 1 :]]
+    return rest
 
 
 def _fail(sentence: str, exit_code: int) -> NoReturn:

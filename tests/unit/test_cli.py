@@ -1,6 +1,8 @@
 """The command line: help, exit codes, and one sentence in place of every traceback."""
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -10,10 +12,11 @@ import pytest
 
 from dakpn import __version__
 from dakpn.data import codec
-from tests.command import assert_failed, dakpn
+from tests.command import assert_failed, dakpn, environment
+from tests.paths import REPOSITORY
 from tests.scenes import Scenes, truncate
 
-COMMANDS = ("pack", "check", "train", "translate", "verify", "evaluate", "report", "demo")
+COMMANDS = ("pack", "check", "train", "translate", "verify", "evaluate", "tune", "report", "demo")
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])
@@ -191,6 +194,20 @@ def test_a_config_that_does_not_fit_is_wrong_usage(
 def test_a_missing_config_file_is_wrong_usage(tmp_path: Path) -> None:
     for command in ("train", "evaluate"):
         assert_failed(dakpn(command, tmp_path / "no.yaml"), 2, str(tmp_path / "no.yaml"))
+
+
+@pytest.mark.parametrize("config", [("--config", "none.yaml"), ("--config=none.yaml",)])
+def test_a_module_takes_its_config_as_an_option_too(config: tuple[str, ...]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "workflows.train", "seed=1", *config],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        cwd=REPOSITORY,
+    )
+    assert_failed(done, 2, "config none.yaml cannot be read")
 
 
 def test_training_on_what_was_never_packed_is_wrong_usage(scenes: Scenes, tmp_path: Path) -> None:
