@@ -1,8 +1,9 @@
 """How far long work has come, on stderr: a bar on a terminal, a line in the log now and then elsewhere."""
 
 import logging
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -71,3 +72,29 @@ def _duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+@contextmanager
+def followed(work: str, unit: str, every_s: float, look: Callable[[ShowProgress], None]) -> Iterator[None]:
+    """Show the progress of work that others do while the block runs: `look` finds it out now and then, in a thread.
+
+    Args:
+        work: as for `progress`.
+        unit: as for `progress`.
+        every_s: seconds from one look to the next.
+        look: shows how far it is; what it raises ends the progress, not the work.
+    """
+    done = threading.Event()
+    with progress(work, unit) as show:
+
+        def follow() -> None:
+            while not done.wait(every_s):
+                look(show)
+
+        thread = threading.Thread(target=follow, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
