@@ -30,7 +30,7 @@ class SweepStop:
             logger.info("got %s: keeping the sweep's state", self._asked.name)
             signal.raise_signal(signal.SIGUSR1)
             return
-        self.raise_if_asked()
+        raise KeyboardInterrupt  # while Ray waits, it drops whatever else a handler raises
 
     @contextmanager
     def heeded_by_ray_tune(self) -> Iterator[None]:
@@ -74,6 +74,9 @@ def sweep_stop() -> Iterator[SweepStop]:
     at_usr1 = signal.getsignal(signal.SIGUSR1)
     try:
         yield stop
+    except KeyboardInterrupt:
+        stop.raise_if_asked()
+        raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -150,7 +150,7 @@ def test_halving_stops_poor_trials_early(ray_here: str, scenes: Scenes, tmp_path
 @pytest.mark.slow
 def test_trials_with_workers_of_their_own_leave_nothing_behind(ray_here: str, scenes: Scenes, tmp_path: Path) -> None:
     """Two trials after one another in a cluster with room for one: workers of a stopped trial would be in the way."""
-    outcome = tune.main(tiny_sweep(tmp_path, scenes, "workers=1", "tune.max_concurrent=1", trials=2))
+    outcome = tune.main(tiny_sweep(tmp_path, scenes, "workers=1", "tune.max_concurrent=1", trials=2, report_every=8))
     assert [trial.status for trial in outcome.trials] == ["finished"] * 2
 
 
