@@ -19,6 +19,7 @@ from tests.command import environment
 from tests.processes import end
 
 TOKEN = "token-of-the-tests-0123456789abcdef"  # noqa: S105 - opens nothing but this cluster
+_STARTS = 3
 
 
 @dataclass
@@ -49,16 +50,11 @@ class RayCluster(RayHead):
         self._stack = stack
         self.nodes: list[subprocess.Popen[bytes]] = []
 
-    def add_node(self, cpus: int) -> subprocess.Popen[bytes]:
-        """Start a node; `end` of `tests.processes` kills it with all of its workers."""
+    def add_node(self, cpus: int) -> None:
+        """Start a node, and wait until it is there; `end` of `tests.processes` kills it with all of its workers."""
         options = [f"--address={self.gcs}", f"--num-cpus={cpus}"]
-        node = self._stack.enter_context(_node(options, self.folder))
-        self.nodes.append(node)
-        return node
-
-    def wait_for(self, nodes: int) -> None:
-        """Wait until so many nodes are alive, the head among them."""
-        _wait_for(f"{self.address}/nodes?view=summary", nodes, self.folder)
+        alive = 2 + sum(node.poll() is None for node in self.nodes)  # with the head and the new one
+        self.nodes.append(_started(self._stack, options, self.folder, self.address, alive))
 
 
 @contextmanager
@@ -66,9 +62,8 @@ def ray_cluster(*cpus_of_nodes: int) -> Iterator[RayCluster]:
     """Start a head without CPUs and these nodes, for as long as the block."""
     with ray_head(cpus=0) as head, contextlib.ExitStack() as stack:
         cluster = RayCluster(head, stack)
-        for count, cpus in enumerate(cpus_of_nodes, start=1):
+        for cpus in cpus_of_nodes:
             cluster.add_node(cpus)
-            cluster.wait_for(1 + count)
         yield cluster
 
 
@@ -87,8 +82,7 @@ def ray_head(cpus: int) -> Iterator[RayHead]:
             *("--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}", f"--ray-client-server-port={client}"),
         ]
         address = f"http://127.0.0.1:{dashboard}"
-        stack.enter_context(_node(head, folder))
-        _wait_for(f"{address}/nodes?view=summary", 1, folder)
+        _started(stack, head, folder, address, 1)
         yield RayHead(address, folder, f"127.0.0.1:{gcs}")
 
 
@@ -123,14 +117,27 @@ def _free_ports(count: int) -> list[int]:
         return [each.getsockname()[1] for each in sockets]
 
 
-def _wait_for(url: str, nodes: int, folder: Path, patience: float = 180) -> None:
-    """Wait until the dashboard knows so many nodes."""
-    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {TOKEN}"})  # noqa: S310 - http, ours
+def _started(
+    stack: contextlib.ExitStack, options: list[str], folder: Path, address: str, nodes: int
+) -> subprocess.Popen[bytes]:
+    """A node that has come up; tried anew when `ray start` ends, as it does after half a minute on a busy machine."""
+    for _ in range(_STARTS):
+        node = stack.enter_context(_node(options, folder))
+        if _is_up(address, nodes, node):
+            return node
+        end(node)
+    raise AssertionError(f"the Ray cluster has not {nodes} nodes: {(folder / 'log').read_text()}")
+
+
+def _is_up(address: str, nodes: int, newest: subprocess.Popen[bytes], patience: float = 180) -> bool:
+    """Wait until the dashboard knows so many nodes, or the newest has ended."""
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    request = urllib.request.Request(f"{address}/nodes?view=summary", headers=headers)  # noqa: S310 - http, ours
     deadline = time.monotonic() + patience
-    while time.monotonic() < deadline:
+    while newest.poll() is None and time.monotonic() < deadline:
         with contextlib.suppress(urllib.error.URLError, OSError), urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310 - http, ours
             summary = json.load(answer)["data"]["summary"]
             if sum(node["raylet"].get("state") == "ALIVE" for node in summary) >= nodes:
-                return
+                return True
         time.sleep(0.3)
-    raise AssertionError(f"the Ray cluster has not {nodes} nodes after {patience} s: {(folder / 'log').read_text()}")
+    return False

@@ -58,7 +58,6 @@ def test_jobs_go_on_when_a_node_is_killed(cluster: RayCluster, bucket: str, scen
     load_predictor(f"{run}/weights")
 
     cluster.add_node(4)
-    cluster.wait_for(3)
     source, output = f"{bucket}/many", f"{bucket}/translated"
     write_dataset(tmp_path / "many", IMAGES, 900, partial(render_scene, size=(300, 400)), processes=1)
     pack_dataset(tmp_path / "many", source, CAMVID, None, 1, labelled=True)
