@@ -96,7 +96,7 @@ def descendants(pid: int) -> dict[int, str]:
     return found
 
 
-def _end(family: dict[int, str], patience: float = 10) -> None:
+def _end(family: dict[int, str], patience: float = 2) -> None:
     """Ray's daemons end with the process that started them; kill what does not."""
     deadline = time.monotonic() + patience
     while (left := [pid for pid, started in family.items() if _runs(pid, started)]) and time.monotonic() < deadline:

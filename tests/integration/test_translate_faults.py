@@ -298,7 +298,7 @@ def test_a_shard_that_ends_every_worker_fails_alone(
         return ledger
 
     def kill_whoever_takes_it(ledger: Any) -> None:
-        while not stop.wait(0.005):
+        while len(killed) < MOST_ATTEMPTS and not stop.wait(0.005):
             try:
                 pid = ray.get(ledger.state.remote()).at_work.get(poison)
                 if pid is not None and pid not in killed:
