@@ -18,7 +18,7 @@ from dakpn.evaluation.cells import Cell, finished_cell, plan_cells, run_cell
 from dakpn.evaluation.measures.measure import measure_contender, measured_contenders, prepare_measures
 from dakpn.evaluation.protocol import describe_protocol
 from dakpn.evaluation.rivals.store import RivalJob, planned_rivals, trained_rival
-from dakpn.evaluation.summary import difference_text, score_text, summarize
+from dakpn.evaluation.summary import difference_text, score_text, sequence_names, sequence_text, summarize
 from dakpn.segmentation.examples import limit_threads
 
 logger = logging.getLogger(__name__)
@@ -69,8 +69,9 @@ def _run_cells(config: EvaluateConfig, cells: Sequence[Cell]) -> list[dict[str, 
 def print_summary(output: str) -> None:
     """A table of mIoU in percent with paired differences, to stdout; `output` is a finished evaluation's folder."""
     rows = storage.read_json(storage.join(output, "results.json"))["summary"]
+    sequences = sequence_names(rows)
     few = len({row["real_labelled"] for row in rows}) > 1
-    columns = ["contender", *(["real labelled"] if few else []), "mIoU", "scores", "against source-only"]
+    columns = ["contender", *(["real labelled"] if few else []), "mIoU", *sequences, "scores", "against source-only"]
     table = Table(*columns, "against the best rival", title="mIoU on real images, percent; differences in points")
     for row in sorted(rows, key=lambda row: row["real_labelled"]):
         rival = row["against_best_rival"]
@@ -78,6 +79,7 @@ def print_summary(output: str) -> None:
             escape(row["contender"]),
             *([str(row["real_labelled"])] if few else []),
             score_text(row),
+            *(sequence_text(row, name) for name in sequences),
             str(row["scores"]),
             escape(difference_text(row["against_source_only"])),
             escape(f"{difference_text(rival)} {rival['name']}" if rival else ""),

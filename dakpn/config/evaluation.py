@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, NonNegativeFloat, PositiveInt, field_validator, model_validator
+from pydantic import AfterValidator, Field, NonNegativeFloat, PositiveInt, model_validator
 
 from dakpn.config.base import Config, Size
 from dakpn.config.contenders import ContenderConfig, RealOnlyConfig
@@ -12,13 +12,25 @@ from dakpn.config.networks import NetworkConfig, SegmenterTrainingConfig, SmallN
 Count = Annotated[int, Field(ge=0)] | Literal["all"]
 
 
+def _checked_pattern(pattern: str | None) -> str | None:
+    try:
+        re.compile(pattern or "")
+    except re.error as error:
+        raise ValueError(f"not a regular expression: {error}") from error
+    return pattern
+
+
+SequencePattern = Annotated[str, AfterValidator(_checked_pattern)]
+"""A regular expression that finds a key's sequence: its first group, or all that it matches."""
+
+
 class RealLabelledConfig(Config):
     """The few labelled real images that join the synthetic ones: which, how many, and how."""
 
     dataset: str = Field(description="URI of a packed, labelled real dataset, apart from the test set")
     counts: tuple[Count, ...] = Field(default=(0, 10, 30, 100, "all"), min_length=1)
     draws: PositiveInt = Field(default=3, description="choices of which N images, each with every seed")
-    sequence: str | None = Field(
+    sequence: SequencePattern | None = Field(
         default=None,
         description="regular expression that finds a key's sequence (its first group, or all it matches): the N "
         "images of a draw then come from one sequence. Frames scattered over a video are worth far more labels.",
@@ -31,15 +43,6 @@ class RealLabelledConfig(Config):
     share: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
         default=0.5, description="of a batch (mixed) or of the steps (fine_tune) that is real"
     )
-
-    @field_validator("sequence")
-    @classmethod
-    def _is_a_pattern(cls, sequence: str | None) -> str | None:
-        try:
-            re.compile(sequence or "")
-        except re.error as error:
-            raise ValueError(f"not a regular expression: {error}") from error
-        return sequence
 
 
 class MeasuresConfig(Config):
@@ -76,6 +79,11 @@ class EvaluateConfig(Config):
     )
     oracle: str | None = Field(default=None, description="URI of a packed, labelled real training set, as upper bound")
     real_test: str = Field(description="URI of a packed, labelled real dataset, used for scoring only")
+    test_sequence: SequencePattern | None = Field(
+        default=None,
+        description="regular expression that finds a test key's sequence, as in real_labelled: each sequence is then "
+        "scored by itself, too",
+    )
     real_labelled: RealLabelledConfig | None = None
     seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
     network: NetworkConfig = SmallNetworkConfig()

@@ -14,6 +14,7 @@ from dakpn.data import manifest, storage
 from dakpn.data.datasets import DatasetPreset, load_preset
 from dakpn.data.exclusion import BadRow, Exclusions
 from dakpn.data.pack_sources import DEFAULT_PRESET
+from dakpn.data.sequences import sequence_of
 from dakpn.data.source_path import source_path
 from dakpn.errors import UsageError
 
@@ -79,12 +80,6 @@ class KeepRule:
                 + (f", such as {bad[0].key}" if bad else "")
             )
         return Exclusions(dataset=dataset, bad=tuple(bad), good=tuple(good))
-
-
-def sequence_of(pattern: re.Pattern[str], key: str) -> str | None:
-    """What the pattern's first group, or else the whole of it, finds in a key; None if it does not match."""
-    match = pattern.search(key)
-    return None if match is None else match[1 if pattern.groups else 0]
 
 
 def source_keys(uri: str, preset: DatasetPreset | None, split: str | None) -> list[str]:

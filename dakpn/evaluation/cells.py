@@ -3,18 +3,21 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import torch
+from torch import nn
+
 from dakpn.config import ContenderConfig, EvaluateConfig, RealOnlyConfig, StoredConfig
 from dakpn.data import storage
 from dakpn.errors import DakpnError
 from dakpn.evaluation.contenders.build import ContenderFactory, at_seed, has_own_labels
 from dakpn.evaluation.file_names import file_name
 from dakpn.evaluation.image_sets import read_examples
-from dakpn.evaluation.protocol import ORACLE, Protocol, check_evaluation, protocol_of
+from dakpn.evaluation.protocol import ORACLE, Protocol, check_evaluation, protocol_of, test_sequences
 from dakpn.evaluation.real_choice import choose_real
 from dakpn.evaluation.training_images import FineTuned, FreshTranslations, Mixed, translated_once
 from dakpn.segmentation.examples import BatchSource, LabelledExamples, labelled_index
 from dakpn.segmentation.fit import fit_segmenter
-from dakpn.segmentation.score import score_segmenter
+from dakpn.segmentation.score import count_confusion, score_from_confusion
 
 _SCORING_BATCH = 16
 
@@ -92,21 +95,38 @@ def run_cell(config: EvaluateConfig, cell: Cell) -> dict[str, Any]:
     """Train and score one cell, and write its result; a finished cell of the same protocol is read back.
 
     Returns:
-        The cell's fields with `miou`, `per_class_iou`, `pixel_accuracy` in 0..1, `protocol`, and `real_keys`.
+        The cell's fields with `miou`, `per_class_iou`, `pixel_accuracy` in 0..1, the same of each of the test's
+        `sequences` if they are told apart, `protocol`, and `real_keys`.
     """
     if (done := finished_cell(config, cell)) is not None:
         return done
     _, protocol = _plan_cell(config, cell.contender, cell.real_labelled, cell.draw, cell.seed)
     real = _real_examples(config, cell)
     network = fit_segmenter(_training_images(config, cell, real), config.network, config.training, cell.seed)
-    test = read_examples(config.real_test, config.training.size)
-    score = score_segmenter(
-        network, test.ordered_batches(_SCORING_BATCH), test.label_space.num_classes, test.label_space.ignore_id
-    )
+    scores = _score(config, network)
     chosen = list(real.keys) if real is not None and cell.contender != ORACLE else []
-    result = asdict(cell) | asdict(score) | {"protocol": protocol.values, "real_keys": chosen}
+    result = asdict(cell) | scores | {"protocol": protocol.values, "real_keys": chosen}
     storage.write_json(_result_uri(config, cell), result)
     return storage.read_json(_result_uri(config, cell))
+
+
+def _score(config: EvaluateConfig, network: nn.Module) -> dict[str, Any]:
+    """The scores on the test set; under `sequences`, those on each of its sequences."""
+    test = read_examples(config.real_test, config.training.size)
+    sequences = test_sequences(config, test.keys)
+    counts = {
+        name: count_confusion(
+            network,
+            test.subset(positions).ordered_batches(_SCORING_BATCH),
+            test.label_space.num_classes,
+            test.label_space.ignore_id,
+        )
+        for name, positions in sequences.items()
+    }
+    score = asdict(score_from_confusion(torch.stack(list(counts.values())).sum(0)))
+    if config.test_sequence is None:
+        return score
+    return score | {"sequences": {name: asdict(score_from_confusion(count)) for name, count in counts.items()}}
 
 
 def _result_uri(config: EvaluateConfig, cell: Cell) -> str:

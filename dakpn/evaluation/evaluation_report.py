@@ -24,10 +24,19 @@ from dakpn.evaluation.report import (
     LabelCurve,
     LabelPoint,
     MeasureRow,
+    RivalRow,
     WorstCase,
 )
 from dakpn.evaluation.report.page import duration
-from dakpn.evaluation.summary import difference_text, find_ours, find_source_only, summarize
+from dakpn.evaluation.summary import (
+    difference_text,
+    find_ours,
+    find_source_only,
+    score_text,
+    sequence_names,
+    sequence_text,
+    summarize,
+)
 
 _MOST_WORST = 9
 
@@ -94,9 +103,14 @@ def contender_results(results: EvaluationResults) -> list[ContenderResult]:
 
 def evaluation_detail(results: EvaluationResults) -> EvaluationDetail:
     """Curves over labels, paired comparisons, measures and pictures."""
+    rows = summarize(results.config, results.cells)
+    counts = sorted({row["real_labelled"] for row in rows if row["contender"] != ORACLE})
     return EvaluationDetail(
         label_curves=_label_curves(results),
-        comparisons=_comparisons(results),
+        comparisons=_comparisons(results, rows),
+        sequences=sequence_names(rows),
+        against_each=_against_each(results, rows, counts),
+        label_counts=counts,
         measures=[_measure_row(results, measured) for measured in results.measures],
         measured_on=_measured_on(results),
         contact=_contact(results),
@@ -143,21 +157,34 @@ def _label_curves(results: EvaluationResults) -> list[LabelCurve]:
     return curves
 
 
-def _comparisons(results: EvaluationResults) -> list[Comparison]:
-    rows = sorted(summarize(results.config, results.cells), key=lambda row: (row["real_labelled"], row["miou"]))
+def _comparisons(results: EvaluationResults, rows: Sequence[dict[str, Any]]) -> list[Comparison]:
+    sequences = sequence_names(rows)
     return [
         Comparison(
             contender=row["contender"],
             role=results.role(row["contender"]),
             real_labelled=row["real_labelled"],
             scores=row["scores"],
-            miou=f"{100 * row['miou']:.1f}"
-            + (f" ± {100 * row['miou_std']:.1f}" if row["miou_std"] is not None else ""),
+            miou=score_text(row),
             against_source_only=difference_text(row["against_source_only"]),
             against_best_rival=difference_text(row["against_best_rival"]),
             best_rival=row["against_best_rival"]["name"] if row["against_best_rival"] else "",
+            sequences=[sequence_text(row, name) for name in sequences],
         )
-        for row in rows
+        for row in sorted(rows, key=lambda row: (row["real_labelled"], row["miou"]))
+    ]
+
+
+def _against_each(results: EvaluationResults, rows: Sequence[dict[str, Any]], counts: Sequence[int]) -> list[RivalRow]:
+    ours = next(iter(find_ours(results.config)), None)
+    texts: dict[str, dict[int, str]] = {}
+    for row in rows:
+        if row["contender"] == ours:
+            for difference in row["against_each"]:
+                texts.setdefault(difference["name"], {})[row["real_labelled"]] = difference_text(difference)
+    return [
+        RivalRow(name, results.role(name), [of_count.get(count, "") for count in counts])
+        for name, of_count in texts.items()
     ]
 
 

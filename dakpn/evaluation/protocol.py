@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -10,6 +11,7 @@ from dakpn.config import ContenderConfig, EvaluateConfig, NetworkConfig, RealOnl
 from dakpn.data.datasets import load_preset
 from dakpn.data.keep_rule import source_keys
 from dakpn.data.manifest import read_index
+from dakpn.data.sequences import positions_by_sequence
 from dakpn.errors import UsageError
 from dakpn.evaluation.contenders.build import at_seed, content_digests, has_own_labels
 from dakpn.evaluation.measures.extractor import load_extractor
@@ -51,6 +53,8 @@ def protocol_of(
         "real_labelled": real_labelled,
         "seed": seed,
     }
+    if config.test_sequence is not None:
+        values["test_sequence"] = config.test_sequence
     if contender is None:
         return Protocol(values | {"contender": "oracle", "oracle": read_index(config.oracle or "").digest})
     values["contender"] = contender.model_dump(mode="json")
@@ -83,6 +87,7 @@ def check_evaluation(config: EvaluateConfig) -> None:
         if isinstance(contender, StoredConfig) and has_own_labels(at_seed(contender.uri, config.seeds[0])):
             labelled[f"contender {name}"] = at_seed(contender.uri, config.seeds[0])
     _check_real_labelled(config)
+    test_sequences(config, source_keys(config.real_test, None, None))
     _check_measures(config)
     test_classes = labelled_index(config.real_test)[0].class_names
     for name, uri in labelled.items():
@@ -91,6 +96,17 @@ def check_evaluation(config: EvaluateConfig) -> None:
                 f"{name} ({uri}) has classes {', '.join(classes)}; expected those of {config.real_test}: "
                 f"{', '.join(test_classes)}"
             )
+
+
+def test_sequences(config: EvaluateConfig, keys: Sequence[str]) -> dict[str, list[int]]:
+    """Positions among the test set's keys of each sequence; of all, by no name, where they are not told apart.
+
+    Raises:
+        UsageError: a key belongs to no sequence.
+    """
+    if config.test_sequence is None:
+        return {"": list(range(len(keys)))}
+    return positions_by_sequence(keys, config.test_sequence, "test_sequence", config.real_test)
 
 
 def describe_protocol(config: EvaluateConfig) -> dict[str, str]:
@@ -104,6 +120,8 @@ def describe_protocol(config: EvaluateConfig) -> dict[str, str]:
         "Score": "mIoU over the classes that occur; ignored pixels are not counted",
         "Seeds": ", ".join(map(str, config.seeds)),
     }
+    if config.test_sequence:
+        words["Scored on"] += f"; each sequence ({config.test_sequence}) by itself, too"
     if config.synthetic:
         words["Translation"] = (
             f"at {config.image_size[1]} x {config.image_size[0]} pixels, a fresh draw in every batch for every "

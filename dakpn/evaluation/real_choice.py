@@ -1,13 +1,11 @@
 """Which N real labelled images a draw takes."""
 
-import re
-from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
 
 from dakpn.config import RealLabelledConfig
-from dakpn.data.keep_rule import sequence_of
+from dakpn.data.sequences import positions_by_sequence
 from dakpn.errors import UsageError
 
 
@@ -26,7 +24,7 @@ def choose_real(keys: Sequence[str], config: RealLabelledConfig, count: int, dra
         return list(range(len(keys)))
     candidates = list(range(len(keys)))
     if config.sequence is not None:
-        sequences = _sequences(keys, config.sequence, config.dataset)
+        sequences = positions_by_sequence(keys, config.sequence, "real_labelled.sequence", config.dataset)
         long_enough = [name for name in sorted(sequences) if len(sequences[name]) >= count]
         if not long_enough:
             longest = max(map(len, sequences.values()))
@@ -37,13 +35,3 @@ def choose_real(keys: Sequence[str], config: RealLabelledConfig, count: int, dra
         candidates = sequences[long_enough[draw % len(long_enough)]]
     order = np.random.default_rng([draw, len(candidates)]).permutation(len(candidates))
     return sorted(candidates[i] for i in order[:count])
-
-
-def _sequences(keys: Sequence[str], pattern: str, dataset: str) -> dict[str, list[int]]:
-    compiled, found = re.compile(pattern), defaultdict(list)
-    for position, key in enumerate(keys):
-        name = sequence_of(compiled, key)
-        if name is None:
-            raise UsageError(f"real_labelled.sequence {pattern!r} does not match the key {key!r} of {dataset}")
-        found[name].append(position)
-    return found

@@ -1,6 +1,6 @@
 """An evaluation's cells in sum: per contender and number of real labelled images, with paired comparisons."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev
 from typing import Any
 
@@ -11,16 +11,18 @@ from dakpn.evaluation.protocol import ORACLE
 SOURCE_ONLY = "source-only"
 OURS = "DA-KPN"
 
-Cells = Iterable[Mapping[str, Any]]
+Cells = Sequence[Mapping[str, Any]]
 
 
 def summarize(config: EvaluateConfig, cells: Cells) -> list[dict[str, Any]]:
     """One row for each contender and number of real labelled images, in the order of the cells.
 
     Returns:
-        Rows of `contender`, `real_labelled`, `scores` (their number), `miou` and `miou_std` (fractions), and
-        `against_source_only` and `against_best_rival`: None, or `name`, `mean`, `low`, `high`, `pairs`. The best rival
-        of a contender is, with as many labels, the best of the others by its mean; controls are no rivals.
+        Rows of `contender`, `real_labelled`, `scores` (their number), `miou` and `miou_std` (fractions), `sequences`
+        (name: mIoU, of each sequence of the test set, if they are told apart), `against_source_only` and
+        `against_best_rival`: None, or `name`, `mean`, `low`, `high`, `pairs`; and, for DA-KPN, `against_each`, a list
+        of such. The best rival of a contender is, with as many labels, the best of the others by its mean; controls
+        are no rivals.
     """
     scores = _scores(cells)
     source_only = find_source_only(config)
@@ -41,8 +43,10 @@ def summarize(config: EvaluateConfig, cells: Cells) -> list[dict[str, Any]]:
                 "scores": len(by_pair),
                 "miou": fmean(by_pair.values()),
                 "miou_std": stdev(by_pair.values()) if len(by_pair) > 1 else None,
+                "sequences": _sequence_means(cells, name, count),
                 "against_source_only": _comparison(scores, name, source_only, count),
                 "against_best_rival": None if name in controls else _comparison(scores, name, best, count),
+                "against_each": _comparisons(scores, name, count, ours) if name in ours else [],
             }
         )
     return rows
@@ -70,6 +74,16 @@ def score_text(row: dict[str, Any]) -> str:
     return f"{100 * row['miou']:.1f}" + (f" ± {100 * row['miou_std']:.1f}" if row["miou_std"] is not None else "")
 
 
+def sequence_names(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Names of the test set's sequences, of rows of `summarize`; none where they are not told apart."""
+    return sorted({name for row in rows for name in row["sequences"]})
+
+
+def sequence_text(row: dict[str, Any], name: str) -> str:
+    """ "27.1" in percent: the mIoU on a sequence, of a row of `summarize`; "" without one."""
+    return f"{100 * row['sequences'][name]:.1f}" if name in row["sequences"] else ""
+
+
 def difference_text(difference: dict[str, Any] | None) -> str:
     """ "+2.1 [+0.4, +3.0]" in points; "" for no comparison."""
     if difference is None:
@@ -86,6 +100,22 @@ def _scores(cells: Cells) -> dict[tuple[str, int], dict[Pair, float]]:
         by_pair = scores.setdefault((cell["contender"], cell["real_labelled"]), {})
         by_pair[cell["seed"], cell["draw"]] = cell["miou"]
     return scores
+
+
+def _comparisons(
+    scores: Mapping[tuple[str, int], Mapping[Pair, float]], name: str, count: int, ours: Sequence[str]
+) -> list[dict[str, Any]]:
+    others = (other for other, n in scores if n == count and other not in (ORACLE, *ours))
+    return [found for other in others if (found := _comparison(scores, name, other, count)) is not None]
+
+
+def _sequence_means(cells: Cells, name: str, count: int) -> dict[str, float]:
+    """By the sequences' names."""
+    of_row = [
+        c["sequences"] for c in cells if (c["contender"], c["real_labelled"]) == (name, count) if "sequences" in c
+    ]
+    names = sorted({sequence for sequences in of_row for sequence in sequences})
+    return {name: fmean(s[name]["miou"] for s in of_row if name in s) for name in names}
 
 
 def _comparison(

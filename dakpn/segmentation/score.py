@@ -23,18 +23,24 @@ class Score:
     pixel_accuracy: float
 
 
-@torch.inference_mode()
 def score_segmenter(
     network: nn.Module, batches: Iterable[dict[str, Tensor]], num_classes: int, ignore_id: int
 ) -> Score:
     """Score a network on batches of `image` float [B, 3, H, W] in 0..1 and `label` int64 [B, H, W]."""
+    return score_from_confusion(count_confusion(network, batches, num_classes, ignore_id))
+
+
+@torch.inference_mode()
+def count_confusion(
+    network: nn.Module, batches: Iterable[dict[str, Tensor]], num_classes: int, ignore_id: int
+) -> Tensor:
+    """Pixel counts float64 [C, C], rows by label and columns by prediction; arguments as for `score_segmenter`."""
     network.eval()
     confusion = MulticlassConfusionMatrix(num_classes, ignore_index=ignore_id)
     for batch in batches:
         logits = network(batch["image"].contiguous(memory_format=torch.channels_last))
         confusion.update(logits.argmax(1), batch["label"])
-    counts = confusion.compute().double()
-    return score_from_confusion(counts)
+    return confusion.compute().double()
 
 
 def score_from_confusion(counts: Tensor) -> Score:

@@ -10,6 +10,7 @@ import pytest
 from cluster.failures import actionable_error
 from dakpn.config import EvaluateConfig
 from dakpn.config_file import build_config
+from dakpn.data.keep_rule import source_keys
 from dakpn.errors import DataError, UsageError
 from dakpn.evaluation.report import render_report
 from dakpn.evaluation.run_report import ReportInputs, gather_report
@@ -150,6 +151,39 @@ def test_few_real_labels_rivals_and_measures_in_one_evaluation(scenes: Scenes, w
         assert words in page
 
 
+def test_each_sequence_of_the_test_set_is_scored_by_itself(
+    evaluated: Path, scenes: Scenes, weights: str, tmp_path: Path
+) -> None:
+    contenders = {
+        "source-only": scenes.synthetic,
+        "other": scenes.test,
+        "DA-KPN": {"kind": "dakpn", "weights": weights},
+    }
+    settings = config(
+        tmp_path, scenes, contenders=contenders, synthetic=scenes.synthetic, seeds=[0, 1], test_sequence="(.)$",
+        workers=1,
+    )  # fmt: skip
+    returned = evaluate.main(settings)
+    assert returned[0]["miou"] == cells(evaluated)[0]["miou"]  # of the same training, over the whole test set
+    names = {key[-1] for key in source_keys(scenes.test, None, None)}
+    assert len(names) > 1
+    for cell in returned:
+        assert cell["sequences"].keys() == names
+        shares = [score["pixel_accuracy"] for score in cell["sequences"].values()]
+        assert min(shares) <= cell["pixel_accuracy"] <= max(shares)
+        assert min(shares) < max(shares)
+    summary = json.loads((tmp_path / "results.json").read_text())["summary"]
+    first = [cell["sequences"] for cell in returned if cell["contender"] == "source-only"]
+    for name in names:
+        assert summary[0]["sequences"][name] == pytest.approx(sum(s[name]["miou"] for s in first) / 2)
+    ours = summary[-1]["against_each"]
+    assert [difference["name"] for difference in ours] == ["source-only", "other"]
+    assert ours[1]["mean"] == pytest.approx(summary[2]["miou"] - summary[1]["miou"])
+    page = render_report(gather_report(ReportInputs(run=str(tmp_path))))
+    assert "DA-KPN against" in page
+    assert f"<th>{min(names)}</th>" in page
+
+
 def test_a_folder_of_images_takes_the_labels_of_the_synthetic_keys(scenes: Scenes, tmp_path: Path) -> None:
     painted = tmp_path / "painted"
     shutil.copytree(scenes.source / "images", painted)
@@ -172,6 +206,7 @@ def test_what_cannot_work_is_said_before_anything_is_trained(scenes: Scenes, tmp
         ({"real_labelled": few}, "no sequence of .* has 5 images"),
         ({"real_labelled": {"dataset": scenes.test, "counts": [9]}}, "got 9 real labelled images to choose from 8"),
         ({"measures": {}}, "set `synthetic` and `real`"),
+        ({"test_sequence": "^(night)_"}, r"test_sequence '\^\(night\)_' does not match the key"),
     ):
         with pytest.raises(UsageError, match=words):
             evaluate.main(config(tmp_path / "out", scenes, **values))

@@ -14,6 +14,7 @@ from dakpn.evaluation.report.evaluation_data import (
     LabelCurve,
     LabelPoint,
     MeasureRow,
+    RivalRow,
     WorstCase,
 )
 from dakpn.evaluation.report.page import render_report
@@ -29,6 +30,7 @@ __all__ = [
     "MeasureRow",
     "ParameterMap",
     "ReportData",
+    "RivalRow",
     "TranslationExample",
     "WorstCase",
     "render_report",

@@ -46,6 +46,16 @@ class Comparison:
     against_source_only: str
     against_best_rival: str
     best_rival: str
+    sequences: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RivalRow:
+    """DA-KPN's paired differences from one contender, ready to be shown: a text for each number of real labels."""
+
+    contender: str
+    role: str
+    differences: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +125,9 @@ class EvaluationDetail:
 
     Args:
         label_curves: mIoU over the number of real labelled images.
-        comparisons: paired, a row each contender and number.
+        comparisons: paired, a row each contender and number; each has a score for each of `sequences`.
+        sequences: names of the test set's, if they are told apart.
+        against_each: DA-KPN against every other contender, by the numbers of real labels in `label_counts`.
         measures: a row each contender.
         measured_on: a sentence on what was measured, and with what.
         contact: rows of the contact sheet, inputs first and real neighbours last.
@@ -124,6 +136,9 @@ class EvaluationDetail:
 
     label_curves: Sequence[LabelCurve] = ()
     comparisons: Sequence[Comparison] = ()
+    sequences: Sequence[str] = ()
+    against_each: Sequence[RivalRow] = ()
+    label_counts: Sequence[int] = ()
     measures: Sequence[MeasureRow] = ()
     measured_on: str = ""
     contact: Sequence[ContactRow] = ()

@@ -14,6 +14,7 @@ from dakpn.evaluation.report import (
     LabelPoint,
     MeasureRow,
     ReportData,
+    RivalRow,
     WorstCase,
     render_report,
 )
@@ -32,7 +33,12 @@ def detail(name: str = "DA-KPN") -> EvaluationDetail:
     texts = {field.name: f"{number}.5" for number, field in enumerate(dataclasses.fields(MeasureRow))}
     return EvaluationDetail(
         label_curves=[dataclasses.replace(CURVES[1], name=name), *CURVES],
-        comparisons=[Comparison(name, "ours", 10, 9, "31.0 ± 1.2", "+3.0 [+1.0, +4.0]", "+0.5 [−0.2, +1.1]", name)],
+        comparisons=[
+            Comparison(name, "ours", 10, 9, "31.0 ± 1.2", "+3.0 [+1.0, +4.0]", "+0.5 [−0.2, +1.1]", name, ["29.5"])
+        ],
+        sequences=[name],
+        against_each=[RivalRow(name, "rival", ["+1.7 [+0.3, +2.2]"])],
+        label_counts=[10],
         measures=[MeasureRow(**texts | {"contender": name, "role": "ours"})],
         measured_on=f"24 images, FD({name}@0011)",
         contact=[ContactRow(name, [PICTURE, PICTURE]), ContactRow("Nearest real images", [PICTURE, PICTURE])],
@@ -46,6 +52,7 @@ def test_the_page_shows_curves_tables_and_pictures() -> None:
     assert not page.open
     for words in (
         "Few real labels", "Contact sheet", "Nearest real images", "Paired comparisons", "+3.0 [+1.0, +4.0]",
+        "29.5", "DA-KPN against", "10 real labels", "+1.7 [+0.3, +2.2]",
         "FD(DA-KPN@0011)", "Worst cases", "80 % of the pixels agreed, 30 % do now", "real labelled images",
     ):  # fmt: skip
         assert words in page.text, words
