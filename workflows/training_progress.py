@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager
 from dakpn.config import TrainConfig
 from dakpn.errors import StorageError
 from dakpn.progress import ShowProgress, followed
+from dakpn.training.encoder_rounds import encoder_rounds
 from dakpn.training.metrics_log import read_metrics
 from dakpn.training.run_folder import RunFolder
 
@@ -24,8 +25,9 @@ def _look(config: TrainConfig, show: ShowProgress) -> None:
     if not lines:
         return
     last = lines[-1]
-    encoder_steps = config.encoder.training.steps if config.encoder.weights is None else 0
-    before = encoder_steps if last["stage"] == "adversarial" else 0
+    each, trainings = config.encoder.training.steps, config.encoder_trainings
+    rounds = [number.stage for number in encoder_rounds(RunFolder(config.run), trainings - 1)]
+    before = each * (rounds.index(last["stage"]) if last["stage"] in rounds else trainings)
     waiting = f"{last['data_wait_share']:.0%} waiting for data"
     note = f"{last['stage']}: {last['images_per_second']:.3g} images/s, {waiting}"
-    show(before + last["step"], encoder_steps + config.adversarial.steps, note)
+    show(before + last["step"], each * trainings + config.adversarial.steps, note)

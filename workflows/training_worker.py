@@ -15,12 +15,12 @@ from cluster.metrics import TrainingMetrics
 from cluster.session import quiet_ray_data
 from cluster.termination import TrainNotice
 from dakpn.config import TrainConfig
-from dakpn.data import manifest, storage
+from dakpn.data import manifest
 from dakpn.data.training_samples import labelled_example, real_example, synthetic_example
 from dakpn.models.networks import build_untrained_network
 from dakpn.models.precision import compute_dtype, place
 from dakpn.models.predictor import KernelPredictor
-from dakpn.models.weights import load_segmenter, save_predictor, save_segmenter
+from dakpn.models.weights import has_weights, load_segmenter, save_predictor, save_segmenter
 from dakpn.segmentation.examples import labelled_index, limit_threads
 from dakpn.segmentation.fit import segmentation_state
 from dakpn.training.adversarial import AdversarialTask
@@ -28,6 +28,7 @@ from dakpn.training.batches import to_device, zipped
 from dakpn.training.card import ENCODER_CARD, predictor_card
 from dakpn.training.checkpoint import CheckpointFolder
 from dakpn.training.distributed import require_same_params, wait_for_all, wrapped
+from dakpn.training.encoder_rounds import EncoderRound, encoder_rounds, in_real_colours
 from dakpn.training.feature_cache import LogitCache, with_key
 from dakpn.training.loop import Batch, LoopSettings, Reporter, run_steps
 from dakpn.training.metrics_log import NoReport, read_alarms, read_metrics
@@ -81,38 +82,49 @@ class TrainingWorker:
         return self.config.encoder.weights or self.folder.encoder
 
     def make_encoder(self) -> None:
-        """Train the source segmenter, unless its weights are given or already there."""
-        given = self.config.encoder.weights is not None
-        if not given and not storage.exists(storage.join(self.folder.encoder, "model.safetensors")):
-            self._train_encoder()
+        """Train the source segmenter, and adapt it, unless its weights are given or already there."""
+        if self.config.encoder.weights is None and not has_weights(self.folder.encoder):
+            for number in encoder_rounds(self.folder, self.config.encoder.adaptation_rounds):
+                if not has_weights(number.weights):
+                    self._train_encoder(number)
+                wait_for_all()
+                if number.styles is not None:
+                    self._collect_styles(number.weights, number.styles)
         wait_for_all()
 
-    def _train_encoder(self) -> None:
+    def _train_encoder(self, number: EncoderRound) -> None:
         training = self.config.encoder.training
         torch.manual_seed(self.config.seed)
         network = build_untrained_network(self.config.encoder.network, self.label_space.num_classes)
         network, ignore_id = place(network, self.device), self.label_space.ignore_id
         pixel_counts = self.data.pixel_counts(self.label_space, training.size)
         state = segmentation_state(network, training, pixel_counts, ignore_id, self.compute_dtype)
+        colours = None if number.colours is None else read_styles(number.colours)[1]
 
         def batches(start_step: int) -> Iterator[Batch]:
             prepare = labelled_example(self.label_space, training.size)
-            return self.data.batches(
+            plain = self.data.batches(
                 self.config.synthetic, prepare, training.batch_size_per_worker, start_step, labelled=True
             )
+            if colours is None:
+                return plain
+            there = to_device(plain, self.device)
+            return in_real_colours(there, colours, self.config.style, self.config.seed, self.rank, start_step)
 
-        self._run("encoder", state, batches, training.steps)
+        self._run(number.stage, state, batches, training.steps)
         if self.rank == 0:
-            save_segmenter(
-                self.folder.encoder, network.cpu(), self.config.encoder.network, self.label_space, ENCODER_CARD
-            )
+            save_segmenter(number.weights, network.cpu(), self.config.encoder.network, self.label_space, ENCODER_CARD)
 
     def make_style_bank(self) -> None:
         """Collect the style bank, unless the recipe has none or it is already there."""
-        if self.config.style.kind != "none" and self.rank == 0 and not has_styles(self.folder.styles):
-            encoder = load_segmenter(self._encoder_weights)[0].to(self.device)
+        if self.config.style.kind != "none":
+            self._collect_styles(self._encoder_weights, self.folder.styles)
+
+    def _collect_styles(self, encoder_weights: str, to: str) -> None:
+        if self.rank == 0 and not has_styles(to):
+            encoder = load_segmenter(encoder_weights)[0].to(self.device)
             samples = self.data.some_samples(self.config.real, self.config.style.entries, labelled=False)
-            collect_styles(self.folder.styles, samples, encoder, self.config.prediction_size)
+            collect_styles(to, samples, encoder, self.config.prediction_size)
         wait_for_all()
 
     def _untrained_predictor(self) -> tuple[KernelPredictor, str]:

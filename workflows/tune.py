@@ -24,6 +24,7 @@ from dakpn.config import TuneConfig
 from dakpn.data import storage
 from dakpn.errors import TrainingError
 from dakpn.evaluation.report.sweep_page import render_sweep
+from dakpn.models.weights import has_weights
 from dakpn.tuning.objective import check_objective, downstream_config
 from dakpn.tuning.outcome import (
     SweepOutcome,
@@ -104,7 +105,7 @@ def _needs(config: TuneConfig) -> TrialNeeds:
 
 def _make_shared(config: TuneConfig, folder: SweepFolder) -> None:
     """Train the source segmenter once, if it is the same for all trials; the (untrained) weights are written last."""
-    if not shares_encoder(config) or storage.exists(storage.join(folder.shared.weights, "model.safetensors")):
+    if not shares_encoder(config) or has_weights(folder.shared.weights):
         return
     logger.info("source segmenter for all trials: %s", folder.shared.encoder)
     with interruptible():

@@ -4,7 +4,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
 from dakpn.config.base import Config, Fraction, Size
 from dakpn.config.translation import TranslationConfig
@@ -68,6 +76,12 @@ class EncoderConfig(Config):
     weights: str | None = Field(default=None, description="URI of trained segmenter weights; none: train one first")
     network: NetworkConfig = SmallNetworkConfig()
     training: SegmenterTrainingConfig = SegmenterTrainingConfig()
+    adaptation_rounds: NonNegativeInt = Field(
+        default=0,
+        description="how often an encoder trained here is trained anew, on synthetic images in the colours of the "
+        "style bank that the one before it has collected: it then guesses the classes of real images better, without "
+        "any of their labels",
+    )
     cache_features: bool = Field(
         default=False,
         description="keep the encoder's logits of synthetic images in fp16 from epoch to epoch; pays with a large "

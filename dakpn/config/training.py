@@ -112,6 +112,20 @@ class TrainConfig(Config):
             raise ValueError(f"workers {self.workers} must be [least, most]")
         return self
 
+    @model_validator(mode="after")
+    def _adaptation_has_colours(self) -> Self:
+        if self.encoder.adaptation_rounds and self.style.kind == "none":
+            raise ValueError(
+                f"encoder.adaptation_rounds is {self.encoder.adaptation_rounds}, but there is no style bank "
+                "(style.kind: none) to take colours from; set it to 0, or choose a bank"
+            )
+        return self
+
+    @property
+    def encoder_trainings(self) -> int:
+        """How often an encoder is trained: not at all if its weights are given."""
+        return 0 if self.encoder.weights is not None else 1 + self.encoder.adaptation_rounds
+
     @property
     def fewest_workers(self) -> int:
         """Workers without which the run does not start."""

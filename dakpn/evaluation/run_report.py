@@ -28,7 +28,9 @@ from dakpn.evaluation.evaluation_report import (
 from dakpn.evaluation.report import Curve, ParameterMap, ReportData, TranslationExample
 from dakpn.inference.translator import Translator
 from dakpn.models.color import rgb_to_hsv
+from dakpn.models.weights import has_weights
 from dakpn.segmentation.examples import labelled_index
+from dakpn.training.encoder_rounds import ENCODER_STAGE
 from dakpn.training.metrics_log import read_alarms, read_metrics
 from dakpn.training.run_folder import RunFolder
 
@@ -134,8 +136,7 @@ def _gather_evaluation(inputs: ReportInputs, results: EvaluationResults) -> Repo
 
 
 def _translator(folder: RunFolder) -> Translator | None:
-    done = storage.exists(storage.join(folder.weights, "model.safetensors"))
-    return Translator.load(folder.weights) if done else None
+    return Translator.load(folder.weights) if has_weights(folder.weights) else None
 
 
 def _examples(
@@ -192,18 +193,17 @@ def _spread_samples(dataset: str, wanted: int) -> list[Sample]:
 
 
 def _curves(lines: list[dict[str, Any]]) -> dict[str, Curve]:
-    series: dict[str, tuple[list[int], list[float]]] = {}
+    series: dict[tuple[str, str], tuple[list[int], list[float]]] = {}
     for line in lines:
         for name, value in line.items():
-            title = f"encoder/{name}" if line["stage"] == "encoder" else name
-            if title.partition("/")[0] in _CURVE_GROUPS or title in _CURVE_GROUPS:
-                steps, values = series.setdefault(title, ([], []))
+            of_encoder = line["stage"].startswith(ENCODER_STAGE)
+            group = f"{ENCODER_STAGE}/{name}" if of_encoder else name.partition("/")[0]
+            if group in _CURVE_GROUPS:
+                title = f"{line['stage']}/{name}" if of_encoder else name
+                steps, values = series.setdefault((title, _CURVE_GROUPS[group]), ([], []))
                 steps.append(line["step"])
                 values.append(value)
-    return {
-        title: Curve(steps, values, _CURVE_GROUPS.get(title) or _CURVE_GROUPS[title.partition("/")[0]])
-        for title, (steps, values) in series.items()
-    }
+    return {title: Curve(steps, values, group) for (title, group), (steps, values) in series.items()}
 
 
 def _dataset_digest(uri: str) -> str:

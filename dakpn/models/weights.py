@@ -79,6 +79,11 @@ def load_segmenter(uri: str) -> tuple[Segmenter, NetworkConfig, LabelSpace, str]
     return model.eval(), network, label_space, digest
 
 
+def has_weights(uri: str) -> bool:
+    """Whether weights lie here, of whatever kind."""
+    return storage.exists(storage.join(uri, _TENSORS))
+
+
 def weights_digest(uri: str) -> str:
     """Digest of the weights of either kind in a folder. Raises `WeightsError` if they cannot be read."""
     return _digest(*_read(uri, ""))

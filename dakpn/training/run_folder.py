@@ -42,6 +42,10 @@ class RunFolder:
         """The style bank, as it was before training."""
         return storage.join(self.uri, "styles")
 
+    def encoder_round(self, number: int) -> "RunFolder":
+        """Where a round of the encoder's training that is not the last leaves its encoder and styles."""
+        return RunFolder(storage.join(self.uri, "encoder_rounds", str(number)))
+
     @property
     def weights(self) -> str:
         """Weights of the trained predictor: what `dakpn translate` takes."""

@@ -51,7 +51,8 @@ def check_space(config: TuneConfig) -> None:
 
 def shares_encoder(config: TuneConfig) -> bool:
     """Whether one source segmenter does for all trials: none of its settings varies, and no weights are given."""
-    return config.encoder.weights is None and not _varies(config, "encoder", "seed", "precision")
+    of_adaptation = ("style", "prediction_size") if config.encoder.adaptation_rounds else ()
+    return config.encoder.weights is None and not _varies(config, "encoder", "seed", "precision", *of_adaptation)
 
 
 def shares_styles(config: TuneConfig) -> bool:
