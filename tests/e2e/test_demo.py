@@ -51,8 +51,7 @@ def test_the_demo_runs_to_a_table_and_a_page_that_needs_nothing_else(demo: tuple
     assert verify.main(VerifyConfig(input=str(out / "data/synthetic"), output=str(out / "translated"))) == 16
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(600)
 def test_a_second_demo_in_the_same_folder_repeats_nothing(demo: tuple[Path, CompletedProcess[str]]) -> None:
     out, _ = demo
     results = (out / "evaluation/results.json").read_bytes()
