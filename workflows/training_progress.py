@@ -26,8 +26,8 @@ def _look(config: TrainConfig, show: ShowProgress) -> None:
         return
     last = lines[-1]
     each, trainings = config.encoder.training.steps, config.encoder_trainings
-    rounds = [number.stage for number in encoder_rounds(RunFolder(config.run), trainings - 1)]
-    before = each * (rounds.index(last["stage"]) if last["stage"] in rounds else trainings)
+    stages = [planned.stage for planned in encoder_rounds(RunFolder(config.run), trainings - 1)]
+    before = each * (stages.index(last["stage"]) if last["stage"] in stages else trainings)
     waiting = f"{last['data_wait_share']:.0%} waiting for data"
     note = f"{last['stage']}: {last['images_per_second']:.3g} images/s, {waiting}"
     show(before + last["step"], each * trainings + config.adversarial.steps, note)

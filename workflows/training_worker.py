@@ -84,22 +84,22 @@ class TrainingWorker:
     def make_encoder(self) -> None:
         """Train the source segmenter, and adapt it, unless its weights are given or already there."""
         if self.config.encoder.weights is None and not has_weights(self.folder.encoder):
-            for number in encoder_rounds(self.folder, self.config.encoder.adaptation_rounds):
-                if not has_weights(number.weights):
-                    self._train_encoder(number)
+            for planned in encoder_rounds(self.folder, self.config.encoder.adaptation_rounds):
+                if not has_weights(planned.weights):
+                    self._train_encoder(planned)
                 wait_for_all()
-                if number.styles is not None:
-                    self._collect_styles(number.weights, number.styles)
+                if planned.styles is not None:
+                    self._collect_styles(planned.weights, planned.styles)
         wait_for_all()
 
-    def _train_encoder(self, number: EncoderRound) -> None:
+    def _train_encoder(self, planned: EncoderRound) -> None:
         training = self.config.encoder.training
         torch.manual_seed(self.config.seed)
         network = build_untrained_network(self.config.encoder.network, self.label_space.num_classes)
         network, ignore_id = place(network, self.device), self.label_space.ignore_id
         pixel_counts = self.data.pixel_counts(self.label_space, training.size)
         state = segmentation_state(network, training, pixel_counts, ignore_id, self.compute_dtype)
-        colours = None if number.colours is None else read_styles(number.colours)[1]
+        colours = None if planned.colours is None else read_styles(planned.colours)[1]
 
         def batches(start_step: int) -> Iterator[Batch]:
             prepare = labelled_example(self.label_space, training.size)
@@ -111,9 +111,9 @@ class TrainingWorker:
             there = to_device(plain, self.device)
             return in_real_colours(there, colours, self.config.style, self.config.seed, self.rank, start_step)
 
-        self._run(number.stage, state, batches, training.steps)
+        self._run(planned.stage, state, batches, training.steps)
         if self.rank == 0:
-            save_segmenter(number.weights, network.cpu(), self.config.encoder.network, self.label_space, ENCODER_CARD)
+            save_segmenter(planned.weights, network.cpu(), self.config.encoder.network, self.label_space, ENCODER_CARD)
 
     def make_style_bank(self) -> None:
         """Collect the style bank, unless the recipe has none or it is already there."""

@@ -12,9 +12,9 @@ from dakpn.config.networks import NetworkConfig, SegmenterTrainingConfig, SmallN
 Count = Annotated[int, Field(ge=0)] | Literal["all"]
 
 
-def _checked_pattern(pattern: str | None) -> str | None:
+def _checked_pattern(pattern: str) -> str:
     try:
-        re.compile(pattern or "")
+        re.compile(pattern)
     except re.error as error:
         raise ValueError(f"not a regular expression: {error}") from error
     return pattern

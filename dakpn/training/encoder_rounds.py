@@ -7,7 +7,6 @@ better, and collects a better bank. No real label is read.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import count
 
 import torch
 from torch import Tensor, nn
@@ -65,10 +64,7 @@ def in_real_colours(
         start_step: number of the first batch.
     """
     recolour = _Recolouring(moments, config)
-    for step in count(start_step):
-        batch = next(batches, None)
-        if batch is None:
-            return
+    for step, batch in enumerate(batches, start_step):
         generator = torch.Generator().manual_seed(step_seed(seed, rank, step))
         styles = torch.randint(len(recolour.bank), (len(batch["image"]),), generator=generator)
         yield {**batch, "image": recolour.to(batch["image"].device)(batch["image"], batch["label"], styles)}
