@@ -12,7 +12,7 @@ from dakpn.errors import DakpnError
 from dakpn.evaluation.contenders.build import ContenderFactory, at_seed, has_own_labels
 from dakpn.evaluation.file_names import file_name
 from dakpn.evaluation.image_sets import read_examples
-from dakpn.evaluation.protocol import ORACLE, Protocol, check_evaluation, protocol_of, test_sequences
+from dakpn.evaluation.protocol import ORACLE, Protocol, check_evaluation, protocol_of, sequences_of_test
 from dakpn.evaluation.real_choice import choose_real
 from dakpn.evaluation.training_images import FineTuned, FreshTranslations, Mixed, translated_once
 from dakpn.segmentation.examples import BatchSource, LabelledExamples, labelled_index
@@ -113,7 +113,7 @@ def run_cell(config: EvaluateConfig, cell: Cell) -> dict[str, Any]:
 def _score(config: EvaluateConfig, network: nn.Module) -> dict[str, Any]:
     """The scores on the test set; under `sequences`, those on each of its sequences."""
     test = read_examples(config.real_test, config.training.size)
-    sequences = test_sequences(config, test.keys)
+    sequences = sequences_of_test(config, test.keys)
     counts = {
         name: count_confusion(
             network,

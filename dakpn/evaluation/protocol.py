@@ -87,7 +87,7 @@ def check_evaluation(config: EvaluateConfig) -> None:
         if isinstance(contender, StoredConfig) and has_own_labels(at_seed(contender.uri, config.seeds[0])):
             labelled[f"contender {name}"] = at_seed(contender.uri, config.seeds[0])
     _check_real_labelled(config)
-    test_sequences(config, source_keys(config.real_test, None, None))
+    sequences_of_test(config, source_keys(config.real_test, None, None))
     _check_measures(config)
     test_classes = labelled_index(config.real_test)[0].class_names
     for name, uri in labelled.items():
@@ -98,7 +98,7 @@ def check_evaluation(config: EvaluateConfig) -> None:
             )
 
 
-def test_sequences(config: EvaluateConfig, keys: Sequence[str]) -> dict[str, list[int]]:
+def sequences_of_test(config: EvaluateConfig, keys: Sequence[str]) -> dict[str, list[int]]:
     """Positions among the test set's keys of each sequence; of all, by no name, where they are not told apart.
 
     Raises:
