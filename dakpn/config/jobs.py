@@ -30,6 +30,11 @@ class TranslateConfig(Config):
     draws: PositiveInt = Field(
         default=1, description="looks to list with the params of each image, from number `draw` on; pixels have one"
     )
+    encoder_batch: PositiveInt = Field(
+        default=1,
+        description="images of a shard that the encoder sees at a time: 8 or more where it is large and there is a "
+        "GPU; on CPUs, and with weights that look at labels alone, it gains nothing",
+    )
     strength: Fraction = Field(default=1.0, description="0 is the exact identity, 1 the full translation")
     refinement: tuple[Fraction, Fraction] | None = Field(
         default=None,
@@ -90,12 +95,13 @@ class TranslateConfig(Config):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """All that the bytes of the output depend on, besides weights and input, as JSON."""
-        if self.content == "params":
-            return self.model_dump(mode="json", include={"content", "precision", "draw", "draws"})
-        return self.model_dump(
-            mode="json", include={"precision", "strength", "refinement", "style", "draw", "jpeg_quality"}
-        )
+        """All that the bytes of the output depend on, besides weights and input, as JSON.
+
+        A batch of one is left out, so that outputs of versions that knew no other are not made again.
+        """
+        names = {"precision", "draw"} | ({"encoder_batch"} if self.encoder_batch > 1 else set())
+        of_content = {"params": {"content", "draws"}, "pixels": {"strength", "refinement", "style", "jpeg_quality"}}
+        return self.model_dump(mode="json", include=names | of_content[self.content])
 
     @property
     def fewest_workers(self) -> int:

@@ -20,7 +20,7 @@ _BYTES_PER_PIXEL = 30
 """Of the function's buffers for `max_pixels_in_flight`."""
 _SHARD_COPIES = 3
 """Of the output's shard: as it is put together, whole, and on its way to storage; PNGs may grow."""
-_SAMPLED_SHARDS, _ROWS_EACH = 3, 4
+_SAMPLED_SHARDS, _FEWEST_ROWS = 3, 4
 
 
 def worker_bytes(config: TranslateConfig, index: DatasetIndex) -> int:
@@ -28,7 +28,7 @@ def worker_bytes(config: TranslateConfig, index: DatasetIndex) -> int:
     largest = 0
     if index.format != "folder" and config.content == "pixels":  # files of a folder are written one at a time
         largest = max((shard.bytes for shard in index.shards), default=0)
-    images = 2 * (config.decode_workers + 1) * 3 * config.max_pixels_in_flight
+    images = (2 * (config.decode_workers + 1) + config.encoder_batch) * 3 * config.max_pixels_in_flight
     buffers = _BYTES_PER_PIXEL * config.max_pixels_in_flight
     return _BASE_BYTES + _SHARD_COPIES * largest + 2 * config.prefetch_bytes + images + buffers
 
@@ -89,7 +89,8 @@ def _spread(todo: Sequence[ShardTask]) -> Sequence[ShardTask]:
 
 
 def _read(config: TranslateConfig, task: ShardTask) -> list[InputRow]:
-    return list(islice(input_rows(manifest.shard_uri(config.input, task.name, task.format)), _ROWS_EACH))
+    rows = input_rows(manifest.shard_uri(config.input, task.name, task.format))
+    return list(islice(rows, max(_FEWEST_ROWS, config.encoder_batch)))
 
 
 def _translate(translator: Translator, config: TranslateConfig, task: ShardTask, rows: Sequence[InputRow]) -> int:

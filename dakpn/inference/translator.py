@@ -1,7 +1,8 @@
 """Translate single images with trained weights."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -23,6 +24,14 @@ from dakpn.models.weights import load_predictor
 from dakpn.models.whole_image import DEFAULT_PIXELS_IN_FLIGHT, translate_image
 
 
+class EncoderInput(NamedTuple):
+    """An image uint8 [H, W, 3], its key, and its label's train ids uint8 [H, W] where the weights look at labels."""
+
+    image: NDArray[np.uint8]
+    key: str
+    train_ids: NDArray[np.uint8] | None = None
+
+
 @dataclass(frozen=True)
 class Translator:
     """Translates images; the same weights, key, draw and settings always give the same bytes.
@@ -36,6 +45,7 @@ class Translator:
         style: key of the real image whose style all images take; None: each draws one.
         draw: number of the draw of style, refinement and noise.
         precision: that the encoder's logits are rounded to, as stored params are.
+        encoder_batch: images that the encoder sees at a time; fewer are filled up to it.
         max_pixels_in_flight: bounds the memory that one image takes.
         threads: CPU threads for one image.
 
@@ -51,6 +61,7 @@ class Translator:
     style: str | None = None
     draw: int = 0
     precision: ParamsPrecision = "float16"
+    encoder_batch: int = 1
     max_pixels_in_flight: int = DEFAULT_PIXELS_IN_FLIGHT
     threads: int = 1
 
@@ -93,6 +104,7 @@ class Translator:
             style=config.style,
             draw=config.draw,
             precision=config.precision,
+            encoder_batch=config.encoder_batch,
             max_pixels_in_flight=config.max_pixels_in_flight,
             device="cuda" if config.num_gpus else "cpu",
         )
@@ -146,10 +158,28 @@ class Translator:
         """
         return self._apply(image, self.low_res_params(image, key, train_ids), key)
 
-    @torch.inference_mode()
     def features(self, image: NDArray[np.uint8], key: str, train_ids: NDArray[np.uint8] | None = None) -> ImageFeatures:
         """All that the params need to know of an image, not rounded; arguments as for `translate`."""
-        return self.predictor.image_features(self._low(image), self._label_classes(key, train_ids))
+        return self.features_of_batch([EncoderInput(image, key, train_ids)])[0]
+
+    @torch.inference_mode()
+    def features_of_batch(self, batch: Sequence[EncoderInput]) -> list[ImageFeatures]:
+        """The `features` of 1 to `encoder_batch` images, of whatever sizes.
+
+        The encoder always sees as many images, black ones where there are fewer, for its sums may be taken in another
+        order in a batch of another size. So an image's features do not depend on those beside it.
+
+        Raises:
+            DataError: these weights need labels, and one is missing.
+        """
+        low = torch.cat([self._low(one.image) for one in batch])
+        filled = torch.cat((low, low.new_zeros(self.encoder_batch - len(batch), *low.shape[1:])))
+        coarse = self.predictor.coarse_logits(filled)
+        logits = [None] * len(batch) if coarse is None else coarse.split(1)[: len(batch)]
+        return [
+            self.predictor.image_features(image, self._label_classes(one.key, one.train_ids), guess)
+            for image, one, guess in zip(low.split(1), batch, logits, strict=True)
+        ]
 
     @torch.inference_mode()
     def translate_known(
@@ -173,9 +203,8 @@ class Translator:
         Raises:
             DataError: these weights need labels, and there is none.
         """
-        classes = self._label_classes(key, train_ids)
-        features = self.predictor.image_features(self._low(image), classes)
-        return self._params(as_stored(features, self.precision), classes, key)
+        features = as_stored(self.features(image, key, train_ids), self.precision)
+        return self._params(features, self._label_classes(key, train_ids), key)
 
     def train_ids(self, label: bytes | None, origin: str) -> NDArray[np.uint8] | None:
         """What `translate` needs of an encoded label: uint8 [H, W], or None if these weights do not look at labels.

@@ -83,14 +83,16 @@ class KernelPredictor(nn.Module):
             styles: int64 [B], entries of the style bank; needed where there is one.
             coarse_logits: the encoder's for these images, if they are known already.
         """
-        coarse = self._coarse_logits(low) if coarse_logits is None else coarse_logits
+        coarse = self.coarse_logits(low) if coarse_logits is None else coarse_logits
         maps = self._class_maps(coarse, label_classes, (low.shape[-2], low.shape[-1]))
         return self._params(maps, self._moments(low, maps), styles)
 
     @torch.no_grad()
-    def image_features(self, low: Tensor, label_classes: Tensor | None = None) -> ImageFeatures:
+    def image_features(
+        self, low: Tensor, label_classes: Tensor | None = None, coarse_logits: Tensor | None = None
+    ) -> ImageFeatures:
         """What `params_of` needs of these images; arguments as for `forward`."""
-        coarse = self._coarse_logits(low)
+        coarse = self.coarse_logits(low) if coarse_logits is None else coarse_logits
         maps = self._class_maps(coarse, label_classes, (low.shape[-2], low.shape[-1]))
         return ImageFeatures(coarse, self._moments(low, maps))
 
@@ -118,7 +120,8 @@ class KernelPredictor(nn.Module):
         return params[:, :styled], params[:, styled:]
 
     @torch.no_grad()
-    def _coarse_logits(self, low: Tensor) -> Tensor | None:
+    def coarse_logits(self, low: Tensor) -> Tensor | None:
+        """The encoder's logits of low-res images on its own grid; None where the params do not use them."""
         return self.encoder.coarse_logits(low) if self.uses_encoder else None
 
     def _class_maps(
