@@ -19,6 +19,7 @@ from dakpn.evaluation.measures.measure import measure_contender, measured_conten
 from dakpn.evaluation.protocol import describe_protocol
 from dakpn.evaluation.rivals.store import RivalJob, planned_rivals, trained_rival
 from dakpn.evaluation.summary import difference_text, score_text, sequence_names, sequence_text, summarize
+from dakpn.progress import progress
 from dakpn.segmentation.examples import limit_threads
 
 logger = logging.getLogger(__name__)
@@ -26,6 +27,7 @@ logger = logging.getLogger(__name__)
 J = TypeVar("J")
 R = TypeVar("R")
 _WIDTH_IN_FILES = 140
+_LOOK_EVERY_S = 5.0
 _ONLY_IN_CELL_FILES = {"protocol", "real_keys"}
 
 
@@ -38,9 +40,7 @@ def main(config: EvaluateConfig) -> list[dict[str, Any]]:
     cells = plan_cells(config)
     storage.preflight(config.output, write=True)
     with ray_session(cpus=config.workers):
-        _run_all(
-            _train_rival, config, planned_rivals(config), lambda job, _: f"{job.rival.kind}, seed {job.seed}: trained"
-        )
+        _train_rivals(config)
         results = _run_cells(config, cells)
         measures = _measure(config)
     ordered = [{name: value for name, value in r.items() if name not in _ONLY_IN_CELL_FILES} for r in results]
@@ -62,8 +62,17 @@ def _run_cells(config: EvaluateConfig, cells: Sequence[Cell]) -> list[dict[str, 
     results = {cell: done for cell in cells if (done := finished_cell(config, cell)) is not None}
     todo = [cell for cell in cells if cell not in results]
     logger.info("%d of %d cells to do", len(todo), len(cells))
-    results |= dict(zip(todo, _run_all(_run_cell, config, todo, _describe_cell), strict=True))
+    done = _run_all(_run_cell, config, todo, ("evaluating", "cells"), _describe_cell)
+    results |= dict(zip(todo, done, strict=True))
     return [results[cell] for cell in cells]
+
+
+def _train_rivals(config: EvaluateConfig) -> None:
+    rivals = planned_rivals(config)
+    if rivals:
+        logger.info("%d rivals to train or to find trained", len(rivals))
+    shown = ("training rivals", "rivals")
+    _run_all(_train_rival, config, rivals, shown, lambda job, _: f"{job.rival.kind}, seed {job.seed}: trained")
 
 
 def print_summary(output: str) -> None:
@@ -91,31 +100,41 @@ def print_summary(output: str) -> None:
 def _measure(config: EvaluateConfig) -> list[dict[str, Any]]:
     if config.measures is None:
         return []
-    _run_all(_prepare_measures, config, ["judge"], lambda _, inputs: f"{len(inputs['shown'])} pictures chosen")
+    shown = ("preparing measures", "judges")
+    _run_all(_prepare_measures, config, ["judge"], shown, lambda _, inputs: f"{len(inputs['shown'])} pictures chosen")
     names = measured_contenders(config)
-    return _run_all(_measure_contender, config, names, lambda name, _: f"{name}: measured")
+    shown = ("measuring", "contenders")
+    return _run_all(_measure_contender, config, names, shown, lambda name, _: f"{name}: measured")
 
 
 def _run_all(
     work: Callable[[EvaluateConfig, J], R],
     config: EvaluateConfig,
     jobs: Sequence[J],
+    shown: tuple[str, str],
     describe: Callable[[J, R], str],
 ) -> list[R]:
-    """Do the jobs as Ray tasks of one CPU, `workers` at a time; a line tells of each and of the time that is left."""
+    """Do the jobs as Ray tasks of one CPU, `workers` at a time.
+
+    How far they are is shown as `shown` (what is done, what is counted); a line tells of each and of the time that is
+    left.
+    """
     run_one = ray.remote(work).options(num_cpus=1)
     waiting, running, results = list(range(len(jobs))), {}, {}
     started = time.monotonic()
-    while waiting or running:
-        while waiting and len(running) < config.workers:
-            number = waiting.pop(0)
-            running[run_one.remote(config, jobs[number])] = number
-        (ready,), _ = ray.wait(list(running), num_returns=1)
-        number = running.pop(ready)
-        results[number] = ray.get(ready)
-        left = (time.monotonic() - started) / len(results) * (len(jobs) - len(results)) / 60
-        text = describe(jobs[number], results[number])
-        logger.info("%s (%d of %d, about %.0f min left)", text, len(results), len(jobs), left)
+    with progress(*shown) as show:
+        while waiting or running:
+            while waiting and len(running) < config.workers:
+                number = waiting.pop(0)
+                running[run_one.remote(config, jobs[number])] = number
+            ready, _ = ray.wait(list(running), num_returns=1, timeout=_LOOK_EVERY_S)
+            for task in ready:
+                number = running.pop(task)
+                results[number] = ray.get(task)
+                left = (time.monotonic() - started) / len(results) * (len(jobs) - len(results)) / 60
+                text = describe(jobs[number], results[number])
+                logger.info("%s (%d of %d, about %.0f min left)", text, len(results), len(jobs), left)
+            show(len(results), len(jobs), f"{len(running)} at work")
     return [results[number] for number in range(len(jobs))]
 
 
