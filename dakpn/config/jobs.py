@@ -30,7 +30,7 @@ class TranslateConfig(Config):
     draws: PositiveInt = Field(
         default=1, description="looks to list with the params of each image, from number `draw` on; pixels have one"
     )
-    encoder_batch: PositiveInt = Field(
+    encoder_batch: Annotated[int, Field(ge=1, le=256)] = Field(
         default=1,
         description="images of a shard that the encoder sees at a time: 8 or more where it is large and there is a "
         "GPU; on CPUs, and with weights that look at labels alone, it gains nothing",
