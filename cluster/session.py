@@ -4,6 +4,8 @@ import logging
 import os
 import signal
 import threading
+import time
+import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +16,7 @@ import ray.data
 from dakpn.errors import ClusterError, UsageError
 
 _LOCAL_OBJECT_STORE_BYTES = 500_000_000
+_STREAMS_END_WITHIN_S = 3.0
 
 
 @contextmanager
@@ -39,12 +42,32 @@ def ray_session(cpus: float, wanted_cpus: float = 0) -> Iterator[None]:
         ray.init(address=address, logging_level=logging.WARNING)
     else:
         _start_local(max(os.cpu_count() or 1, round(max(cpus, wanted_cpus) + 0.5)))
+    others = set(threading.enumerate())
     try:
         _require_cpus(cpus)
         quiet_ray_data()
         yield
+    except BaseException as error:
+        _end_streams(error, others)
+        raise
     finally:
         ray.shutdown()
+
+
+def _end_streams(error: BaseException, others: set[threading.Thread]) -> None:
+    """End the Ray Data streams that the error left open, and wait for their threads.
+
+    The frames of its traceback hold the streams. A stream's thread that asks Ray for a block after Ray's shutdown ends
+    the whole process, with Ray's exit code.
+    """
+    chain: BaseException | None = error
+    while chain is not None:
+        traceback.clear_frames(chain.__traceback__)
+        chain = chain.__cause__ or chain.__context__
+    deadline = time.monotonic() + _STREAMS_END_WITHIN_S
+    for thread in set(threading.enumerate()) - others:
+        if thread.daemon and thread is not threading.current_thread():
+            thread.join(max(0.0, deadline - time.monotonic()))
 
 
 def _start_local(cpus: int) -> None:

@@ -1,0 +1,48 @@
+"""A session ends with nothing of it left behind, whatever ended it."""
+
+import subprocess
+import sys
+
+from tests.command import environment
+
+_INTERRUPTED_AMID_A_STREAM = """
+import threading
+import ray
+from cluster.session import interruptible, ray_session
+
+before = set(threading.enumerate())
+with_ray, shutdown = [], ray.shutdown
+
+def watched_shutdown():
+    with_ray.extend(thread.name for thread in threading.enumerate() if thread.name.startswith("iter"))
+    shutdown()
+
+def consume():
+    stream = ray.data.range(1000, override_num_blocks=20).iter_batches(batch_size=10, prefetch_batches=4)
+    for number, _ in enumerate(stream):
+        if number == 3:
+            print(*(thread.name for thread in threading.enumerate() if thread.name.startswith("iter")))
+            raise SystemExit(1)
+
+ray.shutdown = watched_shutdown
+try:
+    with ray_session(cpus=2), interruptible():
+        consume()
+except KeyboardInterrupt:
+    print("interrupted beside", with_ray)
+"""
+
+
+def test_no_stream_is_open_when_ray_goes() -> None:
+    """Its thread would ask Ray for the next block, and Ray would end the process with a code of its own."""
+    done = subprocess.run(
+        [sys.executable, "-c", _INTERRUPTED_AMID_A_STREAM],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    opened, ended = done.stdout.splitlines()
+    assert opened  # the stream has a thread, or this shows nothing
+    assert ended == "interrupted beside []"
