@@ -159,11 +159,13 @@ def _translate(rows: Iterable[_Row], translator: Translator, content: Content, s
 def _batches(rows: Iterable[_Row], images: int) -> Iterator[list[_Row]]:
     """Yield runs of the rows that hold so many images each, but for the last; damaged rows come along."""
     batch: list[_Row] = []
+    found = 0
     for row in rows:
         batch.append(row)
-        if sum(row.pixels is not None for row in batch) == images:
+        found += row.pixels is not None
+        if found == images:
             yield batch
-            batch = []
+            batch, found = [], 0
     if batch:
         yield batch
 
