@@ -10,11 +10,10 @@ import threading
 import ray
 from cluster.session import interruptible, ray_session
 
-before = set(threading.enumerate())
-with_ray, shutdown = [], ray.shutdown
+still_open, shutdown = [], ray.shutdown
 
 def watched_shutdown():
-    with_ray.extend(thread.name for thread in threading.enumerate() if thread.name.startswith("iter"))
+    still_open.extend(thread.name for thread in threading.enumerate() if thread.name.startswith("iter"))
     shutdown()
 
 def consume():
@@ -29,7 +28,7 @@ try:
     with ray_session(cpus=2), interruptible():
         consume()
 except KeyboardInterrupt:
-    print("interrupted beside", with_ray)
+    print("interrupted beside", still_open)
 """
 
 

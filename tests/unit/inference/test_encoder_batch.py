@@ -1,7 +1,6 @@
 """Images go through the encoder together, and none can tell which others were beside it."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +8,6 @@ import torch
 
 from dakpn.config import HeadConfig, NetworkConfig, PredictorConfig, StyleConfig, TranslateConfig, TranslationConfig
 from dakpn.data import manifest
-from dakpn.data.params import read_params_shard
 from dakpn.data.shards import read_shard
 from dakpn.inference.row_pipeline import TranslatedRow, translate_rows
 from dakpn.inference.shard_job import translate_sample
@@ -17,7 +15,7 @@ from dakpn.inference.shard_rows import InputRow
 from dakpn.inference.translator import EncoderInput, Translator
 from dakpn.models.predictor import KernelPredictor
 from tests.scenes import CAMVID, Scenes
-from tests.unit.inference.stored import guessing_weights, store_params
+from tests.unit.inference.stored import guessing_weights
 from tests.unit.models.network_samples import NETWORKS
 
 __all__ = ["guessing_weights"]
@@ -57,9 +55,8 @@ def translated(translator: Translator, rows: list[InputRow], threads: int = 0) -
 def test_rows_keep_their_order_and_bytes_wherever_a_damaged_one_lies(
     scenes: Scenes, guessing_weights: str, threads: int
 ) -> None:
-    samples = list(read_shard(manifest.shard_uri(scenes.synthetic, "train-00000-of-00003"))) + list(
-        read_shard(manifest.shard_uri(scenes.synthetic, "train-00001-of-00003"))
-    )
+    shards = [manifest.shard_uri(scenes.synthetic, f"train-0000{number}-of-00003") for number in (0, 1)]
+    samples = [sample for shard in shards for sample in read_shard(shard)]
     rows = [InputRow(position, sample.key, sample, None) for position, sample in enumerate(samples)]
     translator = Translator.load(guessing_weights, encoder_batch=3)
     expected = [translate_sample(translator, SETTINGS, sample, "shard")[0].image for sample in samples]
@@ -71,18 +68,6 @@ def test_rows_keep_their_order_and_bytes_wherever_a_damaged_one_lies(
         assert [position for position, row in enumerate(found) if row.quarantined] == sorted(damaged)
         for position, row in enumerate(found):
             assert row.sample is None or row.sample.image == expected[position]
-
-
-def test_stored_params_are_those_of_the_same_batch(scenes: Scenes, guessing_weights: str, tmp_path: Path) -> None:
-    output = store_params(guessing_weights, scenes.synthetic, tmp_path / "out", encoder_batch=3)
-    translator = Translator.load(guessing_weights, encoder_batch=3, precision="float32")
-    name = "train-00001-of-00003"
-    stored = list(read_params_shard(manifest.shard_uri(str(output), name)))
-    config = SETTINGS.model_copy(update={"content": "params"})
-    samples = read_shard(manifest.shard_uri(scenes.synthetic, name))
-    rows = [InputRow(position, sample.key, sample, None) for position, sample in enumerate(samples)]
-    made = [row.params for row in translate_rows(translator, config, rows, "shard", threads=0)]
-    assert [row.logits for row in stored] == [row and row.logits for row in made]
 
 
 def test_only_a_batch_of_several_makes_another_dataset() -> None:

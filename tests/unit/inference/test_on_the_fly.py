@@ -85,6 +85,14 @@ def test_params_give_the_images_of_their_precision_and_rounding_moves_pixels_by_
     assert np.prod(logits.shape) * np.dtype(precision).itemsize == len(logits.data)
 
 
+def test_params_and_pixels_of_a_batch_are_the_same_images(
+    scenes: Scenes, guessing_weights: str, tmp_path: Path
+) -> None:
+    output = store_params(guessing_weights, scenes.synthetic, tmp_path / "out", encoder_batch=3)
+    dataset = TranslatingDataset(str(output), draw=0)
+    assert gaps(dataset, Translator.load(guessing_weights, encoder_batch=3)).max() == 0
+
+
 @pytest.fixture(scope="module")
 def guessing(guessing_weights: str) -> Translator:
     return Translator.load(guessing_weights)
