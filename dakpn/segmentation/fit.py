@@ -26,7 +26,8 @@ def segmentation_state(
     compute_dtype: torch.dtype = torch.float32,
 ) -> TrainState:
     """A fresh train state: AdamW under a one-cycle schedule, class-balanced cross entropy."""
-    task = SegmentationTask(network, balanced_class_weights(pixel_counts), ignore_id, compute_dtype)
+    device = next(network.parameters()).device
+    task = SegmentationTask(network, balanced_class_weights(pixel_counts).to(device), ignore_id, compute_dtype)
     optimizer = torch.optim.AdamW(network.parameters(), training.learning_rate, weight_decay=training.weight_decay)
     scheduler = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, training.learning_rate, total_steps=training.steps + 1, pct_start=_WARM_UP_SHARE

@@ -8,8 +8,9 @@ from torch import Tensor, nn
 from dakpn.config import EncoderConfig, SegmenterTrainingConfig
 from dakpn.data.datasets import LabelSpace
 from dakpn.errors import UsageError
+from dakpn.models.networks import build_untrained_network
 from dakpn.segmentation.examples import LabelledExamples, load_examples
-from dakpn.segmentation.fit import fit_segmenter
+from dakpn.segmentation.fit import fit_segmenter, segmentation_state
 from dakpn.segmentation.score import score_segmenter
 from dakpn.segmentation.task import SegmentationTask, balanced_class_weights
 from tests.scenes import Scenes
@@ -29,6 +30,13 @@ def training(steps: int) -> SegmenterTrainingConfig:
 
 def parameters(network: nn.Module) -> Tensor:
     return torch.cat([tensor.flatten().float() for tensor in network.state_dict().values()])
+
+
+def test_all_of_the_task_is_where_the_network_is() -> None:
+    """Class weights that stay on the CPU end a training on a GPU at its first step."""
+    network = build_untrained_network(NETWORK, 5).to("meta")
+    task = segmentation_state(network, training(3), np.ones(5), ignore_id=255).task
+    assert {tensor.device.type for tensor in task.state_dict().values()} == {"meta"}
 
 
 def test_rare_classes_weigh_more_by_the_inverse_square_root_of_their_frequency() -> None:
