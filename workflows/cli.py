@@ -375,7 +375,7 @@ def _print_estimate(left: "Estimate", config: TranslateConfig) -> None:
     typer.echo(f"{left.images} images in {left.shards} shards to translate, {left.bytes / 1e9:.3g} GB")
     if not left.sampled:
         return
-    workers = min(config.most_workers, left.shards)
+    workers = max(1, min(config.most_workers, left.shards))
     rate = f"{left.images_per_second:.1f} images/s a worker, measured on {left.sampled} images here"
     typer.echo(f"about {_duration(left.hours)} with {workers} workers ({rate})")
     if config.price_per_worker_hour:

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from cluster.job_client import JobClient
 from cluster.job_log import follow, raise_unless_succeeded
 from cluster.submit import Job, Outcome, job_name, submit
-from dakpn.config import TrainConfig
+from dakpn.config import TrainConfig, TranslateConfig
 from dakpn.data import storage
 from dakpn.errors import UsageError
 from workflows.command_configs import evaluate_config, train_config, translate_config, tune_config
@@ -98,8 +98,8 @@ def plan_job(command: str, arguments: Sequence[str], parsed: Mapping[str, Any], 
     config = kind.config(**{name: parsed[name] for name in kind.settings})
     for field in (kind.target, *kind.inputs):
         _require_shared(field, getattr(config, field))
-    if isinstance(config, TrainConfig) and config.most_workers == 0:
-        logger.warning("workers=0 trains in the head's own process; workers=N takes the cluster's nodes")
+    if isinstance(config, TrainConfig | TranslateConfig) and config.most_workers == 0:
+        logger.warning("workers=0 works in the head's own process; workers=N takes the cluster's nodes")
     shipped = list(arguments)
     if "config" in kind.settings:
         path = str(parsed["config"])

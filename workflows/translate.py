@@ -1,11 +1,12 @@
-"""Translate a dataset as a Ray Data job: one input shard, one output shard, its completion marker last."""
+"""Translate a dataset as a Ray Data job or in this process: a shard in, a shard out, its completion marker last."""
 
 import logging
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict
+from functools import partial
 from typing import Any, cast
 
 import ray
@@ -13,7 +14,7 @@ import ray.data
 from ray.data import ActorPoolStrategy
 from ray.exceptions import RayError
 
-from cluster.ledger import LedgerState, start_ledger
+from cluster.ledger import Amount, LedgerState, start_ledger
 from cluster.resources import require_node
 from cluster.session import ray_session
 from dakpn.config import TranslateConfig
@@ -23,8 +24,11 @@ from dakpn.inference.job_estimate import Estimate, estimate, worker_bytes
 from dakpn.inference.job_finish import finish_translation
 from dakpn.inference.job_plan import TranslationPlan, claim_output, delete_orphans, plan_translation
 from dakpn.inference.job_report import JobReport, ShardFailure, write_report
+from dakpn.inference.row_pipeline import TranslatedRow
+from dakpn.inference.shard_job import ShardResult, ShardWork, try_shard
+from dakpn.inference.shard_rows import input_rows
 from dakpn.progress import ShowProgress, progress
-from workflows.translation_worker import ShardResult, ShardTranslator
+from workflows.translation_worker import ShardTranslator, load_translator
 
 logger = logging.getLogger(__name__)
 _SHARDS_AHEAD = 2
@@ -98,9 +102,32 @@ class _Run:
         self._reasons: list[str] = []
         self._in_a_row = 0
         self._ledger_state = LedgerState()
+        self._before = sum(marker.rows + marker.quarantined for marker in plan.finished.values())
 
     def translate(self) -> None:
         """Translate all shards of the plan, as far as the budgets for bad rows and failures allow."""
+        if self._plan.config.most_workers == 0:
+            self._translate_here()
+        else:
+            self._translate_on_ray()
+
+    def _translate_here(self) -> None:
+        plan, start = self._plan, time.monotonic()
+        translator = load_translator(plan.config, plan.index, plan.weights.digest)
+        with progress("translating", "images") as show:
+            for task in plan.todo:
+                reasons: list[str] = []
+                work = ShardWork(translator, plan.config, plan.claim, partial(self._count, show, start, reasons))
+                self._take(try_shard(work, task, input_rows(work.source(task)), reasons))
+
+    def _count(self, show: ShowProgress, start: float, reasons: list[str], row: TranslatedRow) -> None:
+        bad = row.quarantined is not None
+        self._ledger_state.done.add(Amount(int(not bad), row.bytes_in, int(bad)))
+        if row.quarantined is not None:
+            reasons.append(row.quarantined.reason)
+        self._show(show, start)
+
+    def _translate_on_ray(self) -> None:
         config, todo = self._plan.config, self._plan.todo
         cpus = max(1, config.decode_workers)
         fewest = min(config.fewest_workers, len(todo))
@@ -192,9 +219,8 @@ class _Run:
     def _watched(self, ledger: Any) -> Iterator[None]:
         """Show progress while the block runs."""
         stop = threading.Event()
-        before = sum(marker.rows + marker.quarantined for marker in self._plan.finished.values())
         with progress("translating", "images") as show:
-            watch = threading.Thread(target=self._watch, args=(ledger, show, before, stop), daemon=True)
+            watch = threading.Thread(target=self._watch, args=(ledger, show, stop), daemon=True)
             watch.start()
             try:
                 yield
@@ -202,19 +228,22 @@ class _Run:
                 stop.set()
                 watch.join()
 
-    def _watch(self, ledger: Any, show: ShowProgress, before: int, stop: threading.Event) -> None:
+    def _watch(self, ledger: Any, show: ShowProgress, stop: threading.Event) -> None:
         start = time.monotonic()
         while True:
             last = stop.wait(_LOOK_EVERY_S)
-            try:
-                state = self._ledger_state = cast(LedgerState, ray.get(ledger.state.remote(), timeout=10))
-            except RayError:
-                state = self._ledger_state
-            show(before + state.done.images + state.done.quarantined, self._plan.index.rows, self._note(state, start))
+            with suppress(RayError):
+                self._ledger_state = cast(LedgerState, ray.get(ledger.state.remote(), timeout=10))
+            self._show(show, start)
             if last:
                 return
 
-    def _note(self, state: LedgerState, start: float) -> str:
+    def _show(self, show: ShowProgress, start: float) -> None:
+        done = self._ledger_state.done
+        show(self._before + done.images + done.quarantined, self._plan.index.rows, self._note(start))
+
+    def _note(self, start: float) -> str:
+        state = self._ledger_state
         seconds = max(time.monotonic() - start, 1e-3)
         images, size = state.done.images / seconds, state.done.bytes / seconds / 1e6
         shards = f"{len(self.done)} of {len(self._plan.index.shards)} shards"

@@ -4,7 +4,7 @@ import os
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from typing import Any, TypedDict, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import ray
 
@@ -14,9 +14,9 @@ from dakpn.config import TranslateConfig
 from dakpn.data.job_claim import JobClaim
 from dakpn.data.manifest import DatasetIndex
 from dakpn.data.threads import ReadAhead
-from dakpn.errors import DakpnError, DataError, UsageError, WeightsError
+from dakpn.errors import WeightsError
 from dakpn.inference.row_pipeline import TranslatedRow
-from dakpn.inference.shard_job import ShardTask, ShardWork
+from dakpn.inference.shard_job import ShardResult, ShardTask, ShardWork, try_shard
 from dakpn.inference.shard_rows import InputRow, input_rows
 from dakpn.inference.translator import Translator
 from dakpn.segmentation.examples import limit_threads
@@ -28,14 +28,20 @@ _FIRST_REASONS = 3
 _Item = TypeVar("_Item")
 
 
-class ShardResult(TypedDict):
-    """What comes back of a shard: a marker as JSON, or an error; `fatal` ends the job."""
+def load_translator(config: TranslateConfig, index: DatasetIndex, weights_digest: str) -> Translator:
+    """The job's translator; this process computes in one thread from now on, for float sums depend on their number.
 
-    name: str
-    marker: str | None
-    error: str | None
-    fatal: bool
-    reasons: list[str]
+    Raises:
+        WeightsError: The weights are not those that the job was planned with.
+    """
+    limit_threads(1)
+    translator = Translator.of_job(config, index)
+    if (found := translator.weights_digest) != weights_digest:
+        raise WeightsError(
+            f"the weights {config.weights} are other ones ({found}) than when the job started ({weights_digest}); "
+            "run it again"
+        )
+    return translator
 
 
 class ShardTranslator:
@@ -44,17 +50,11 @@ class ShardTranslator:
     def __init__(
         self, config: dict[str, Any], index: dict[str, Any], weights_digest: str, claim: JobClaim, ledger: Any
     ) -> None:
-        limit_threads(1)  # one core each; float sums do not depend on the machine's core count either
         self._config = TranslateConfig.model_validate(config)
         self._claim, self._ledger = claim, ledger
         self._metrics = TranslationMetrics()
         self._computing = threading.Lock()
-        self._translator = Translator.of_job(self._config, DatasetIndex.model_validate(index))
-        if (found := self._translator.weights_digest) != weights_digest:
-            raise WeightsError(
-                f"the weights {self._config.weights} are other ones ({found}) than when the job started "
-                f"({weights_digest}); run it again"
-            )
+        self._translator = load_translator(self._config, DatasetIndex.model_validate(index), weights_digest)
 
     def __call__(self, row: dict[str, Any]) -> ShardResult:
         """Translate the shard of the `ShardTask` that `row` has the fields of."""
@@ -69,23 +69,22 @@ class ShardTranslator:
         self, work: ShardWork, task: ShardTask, rows: Iterable[InputRow], progress: "_Progress"
     ) -> ShardResult:
         attempt = cast(int, ray.get(self._ledger.begin.remote(task.name, os.getpid())))
-        marker = error = None
-        fatal = False
+        counted = Amount()
         try:
             if attempt > MOST_ATTEMPTS:
-                raise DataError(
+                error = (
                     f"{work.source(task)}: its worker was lost {MOST_ATTEMPTS} times while it was translated, of too "
                     "little memory, perhaps: look at the nodes' logs, use larger nodes or smaller shards"
                 )
-            marker = work.translate(task, rows).model_dump_json()
-        except MemoryError:
-            error = f"{work.source(task)}: out of memory; use larger nodes, fewer workers a node, or smaller shards"
-        except DakpnError as problem:
-            error, fatal = str(problem), isinstance(problem, UsageError | WeightsError)
+                result = ShardResult(name=task.name, marker=None, error=error, fatal=False, reasons=[])
+            else:
+                result = try_shard(work, task, rows, progress.reasons)
+            if result["marker"] is not None:
+                counted = progress.amount
         finally:
-            ray.get(self._ledger.end.remote(task.name, progress.amount if marker else Amount()))
-        self._metrics.count(shards=marker is not None, failures=error is not None)
-        return ShardResult(name=task.name, marker=marker, error=error, fatal=fatal, reasons=progress.reasons)
+            ray.get(self._ledger.end.remote(task.name, counted))
+        self._metrics.count(shards=result["marker"] is not None, failures=result["error"] is not None)
+        return result
 
     def _timed(self, items: Iterator[_Item]) -> Iterator[_Item]:
         while True:

@@ -1,19 +1,17 @@
-"""Verify an output dataset against its input, shard by shard in parallel, without trusting its manifests."""
+"""Verify an output dataset against its input, shard by shard, without trusting its manifests."""
 
 import logging
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from itertools import islice
 from typing import TYPE_CHECKING
 
-import ray
 from rich.console import Console
 from rich.table import Table
 
-from cluster.session import ray_session
 from dakpn.config import TranslateConfig, VerifyConfig
 from dakpn.data import manifest
 from dakpn.data.manifest import Content, DatasetIndex
@@ -70,7 +68,7 @@ def compare(config: VerifyConfig) -> VerificationReport:
         report.differences += params_claims(config.output, source, claims.run.weights)
     began = time.monotonic()
     task = _Task(config, result.content, claims.run.config, weights.digest if weights else None)
-    findings = sorted(_compare_in_parallel(task, source, result), key=lambda found: found.name)
+    findings = sorted(_compare_all(task, source, result), key=lambda found: found.name)
     report.seconds = time.monotonic() - began
     report.add(findings)
     report.differences += claims.lies(source, findings, weights)
@@ -132,7 +130,7 @@ class _Task:
 
 
 def _compare(task: _Task, pair: ShardPair) -> ShardFindings:
-    """Compare an output shard with its input, in a Ray task."""
+    """Compare an output shard with its input."""
     try:
         quarantined = list(read_quarantine(task.config.output, pair.name))
     except DakpnError as error:
@@ -157,7 +155,7 @@ def _again(task: _Task) -> "Recomputation | None":
     return Recomputation.load(job, config.sample, config.seed, config.tolerance)
 
 
-def _compare_in_parallel(task: _Task, source: DatasetIndex, result: DatasetIndex) -> Iterator[ShardFindings]:
+def _compare_all(task: _Task, source: DatasetIndex, result: DatasetIndex) -> Iterator[ShardFindings]:
     """Yield the findings of the shards that both indexes list, as they come."""
     results = {shard.name: shard for shard in result.shards}
     pairs = [
@@ -172,18 +170,28 @@ def _compare_in_parallel(task: _Task, source: DatasetIndex, result: DatasetIndex
         if shard.name in results
     ]
     workers = min(task.config.workers, len(pairs))
-    with ray_session(cpus=workers), progress("verifying", "images") as show:
-        compare = ray.remote(_compare).options(num_cpus=1)
-        shared, left = ray.put(task), iter(pairs)
-        running = [compare.remote(shared, pair) for pair in islice(left, workers)]
-        done = 0
-        while running:
-            (finished, *_), running = ray.wait(running)
-            running += [compare.remote(shared, pair) for pair in islice(left, 1)]
-            found: ShardFindings = ray.get(finished)
+    made = _compare_on_ray(task, pairs, workers) if workers > 1 else map(partial(_compare, task), pairs)
+    done = 0
+    with progress("verifying", "images") as show:
+        for found in made:
             done += found.rows
             show(done, source.rows)
             yield found
+
+
+def _compare_on_ray(task: _Task, pairs: Sequence[ShardPair], workers: int) -> Iterator[ShardFindings]:
+    import ray  # takes seconds to load, which comparing in this process should not
+
+    from cluster.session import ray_session
+
+    with ray_session(cpus=workers):
+        compare = ray.remote(_compare).options(num_cpus=1)
+        shared, left = ray.put(task), iter(pairs)
+        running = [compare.remote(shared, pair) for pair in islice(left, workers)]
+        while running:
+            (finished, *_), running = ray.wait(running)
+            running += [compare.remote(shared, pair) for pair in islice(left, 1)]
+            yield ray.get(finished)
 
 
 def _weights_facts(config: VerifyConfig) -> "WeightsFacts | None":

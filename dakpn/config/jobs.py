@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, PositiveInt, field_validator, model_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, field_validator, model_validator
 
 from dakpn.config.base import Config, Fraction
 
@@ -47,8 +47,10 @@ class TranslateConfig(Config):
     draw: Annotated[int, Field(ge=0)] = Field(
         default=0, description="number of the draw of style, refinement and noise; the seed is (draw, key)"
     )
-    workers: PositiveInt | tuple[PositiveInt, PositiveInt] = Field(
-        default=2, description="translating side by side: a number, or [min, max] to grow and shrink with the cluster"
+    workers: NonNegativeInt | tuple[PositiveInt, PositiveInt] = Field(
+        default=2,
+        description="translating side by side: a number, or [min, max] to grow and shrink with the cluster; 0 "
+        "translates in this process, without Ray",
     )
     decode_workers: Annotated[int, Field(ge=0)] = Field(
         default=1, description="threads of a worker that decode and encode beside the net; 0 does all in one"
@@ -73,11 +75,13 @@ class TranslateConfig(Config):
     @field_validator("workers", mode="before")
     @classmethod
     def _number_or_range(cls, workers: object) -> object:
-        limits = list(workers) if isinstance(workers, list | tuple) and len(workers) == 2 else [workers, workers]
-        numbers = [limit for limit in limits if type(limit) is int and limit >= 1]
-        if len(numbers) == 2 and numbers[0] <= numbers[1]:
+        if type(workers) is int and workers >= 0:
             return workers
-        raise ValueError("expected a number of at least 1, or [min, max]")
+        limits = list(workers) if isinstance(workers, list | tuple) else []
+        numbers = [limit for limit in limits if type(limit) is int and limit >= 1]
+        if len(numbers) == len(limits) == 2 and numbers[0] <= numbers[1]:
+            return workers
+        raise ValueError("expected a number, 0 (this process alone) or more, or [min, max] with 1 <= min <= max")
 
     @model_validator(mode="after")
     def _fits_its_content(self) -> Self:
@@ -119,7 +123,9 @@ class VerifyConfig(Config):
 
     input: str = Field(description="URI of the packed dataset that was translated")
     output: str = Field(description="URI of the translated dataset")
-    workers: PositiveInt = 2
+    workers: PositiveInt = Field(
+        default=2, description="shards compared side by side; 1 compares in this process, without Ray"
+    )
     decode: bool = Field(
         default=False, description="decode every image: finds damaged JPEG data, which has no checksums"
     )

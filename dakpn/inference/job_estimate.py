@@ -79,7 +79,7 @@ def estimate(plan: TranslationPlan) -> Estimate:
         sampled += len(rows)
     rate = sampled / seconds if sampled else 0.0
     worker_hours = images / rate / 3600 if rate else 0.0
-    workers = min(config.most_workers, len(todo))
+    workers = max(1, min(config.most_workers, len(todo)))
     cost = worker_hours * config.price_per_worker_hour
     return Estimate(len(todo), images, size, rate, worker_hours / workers, cost, bad, sampled)
 

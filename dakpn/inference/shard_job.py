@@ -7,6 +7,7 @@ functions of the input shard, the weights and the config, so a retry or a second
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import TypedDict
 
 from dakpn.config import TranslateConfig
 from dakpn.data import manifest, storage
@@ -19,7 +20,7 @@ from dakpn.data.params import write_params_shard
 from dakpn.data.quarantine import QuarantinedRow, write_quarantine
 from dakpn.data.schema import Sample
 from dakpn.data.shards import write_shard
-from dakpn.errors import DataError
+from dakpn.errors import DakpnError, DataError, UsageError, WeightsError
 from dakpn.inference.row_pipeline import Spent, TranslatedRow, translate_rows
 from dakpn.inference.shard_rows import InputRow
 from dakpn.inference.translator import Translator
@@ -137,6 +138,36 @@ class ShardWork:
             )
         if self.claim is not None:
             self.claim.require(self.config.output)
+
+
+class ShardResult(TypedDict):
+    """What comes of a shard: its marker as JSON, or an error; a `fatal` error ends the job."""
+
+    name: str
+    marker: str | None
+    error: str | None
+    fatal: bool
+    reasons: list[str]
+
+
+def try_shard(work: ShardWork, task: ShardTask, rows: Iterable[InputRow], reasons: list[str]) -> ShardResult:
+    """Translate a shard as `ShardWork.translate` does; an error that a user can act on is part of the result.
+
+    Args:
+        work: What translates.
+        task: Names the shard.
+        rows: Its rows.
+        reasons: Why rows went to the quarantine; whoever watches the rows fills it.
+    """
+    marker = error = None
+    fatal = False
+    try:
+        marker = work.translate(task, rows).model_dump_json()
+    except MemoryError:
+        error = f"{work.source(task)}: out of memory; use larger nodes, fewer workers a node, or smaller shards"
+    except DakpnError as problem:
+        error, fatal = str(problem), isinstance(problem, UsageError | WeightsError)
+    return ShardResult(name=task.name, marker=marker, error=error, fatal=fatal, reasons=reasons)
 
 
 @dataclass

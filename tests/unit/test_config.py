@@ -200,7 +200,7 @@ def test_the_configs_that_come_along_fit_their_schema(path: Path) -> None:
         load_config(TrainConfig, path, [f"{key}={value}" for key, value in TRAIN.items()])
 
 
-@pytest.mark.parametrize(("text", "limits"), [("3", (3, 3)), ("[1, 4]", (1, 4)), ("[2, 2]", (2, 2))])
+@pytest.mark.parametrize(("text", "limits"), [("3", (3, 3)), ("0", (0, 0)), ("[1, 4]", (1, 4)), ("[2, 2]", (2, 2))])
 def test_the_workers_of_a_translation_are_a_number_or_a_range(text: str, limits: tuple[int, int]) -> None:
     values = {"weights": "w", "input": "i", "output": "o"}
     config = build_config(TranslateConfig, values, [f"workers={text}"])
@@ -208,9 +208,11 @@ def test_the_workers_of_a_translation_are_a_number_or_a_range(text: str, limits:
     assert parse_config(TranslateConfig, to_yaml(config), origin="its own YAML") == config
 
 
-@pytest.mark.parametrize("text", ["0", "[3, 1]", "[1, 2, 3]", "many", "[0, 1]", "1.5"])
+@pytest.mark.parametrize("text", ["-1", "[3, 1]", "[1, 2, 3]", "many", "[0, 1]", "1.5"])
 def test_other_workers_are_refused_in_a_sentence(text: str) -> None:
-    with pytest.raises(ConfigError, match=r"workers = .*expected a number of at least 1, or \[min, max\]$"):
+    with pytest.raises(
+        ConfigError, match=r"workers = .*expected a number, 0 .*, or \[min, max\] with 1 <= min <= max$"
+    ):
         build_config(TranslateConfig, {"weights": "w", "input": "i", "output": "o"}, [f"workers={text}"])
 
 

@@ -82,6 +82,14 @@ def test_an_address_that_cannot_be_one_is_refused(arguments: list[str], words: s
     assert_failed(dakpn(*arguments, RAY_API_SERVER_ADDRESS=""), 2, words)
 
 
+def test_a_job_that_would_work_on_the_head_alone_is_pointed_out(caplog: pytest.LogCaptureFixture) -> None:
+    options = ["--weights", "s3://b/w", "--input", "s3://b/i", "--output", "s3://b/o"]
+    parsed = {"weights": "s3://b/w", "input": "s3://b/i", "output": "s3://b/o"}
+    for workers in (1, 0):
+        plan_job("translate", options, {**parsed, "overrides": [f"workers={workers}"]}, REPOSITORY)
+        assert ("workers=N takes the cluster's nodes" in caplog.text) == (workers == 0)
+
+
 def test_a_credential_in_a_uri_is_refused_and_not_repeated() -> None:
     with pytest.raises(DakpnError) as refusal:
         plan_training(REPOSITORY / "workflows" / "configs" / "smoke.yaml", *TRAIN, "run=s3://user:hunter2@b/run")

@@ -1,4 +1,4 @@
-"""What a rerun takes as done."""
+"""What a rerun takes as done, and what becomes of a shard that fails."""
 
 from pathlib import Path
 
@@ -6,8 +6,9 @@ import pytest
 
 from dakpn.config import TranslateConfig
 from dakpn.errors import UsageError
-from dakpn.inference import job_plan
+from dakpn.inference import job_plan, shard_job
 from dakpn.inference.job_plan import claim_output, plan_translation
+from dakpn.inference.translator import Translator
 from tests.scenes import Scenes
 from tests.unit.inference.stored import store_params
 
@@ -35,3 +36,18 @@ def test_settings_that_change_no_byte_keep_what_is_done(scenes: Scenes, weights:
     )
     assert len(plan_translation(config).finished) == 3
     assert len(plan_translation(config.model_copy(update={"precision": "uint8"})).todo) == 3
+
+
+def test_a_shard_without_memory_is_an_error_of_its_own(
+    scenes: Scenes, weights: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_large(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(shard_job, "translate_rows", too_large)
+    config = TranslateConfig(weights=weights, input=scenes.synthetic, output=str(tmp_path / "out"))
+    plan = plan_translation(config)
+    work = shard_job.ShardWork(Translator.of_job(config, plan.index), config)
+    result = shard_job.try_shard(work, plan.todo[0], [], [])
+    assert (result["marker"], result["fatal"]) == (None, False)
+    assert f"{plan.todo[0].name}.parquet: out of memory; use larger nodes" in str(result["error"])
