@@ -3,10 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+SBOM := $(VENV)/sbom/bin/cyclonedx-py
+PYTEST := $(BIN)/python -m pytest --durations=10
 export RAY_USAGE_STATS_ENABLED := 0
 export RAY_AUTH_MODE ?= disabled
 
-.PHONY: setup demo test test-slow lint licences audit sbom docs format bench lock clean
+.PHONY: setup demo test test-slow soak lint licences audit sbom docs format bench lock clean
 
 setup: $(STAMP)
 
@@ -18,14 +20,22 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 	@echo "dakpn is ready: $(BIN)/dakpn --help"
 
+$(SBOM): constraints.txt | $(STAMP)
+	$(PYTHON) -m venv --without-pip $(VENV)/sbom
+	$(PYTHON) -m pip --python $(VENV)/sbom/bin/python install --quiet --constraint constraints.txt cyclonedx-bom
+	@touch $@
+
 demo: setup
 	$(BIN)/dakpn demo $(DEMO_ARGS)
 
 test: setup
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -n 2 -m "not slow and not soak"
 
-test-slow: setup
-	$(BIN)/python -m pytest -m slow
+test-slow: setup $(SBOM)
+	$(PYTEST) -n 2 -m "slow and not soak"
+
+soak: setup
+	$(PYTEST) -m soak
 
 bench: setup
 	$(BIN)/python -m benchmarks $(BENCH)
@@ -44,9 +54,9 @@ audit: setup
 	$(BIN)/python .ci/audit.py --must-reach
 
 # What an environment made from constraints.txt consists of (CycloneDX). The image brings its own.
-sbom: setup
+sbom: setup $(SBOM)
 	@mkdir -p build
-	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --output-file build/sbom.json $(BIN)/python
+	$(SBOM) environment --pyproject pyproject.toml --output-reproducible --output-file build/sbom.json $(BIN)/python
 
 # The API reference, from the docstrings.
 docs: setup
@@ -61,7 +71,7 @@ lock:
 	rm -rf .venv-lock
 	$(PYTHON) -m venv --without-pip .venv-lock
 	$(PYTHON) -m pip --python .venv-lock/bin/python install --quiet pip setuptools wheel
-	.venv-lock/bin/python -m pip install --quiet 'torch==2.13.0' --editable '.[dev]'
+	.venv-lock/bin/python -m pip install --quiet 'torch==2.13.0' --editable '.[dev,sbom]'
 	.venv-lock/bin/python -m pip freeze --all --exclude-editable | sed 's/+cpu$$//' > constraints.txt
 	rm -rf .venv-lock
 
