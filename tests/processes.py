@@ -4,11 +4,18 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+import ray
+
+from cluster.session import ray_session
+from dakpn.errors import ClusterError
 from tests.command import CLI, environment
 from tests.paths import REPOSITORY
+
+_RAY_STARTS = 4
 
 
 def kill_midway(
@@ -18,6 +25,7 @@ def kill_midway(
     timeout: float = 120,
     by: signal.Signals = signal.SIGKILL,
     alone: bool = False,
+    **env: str,
 ) -> int:
     """Start a `dakpn` command, end its process group by a signal once `midway` holds, and wait until all of it is gone.
 
@@ -28,6 +36,7 @@ def kill_midway(
         timeout: seconds until it must be midway.
         by: the signal.
         alone: send it to the command's own process, as a container's runtime does, not to Ray's daemons too.
+        env: environment variables, such as RAY_ADDRESS.
 
     Returns:
         Its exit code, or the negative number of the signal that ended it.
@@ -35,7 +44,7 @@ def kill_midway(
     Raises:
         AssertionError: the command ended before that, or took too long.
     """
-    process = start(arguments, log)
+    process = start(arguments, log, **env)
     family: dict[int, str] = {}
     try:
         deadline = time.monotonic() + timeout
@@ -52,12 +61,12 @@ def kill_midway(
         end(process, family)
 
 
-def start(arguments: list[str | Path], log: Path) -> subprocess.Popen[bytes]:
+def start(arguments: list[str | Path], log: Path, **env: str) -> subprocess.Popen[bytes]:
     """Start a `dakpn` command as the leader of a process group of its own; see `end`."""
     with log.open("ab") as output:
         return subprocess.Popen(
             [*CLI, *map(str, arguments)],
-            env=environment(),
+            env=environment(**env),
             stdout=output,
             stderr=output,
             cwd=REPOSITORY,
@@ -73,6 +82,26 @@ def end(process: subprocess.Popen[bytes], family: dict[int, str] | None = None) 
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     _end(family)
+
+
+@contextmanager
+def patient_ray_session(cpus: float) -> Iterator[None]:
+    """A `ray_session` that is begun again if Ray gives up on its own start, as it does after half a minute.
+
+    Ray's node waits for two daemons that import what a busy machine takes long to load, and its limit is no setting.
+    """
+    with ExitStack() as stack:
+        for attempt in range(_RAY_STARTS):
+            before = descendants(os.getpid())
+            try:
+                stack.enter_context(ray_session(cpus=cpus))
+                break
+            except ClusterError:
+                if attempt + 1 == _RAY_STARTS:
+                    raise
+                ray.shutdown()
+                _end({pid: began for pid, began in descendants(os.getpid()).items() if pid not in before}, patience=0)
+        yield
 
 
 def _heed_interrupts() -> None:
@@ -96,13 +125,26 @@ def descendants(pid: int) -> dict[int, str]:
     return found
 
 
+def with_title(ancestor: int, title: str) -> list[int]:
+    """Descendants of a process whose command line, which Ray sets to what they do, holds these words; in order."""
+    return sorted(pid for pid in descendants(ancestor) if title in _title(pid))
+
+
+def _title(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except OSError:
+        return ""
+
+
 def _end(family: dict[int, str], patience: float = 2) -> None:
     """Ray's daemons end with the process that started them; kill what does not."""
     deadline = time.monotonic() + patience
     while (left := [pid for pid, started in family.items() if _runs(pid, started)]) and time.monotonic() < deadline:
         time.sleep(0.1)
     for pid in left:
-        os.kill(pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _runs(pid: int, started: str) -> bool:

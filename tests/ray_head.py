@@ -19,7 +19,9 @@ from tests.command import environment
 from tests.processes import end
 
 TOKEN = "token-of-the-tests-0123456789abcdef"  # noqa: S105 - opens nothing but this cluster
-_STARTS = 3
+_STARTS = 4
+_SOON_KNOWN_AS_DEAD = {"RAY_health_check_period_ms": "1000", "RAY_health_check_failure_threshold": "4"}
+"""A killed node refuses connections: 4 seconds of that are enough, where Ray waits 15."""
 
 
 @dataclass
@@ -52,7 +54,9 @@ class RayCluster(RayHead):
 
     def add_node(self, cpus: int) -> None:
         """Start a node, and wait until it is there; `end` of `tests.processes` kills it with all of its workers."""
-        options = [f"--address={self.gcs}", f"--num-cpus={cpus}"]
+        # Nodes that share a folder, as no machines do, unpack a job's code over one another.
+        place = f"--temp-dir={self.folder}/node{len(self.nodes)}"
+        options = [f"--address={self.gcs}", f"--num-cpus={cpus}", place]
         alive = 2 + sum(node.poll() is None for node in self.nodes)  # with the head and the new one
         self.nodes.append(_started(self._stack, options, self.folder, self.address, alive))
 
@@ -99,7 +103,7 @@ def _node(options: list[str], folder: Path) -> Iterator[subprocess.Popen[bytes]]
     # RAY_TMPDIR holds the note of the newest cluster, which others on this machine would join.
     own = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN, "HOME": str(folder), "RAY_TMPDIR": str(folder)}
     path = f"{ray.parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    env = environment(RAY_USAGE_STATS_ENABLED="0", PATH=path, **own)
+    env = environment(RAY_USAGE_STATS_ENABLED="0", PATH=path, **own, **_SOON_KNOWN_AS_DEAD)
     del env["PYTHONPATH"]  # jobs bring their own code
     with (folder / "log").open("ab") as log:
         process = subprocess.Popen(command, env=env, stdout=log, stderr=log, cwd=folder, start_new_session=True)

@@ -8,7 +8,7 @@ from subprocess import CompletedProcess
 import pytest
 
 from dakpn.config import VerifyConfig
-from tests.command import dakpn
+from tests.command import dakpn, dakpn_process
 from workflows import verify
 
 TINY = ("synthetic_count=16", "real_count=16", "steps=4", "encoder_steps=4", "segmenter_steps=4", "seeds=[0]")
@@ -31,7 +31,7 @@ def test_what_a_page_would_fetch_is_found() -> None:
 def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, CompletedProcess[str]]:
     """The folder of a finished demo, and what its command printed."""
     out = tmp_path_factory.mktemp("demo")
-    return out, dakpn("demo", "--out", out, *TINY, timeout=500)
+    return out, dakpn_process("demo", "--out", out, *TINY, timeout=280)
 
 
 @pytest.mark.timeout(600)
@@ -48,14 +48,16 @@ def test_the_demo_runs_to_a_table_and_a_page_that_needs_nothing_else(demo: tuple
     assert page.count("data:image/") >= 6
     for cell in json.loads((out / "evaluation/results.json").read_text())["cells"]:
         assert f"{100 * cell['miou']:.1f}" in page
-    assert verify.main(VerifyConfig(input=str(out / "data/synthetic"), output=str(out / "translated"))) == 16
+    assert verify.main(VerifyConfig(input=str(out / "data/synthetic"), output=str(out / "translated"), workers=1)) == 16
 
 
 @pytest.mark.timeout(600)
-def test_a_second_demo_in_the_same_folder_repeats_nothing(demo: tuple[Path, CompletedProcess[str]]) -> None:
+def test_a_second_demo_in_the_same_folder_repeats_nothing(
+    ray_here: str, demo: tuple[Path, CompletedProcess[str]]
+) -> None:
     out, _ = demo
     results = (out / "evaluation/results.json").read_bytes()
-    again = dakpn("demo", "--out", out, *TINY, timeout=500)
+    again = dakpn("demo", "--out", out, *TINY)
     assert again.returncode == 0, again.stderr
     assert "resumed at step 4" in again.stderr
     assert "0 of 1 shards to translate, 1 done before" in again.stderr

@@ -21,7 +21,7 @@ TINY = (
 
 @pytest.mark.slow
 @pytest.mark.skipif(FACES is None or not FACES.is_dir(), reason="the Face Synthetics sample is not on this machine")
-def test_the_recipe_for_faces_trains_translates_and_keeps_every_label(tmp_path: Path) -> None:
+def test_the_recipe_for_faces_trains_translates_and_keeps_every_label(ray_here: str, tmp_path: Path) -> None:
     """CelebAMask-HQ may not be passed on: the synthetic faces, without labels, stand in for the photographs."""
     assert FACES is not None
     synthetic, real, out = (str(tmp_path / name) for name in ("synthetic", "real", "translated"))

@@ -41,14 +41,14 @@ def test_translation_keeps_the_format_and_its_result_does_not_depend_on_it(
     packed: dict[FormatName, str], weights: str, tmp_path: Path
 ) -> None:
     for kind in KINDS:
-        config = TranslateConfig(weights=weights, input=packed[kind], output=str(tmp_path / kind))
+        config = TranslateConfig(weights=weights, input=packed[kind], output=str(tmp_path / kind), workers=0)
         assert translate.main(config).format == kind
         assert translate.main(config).format == kind  # nothing is left to do
     expected = list(samples_of(str(tmp_path / "parquet")))
     for kind in KINDS:
         assert list(samples_of(str(tmp_path / kind))) == expected
         for other in KINDS:
-            report = verify.compare(VerifyConfig(input=packed[kind], output=str(tmp_path / other)))
+            report = verify.compare(VerifyConfig(input=packed[kind], output=str(tmp_path / other), workers=1))
             assert report.rows == len(expected)
             # Of the same rows in another format only the certificate's word on its input does not hold.
             assert [d.message for d in report.differences if "certificate.json: input is" not in d.message] == []
@@ -56,7 +56,7 @@ def test_translation_keeps_the_format_and_its_result_does_not_depend_on_it(
     label = next((tmp_path / "folder" / "labels").rglob("*.png"))
     label.write_bytes(label.read_bytes()[:-1] + b"x")
     with pytest.raises(VerificationError, match="is not the file that was written"):
-        verify.main(VerifyConfig(input=packed["parquet"], output=str(tmp_path / "folder")))
+        verify.main(VerifyConfig(input=packed["parquet"], output=str(tmp_path / "folder"), workers=1))
 
 
 def test_translation_never_writes_over_its_input_or_over_other_files(

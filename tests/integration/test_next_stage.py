@@ -13,37 +13,29 @@ import pytest
 import ray.data
 from PIL import Image
 
-from dakpn.config import TranslateConfig
 from dakpn.data import codec, manifest
 from dakpn.data.formats import FormatName
 from dakpn.data.schema import Sample
 from dakpn.data.shards import read_shard
 from tests.paths import REPOSITORY
-from tests.scenes import Scenes
-from workflows import pack, translate
-
-pytestmark = pytest.mark.usefixtures("ray_here")
+from workflows import pack
 
 _READERS = "needs the extra `readers` (datasets, webdataset)"
 
 
 @pytest.fixture(scope="module")
-def translated(
-    ray_here: str, scenes: Scenes, weights: str, tmp_path_factory: pytest.TempPathFactory
-) -> dict[FormatName, Path]:
-    """The synthetic scenes, translated, and converted to every format; that all translate alike is tested elsewhere."""
+def kinds(translated: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[FormatName, Path]:
+    """The translated scenes in every format; that all translate alike is tested elsewhere."""
     folder = tmp_path_factory.mktemp("next")
-    output = str(folder / "parquet")
-    translate.main(TranslateConfig(weights=weights, input=scenes.synthetic, output=output))
-    kinds: tuple[FormatName, ...] = ("webdataset", "folder")
-    for kind in kinds:
-        pack.main(output, str(folder / kind), None, None, None, None, kind, 1)
-    return {kind: folder / kind for kind in ("parquet", *kinds)}
+    others: tuple[FormatName, ...] = ("webdataset", "folder")
+    for kind in others:
+        pack.main(str(translated), str(folder / kind), None, None, None, None, kind, 1)
+    return {"parquet": translated, **{kind: folder / kind for kind in others}}
 
 
 @pytest.fixture(scope="module")
-def expected(translated: dict[FormatName, Path]) -> dict[str, Sample]:
-    uri = str(translated["parquet"])
+def expected(kinds: dict[FormatName, Path]) -> dict[str, Sample]:
+    uri = str(kinds["parquet"])
     names = [shard.name for shard in manifest.read_index(uri).shards]
     return {sample.key: sample for name in names for sample in read_shard(manifest.shard_uri(uri, name))}
 
@@ -64,7 +56,7 @@ def decoded(data: bytes) -> np.ndarray:
 
 @pytest.mark.parametrize(("kind", "columns"), [("parquet", ("key", "image", "label")), ("webdataset", None)])
 def test_datasets_reads_it(
-    translated: dict[FormatName, Path],
+    kinds: dict[FormatName, Path],
     expected: dict[str, Sample],
     kind: FormatName,
     columns: tuple[str, str, str] | None,
@@ -75,38 +67,36 @@ def test_datasets_reads_it(
     datasets = pytest.importorskip("datasets", reason=_READERS)
     datasets.disable_progress_bars()
     key, image, label = columns or ("__key__", "image.png", "label.png")
-    rows = list(datasets.load_dataset(str(translated[kind]), split="train", cache_dir=str(tmp_path)))
+    rows = list(datasets.load_dataset(str(kinds[kind]), split="train", cache_dir=str(tmp_path)))
     assert len(rows) == 12
     assert_equal({row[key]: (np.asarray(row[image]), np.asarray(row[label])) for row in rows}, expected)
 
 
-def test_webdataset_reads_it(translated: dict[FormatName, Path], expected: dict[str, Sample]) -> None:
+def test_webdataset_reads_it(kinds: dict[FormatName, Path], expected: dict[str, Sample]) -> None:
     webdataset = pytest.importorskip("webdataset", reason=_READERS)
-    files = sorted(map(str, translated["webdataset"].glob("train-*.tar")))
+    files = sorted(map(str, kinds["webdataset"].glob("train-*.tar")))
     rows = list(webdataset.WebDataset(files, shardshuffle=False))
     assert len(rows) == 12
     assert_equal({r["__key__"]: (decoded(r["image.png"]), decoded(r["label.png"])) for r in rows}, expected)
 
 
-def test_ray_data_reads_parquet(translated: dict[FormatName, Path], expected: dict[str, Sample]) -> None:
-    files = sorted(map(str, translated["parquet"].glob("train-*.parquet")))
+def test_ray_data_reads_parquet(ray_here: str, kinds: dict[FormatName, Path], expected: dict[str, Sample]) -> None:
+    files = sorted(map(str, kinds["parquet"].glob("train-*.parquet")))
     rows = ray.data.read_parquet(files).take_all()
     assert len(rows) == 12
     assert_equal({r["key"]: (decoded(r["image"]["bytes"]), decoded(r["label"]["bytes"])) for r in rows}, expected)
 
 
-def test_ray_data_reads_archives(translated: dict[FormatName, Path], expected: dict[str, Sample]) -> None:
-    files = sorted(map(str, translated["webdataset"].glob("train-*.tar")))
+def test_ray_data_reads_archives(ray_here: str, kinds: dict[FormatName, Path], expected: dict[str, Sample]) -> None:
+    files = sorted(map(str, kinds["webdataset"].glob("train-*.tar")))
     rows = ray.data.read_webdataset(files, decoder=None).take_all()
     assert len(rows) == 12
     assert_equal({r["__key__"]: (decoded(r["image.png"]), decoded(r["label.png"])) for r in rows}, expected)
 
 
-def test_loaders_that_pair_files_by_name_read_it(
-    translated: dict[FormatName, Path], expected: dict[str, Sample]
-) -> None:
+def test_loaders_that_pair_files_by_name_read_it(kinds: dict[FormatName, Path], expected: dict[str, Sample]) -> None:
     """As mmsegmentation's BaseSegDataset scans `img_dir` and replaces folder and suffix for `ann_dir`."""
-    root = translated["folder"]
+    root = kinds["folder"]
     images = sorted((root / "images").rglob("*.png"))
     found = {}
     for path in images:
@@ -117,13 +107,13 @@ def test_loaders_that_pair_files_by_name_read_it(
     assert len(list((root / "labels").rglob("*.png"))) == len(images)
 
 
-def test_the_readme_trains_a_segformer_as_it_stands(translated: dict[FormatName, Path], tmp_path: Path) -> None:
+def test_the_readme_trains_a_segformer_as_it_stands(kinds: dict[FormatName, Path], tmp_path: Path) -> None:
     """Its code, with fewer epochs and smaller images, in a process of its own."""
     transformers = pytest.importorskip("transformers", reason="needs the extra `transformers`")
     (code,) = re.findall(r"```python\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.DOTALL)
     settings = "EPOCHS, SIZE = 20, (192, 256)\n"
     assert settings in code
-    shutil.copytree(translated["parquet"], tmp_path / "data/translated")
+    shutil.copytree(kinds["parquet"], tmp_path / "data/translated")
     (tmp_path / "train.py").write_text(
         "".join(["import torch\ntorch.manual_seed(0)\n", code]).replace(settings, "EPOCHS, SIZE = 4, (64, 64)\n")
     )

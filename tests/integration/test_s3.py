@@ -20,7 +20,7 @@ from dakpn.data.shards import read_shard
 from dakpn.errors import StorageError, VerificationError
 from dakpn.models.weights import load_predictor
 from dakpn.training.metrics_log import read_metrics
-from tests.command import assert_failed, dakpn
+from tests.command import assert_failed, dakpn, dakpn_process
 from tests.scenes import ROWS_PER_SHARD, Scenes, tiny_training, uploaded
 from workflows import check, pack, train, translate, verify
 from workflows.ingest import ray_shard_reader
@@ -78,7 +78,7 @@ def test_writing_to_a_missing_bucket_is_refused(bucket: str) -> None:
 
 
 def test_wrong_keys_end_in_one_sentence_without_them(bucket: str, scenes: Scenes) -> None:
-    done = dakpn("pack", scenes.source, f"{bucket}/out", **{"AWS_SECRET_ACCESS_KEY": "wrong-secret-123"})
+    done = dakpn_process("pack", scenes.source, f"{bucket}/out", AWS_SECRET_ACCESS_KEY="wrong-secret-123")  # noqa: S106 - that is the point
     sentence = assert_failed(done, 1, f"{bucket}/out", "credentials")
     assert "wrong-secret-123" not in sentence
     assert "dakpn-tests" not in sentence
@@ -97,7 +97,7 @@ def test_pack_translate_and_verify_between_buckets(bucket: str, scenes: Scenes, 
     assert [shard.sha256 for shard in index.shards] == [shard.sha256 for shard in local.shards]
     assert pack.main(str(scenes.source), source, "camvid", None, ROWS_PER_SHARD, labelled=True) == index
 
-    job = TranslateConfig(weights=uploaded(weights, bucket), input=source, output=output)
+    job = TranslateConfig(weights=uploaded(weights, bucket), input=source, output=output, workers=2)
     translated = translate.main(job)
     assert manifest.read_index(output) == translated
     assert verify.main(VerifyConfig(input=source, output=output)) == 12

@@ -17,7 +17,7 @@ from tests.paths import REPOSITORY
 from tests.ray_head import RayHead, ray_head
 from tests.scenes import Scenes
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def head() -> Iterator[RayHead]:
 
 def translation(weights: str, scenes: Scenes, output: Path) -> list[str]:
     options = {"--weights": weights, "--input": scenes.synthetic, "--output": str(output)}
-    return [*(text for option in options.items() for text in option), "workers=1", "decode_workers=0"]
+    return [*(text for option in options.items() for text in option), "workers=0"]
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_a_translation_is_done_once_and_followed(head: RayHead, weights: str, sc
     assert first.returncode == 0, first.stderr + first.stdout
     assert f"{output}: 12 images in 3 shards" in first.stdout
     job_id = first.stdout.split()[-1]
-    assert dakpn("verify", "--input", scenes.synthetic, "--output", output).returncode == 0
+    assert dakpn("verify", "--input", scenes.synthetic, "--output", output, "workers=1").returncode == 0
 
     second = dakpn(*command, **head.access)
     assert (second.returncode, second.stdout) == (0, f"job: {job_id}\n")

@@ -1,9 +1,6 @@
-"""Params as the output of the translation job: from the command line, on two workers, in a bucket, killed midway."""
+"""Params as the output of the translation job: from the command line, on two workers, in a bucket."""
 
 import hashlib
-import signal
-import subprocess
-import time
 from functools import partial
 from pathlib import Path
 
@@ -19,8 +16,7 @@ from dakpn.data.procedural import render_scene, write_dataset
 from dakpn.data.reader import SegmentationDataset
 from dakpn.inference.on_the_fly import TranslatingDataset
 from dakpn.inference.translator import Translator
-from tests.command import CLI, dakpn, environment
-from tests.paths import REPOSITORY
+from tests.command import dakpn
 from tests.scenes import CAMVID
 from tests.unit.inference.stored import store_params
 from workflows import translate, verify
@@ -43,7 +39,7 @@ def digests(uri: str) -> dict[str, str]:
     return {name.rpartition("/")[2]: hashlib.sha256(storage.read_bytes(name)).hexdigest() for name in found}
 
 
-def test_a_killed_job_of_two_workers_ends_with_the_bytes_of_one_process_after_a_rerun(
+def test_two_workers_store_the_bytes_of_one_process_and_a_reader_gets_the_translator_s_images(
     ray_here: str, weights_for_any_image: str, place: str, tmp_path: Path
 ) -> None:
     weights, source, output = weights_for_any_image, f"{place}/source", f"{place}/params"
@@ -57,32 +53,14 @@ def test_a_killed_job_of_two_workers_ends_with_the_bytes_of_one_process_after_a_
     assert translate.dry_run(config)[:2] == (_SHARDS, 2 * _SHARDS)
     assert not storage.exists(output)
 
-    _kill_midway(arguments, output, ray_here)
-    done = dakpn(*arguments, RAY_ADDRESS=ray_here)
+    done = dakpn(*arguments)
     assert (done.returncode, done.stdout) == (0, f"{output}: {2 * _SHARDS} params of images in {_SHARDS} shards\n")
     assert digests(output) == digests(str(straight))
 
-    report = verify.compare(VerifyConfig(input=source, output=output, weights=weights))
+    report = verify.compare(VerifyConfig(input=source, output=output, weights=weights, workers=2))
     assert (report.differences, report.retranslated) == ([], 2 * _SHARDS)
     assert [len(row.looks) for row in read_params(output)] == [2] * (2 * _SHARDS)
     images, read = SegmentationDataset(source), TranslatingDataset(output, draw=1)
     sample = images.sample(3)
     expected = Translator.load(weights, draw=1).translate(codec.decode_image(sample.image, ""), sample.key)
     np.testing.assert_array_equal(read[3]["image"].transpose(1, 2, 0), expected)
-
-
-def _kill_midway(arguments: list[str], output: str, address: str) -> None:
-    """Kill the driver when some shards are done; its workers end with it."""
-    driver = subprocess.Popen(
-        [*CLI, *arguments], env=environment(RAY_ADDRESS=address), cwd=REPOSITORY, stderr=subprocess.PIPE
-    )
-    try:
-        while not (done := len(storage.list_files(f"{output}/_dakpn/shards"))):
-            assert driver.poll() is None, driver.communicate()[1]
-            time.sleep(0.01)
-    finally:
-        driver.kill()
-        driver.communicate()
-    assert driver.returncode == -signal.SIGKILL
-    assert done < _SHARDS
-    assert not storage.exists(f"{output}/_SUCCESS")

@@ -9,20 +9,14 @@ from typing import Any
 import pytest
 import yaml
 
-from dakpn.config import TuneConfig
-from dakpn.config_file import to_yaml
 from dakpn.tuning.records import SweepFolder
 from tests.command import assert_failed, dakpn
 from tests.processes import kill_midway
 from tests.scenes import Scenes
 from tests.sweeps import tiny_sweep
+from tests.trainings import write_config
 
 pytestmark = pytest.mark.timeout(900)
-
-
-def write_config(path: Path, config: TuneConfig) -> Path:
-    path.write_text(to_yaml(config))
-    return path
 
 
 def scores_of(output: Path) -> list[int]:
@@ -30,23 +24,26 @@ def scores_of(output: Path) -> list[int]:
 
 
 @pytest.mark.slow
-def test_a_killed_sweep_goes_on_and_runs_no_finished_trial_again(scenes: Scenes, tmp_path: Path) -> None:
+def test_a_killed_sweep_goes_on_and_runs_no_finished_trial_again(ray_here: str, scenes: Scenes, tmp_path: Path) -> None:
     output, log = tmp_path / "sweep", tmp_path / "log"
-    arguments = ["tune", write_config(tmp_path / "sweep.yaml", tiny_sweep(output, scenes, trials=4))]
-    kill_midway(arguments, lambda: scores_of(output)[:1] == [2] and len(scores_of(output)) > 1, log, timeout=300)
+    arguments = ["tune", write_config(tmp_path / "sweep.yaml", tiny_sweep(output, scenes, trials=3))]
+    midway = lambda: scores_of(output)[:1] == [2] and len(scores_of(output)) > 1  # noqa: E731
+    kill_midway(arguments, midway, log, timeout=300, RAY_ADDRESS=ray_here)
     first = SweepFolder(str(output)).records()[0]
     made = Path(first.scores[-1].weights, "model.safetensors").stat().st_mtime_ns
-    done = dakpn(*arguments, timeout=500)
+    done = dakpn(*arguments)
     assert done.returncode == 0, done.stderr
-    assert scores_of(output) == [2, 2, 2, 2]
+    assert scores_of(output) == [2, 2, 2]
     assert SweepFolder(str(output)).records()[0] == first
     assert Path(first.scores[-1].weights, "model.safetensors").stat().st_mtime_ns == made
     assert f"config: {output}/best.yaml" in done.stdout
     assert "rank correlation of colors with mIoU over 3 trials" in done.stdout
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("by", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+@pytest.mark.parametrize(
+    ("by", "code"),
+    [pytest.param("SIGINT", 130, marks=pytest.mark.soak), pytest.param("SIGTERM", 143, marks=pytest.mark.slow)],
+)
 def test_interrupted_says_how_to_go_on(scenes: Scenes, tmp_path: Path, by: str, code: int) -> None:
     output, log = tmp_path / "sweep", tmp_path / "log"
     arguments = ["tune", write_config(tmp_path / "sweep.yaml", tiny_sweep(output, scenes))]

@@ -10,26 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dakpn.config import TranslateConfig, VerifyConfig
+from dakpn.config import VerifyConfig
 from dakpn.data import codec
 from dakpn.data.schema import Sample
 from dakpn.data.shards import read_shard
 from dakpn.errors import UsageError, VerificationError
 from dakpn.inference.verification_report import VerificationReport
-from tests.command import assert_failed, dakpn
+from tests.command import assert_failed, dakpn, dakpn_process
 from tests.scenes import Scenes, copy_dataset, truncate, write_shard
-from workflows import translate, verify
-
-pytestmark = pytest.mark.usefixtures("ray_here")
+from workflows import verify
 
 SHARD = "train-00001-of-00003"
-
-
-@pytest.fixture(scope="module")
-def translated(ray_here: str, scenes: Scenes, weights: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    output = tmp_path_factory.mktemp("translated") / "out"
-    translate.main(TranslateConfig(weights=weights, input=scenes.synthetic, output=str(output)))
-    return output
 
 
 @pytest.fixture
@@ -39,11 +30,11 @@ def copied(translated: Path, tmp_path: Path) -> Path:
 
 
 def check(scenes: Scenes, output: Path) -> int:
-    return verify.main(VerifyConfig(input=scenes.synthetic, output=str(output)))
+    return verify.main(VerifyConfig(input=scenes.synthetic, output=str(output), workers=1))
 
 
 def compare(scenes: Scenes, output: Path, **more) -> VerificationReport:
-    return verify.compare(VerifyConfig(input=scenes.synthetic, output=str(output), **more))
+    return verify.compare(VerifyConfig(input=scenes.synthetic, output=str(output), **{"workers": 1, **more}))
 
 
 def rewrite(output: Path, change: Callable[[list[Sample]], list[Sample]]) -> None:
@@ -216,7 +207,7 @@ def test_damaged_jpeg_data_is_found_by_decoding(scenes: Scenes, translated: Path
     rewrite(before, as_jpeg)
     rewrite(after, as_jpeg)
     rewrite(after, damaged)
-    config = VerifyConfig(input=str(before), output=str(after))
+    config = VerifyConfig(input=str(before), output=str(after), workers=1)
     assert "image" not in verify.compare(config).difference_counts
     found = verify.compare(config.model_copy(update={"decode": True})).difference_counts
     assert found["image"] == 1
@@ -228,16 +219,29 @@ def test_an_unfinished_output_is_refused(scenes: Scenes, copied: Path) -> None:
         check(scenes, copied)
 
 
+def test_workers_on_ray_find_what_one_process_finds(ray_here: str, scenes: Scenes, copied: Path, weights: str) -> None:
+    def one_pixel(rows: list[Sample]) -> list[Sample]:
+        pixels = codec.decode_image(rows[2].image, "image")
+        pixels[5, 5] ^= 1
+        return [*rows[:2], replace(rows[2], image=codec.encode_image(pixels, "png")), *rows[3:]]
+
+    rewrite(copied, one_pixel)
+    reports = [compare(scenes, copied, workers=workers, weights=weights) for workers in (1, 2)]
+    assert reports[0].differences == reports[1].differences
+    assert reports[0].difference_counts == {"pixels": 1}
+    assert reports[0].retranslated == reports[1].retranslated == 12
+
+
 def test_the_command_joins_the_cluster_it_is_told_of(ray_here: str, scenes: Scenes, copied: Path) -> None:
     arguments = ("--input", scenes.synthetic, "--output", copied)
-    done = dakpn("verify", *arguments, RAY_ADDRESS=ray_here)
+    done = dakpn_process("verify", *arguments, RAY_ADDRESS=ray_here)
     assert done.returncode == 0, done.stderr
     assert "12 in 3 shards, in the input's order" in done.stdout
     last = done.stdout.splitlines()[-1]
     assert re.fullmatch(rf"{copied}: complete, 12 labels byte-identical \(\d+ images/s\)", last)
     truncate(copied / f"{SHARD}.parquet")
-    assert_failed(dakpn("verify", *arguments, RAY_ADDRESS=ray_here), 1, str(copied), SHARD)
-    done = dakpn("verify", *arguments, "--json", RAY_ADDRESS=ray_here)
+    assert_failed(dakpn("verify", *arguments), 1, str(copied), SHARD)
+    done = dakpn("verify", *arguments, "workers=1", "--json")
     assert done.returncode == 1, done.stderr
     found = json.loads(done.stdout)
     assert not found["ok"]

@@ -28,16 +28,14 @@ from tests.command import dakpn
 from tests.scenes import Scenes, copy_dataset, write_shard
 from workflows import translate, verify
 
-pytestmark = pytest.mark.usefixtures("ray_here")
-
 SHARD = "train-00001-of-00003"
 
 
 @pytest.fixture(scope="module")
-def translated(ray_here: str, scenes: Scenes, weights: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A translated dataset with its certificate."""
+def translated(scenes: Scenes, weights: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A translated dataset with its certificate, of settings that are not the defaults."""
     output = tmp_path_factory.mktemp("translated") / "out"
-    config = TranslateConfig(weights=weights, input=scenes.synthetic, output=str(output), strength=0.5)
+    config = TranslateConfig(weights=weights, input=scenes.synthetic, output=str(output), strength=0.5, workers=0)
     translate.main(config)
     return output
 
@@ -58,7 +56,7 @@ def other_weights(weights: str, tmp_path: Path) -> str:
 
 
 def compare(scenes: Scenes, output: Path, **more: Any) -> VerificationReport:
-    return verify.compare(VerifyConfig(input=scenes.synthetic, output=str(output), **more))
+    return verify.compare(VerifyConfig(input=scenes.synthetic, output=str(output), workers=1, **more))
 
 
 def rewrite(dataset: Path, change: Callable[[list[Sample]], list[Sample]]) -> None:
@@ -142,7 +140,7 @@ def test_labels_changed_in_both_datasets_alike_refute_the_certificate(
 
     rewrite(source, other_label)
     rewrite(copied, other_label)
-    (found,) = verify.compare(VerifyConfig(input=str(source), output=str(copied))).differences
+    (found,) = verify.compare(VerifyConfig(input=str(source), output=str(copied), workers=1)).differences
     assert (found.kind, found.shard) == ("certificate", SHARD)
     assert f"{SHARD}.labels_sha256" in found.message
 

@@ -1,5 +1,6 @@
 """The command line: help, exit codes, and one sentence in place of every traceback."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -12,21 +13,48 @@ import pytest
 
 from dakpn import __version__
 from dakpn.data import codec
-from tests.command import assert_failed, dakpn, environment
+from tests.command import assert_failed, dakpn, dakpn_process, environment
 from tests.paths import REPOSITORY
 from tests.scenes import Scenes, truncate
+from workflows import cli
 
 COMMANDS = ("pack", "check", "train", "translate", "verify", "evaluate", "tune", "report", "demo")
 
 
-@pytest.mark.parametrize("command", ["", *COMMANDS])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_help_tells_what_a_command_is_for(command: str) -> None:
-    done = dakpn(*command.split(), "--help")
-    assert done.returncode == 0
+    done = dakpn(command, "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.search(rf"Usage: .* {command} ", done.stdout)
+
+
+def test_the_command_is_a_process_that_lists_its_commands_and_fails_in_one_sentence(tmp_path: Path) -> None:
+    done = dakpn_process("--help")
+    assert (done.returncode, done.stderr) == (0, "")
     assert "Usage:" in done.stdout
-    assert done.stderr == ""
-    if not command:
-        assert all(name in done.stdout for name in COMMANDS)
+    assert all(name in done.stdout for name in COMMANDS)
+    assert_failed(dakpn_process("pack", tmp_path / "nowhere", tmp_path / "out"), 2, f"{tmp_path}/nowhere")
+
+
+_WITHOUT_RAY = """
+import sys
+import ray
+def refuse(*arguments, **settings): raise SystemExit("Ray was started")
+ray.init = refuse
+from dakpn.config import TranslateConfig, VerifyConfig
+from workflows import translate, verify
+weights, source, output = sys.argv[1:]
+translate.main(TranslateConfig(weights=weights, input=source, output=output, workers=0))
+print(verify.main(VerifyConfig(input=source, output=output, workers=1)))
+"""
+
+
+def test_one_process_translates_and_verifies_without_a_ray(scenes: Scenes, weights: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", _WITHOUT_RAY, weights, scenes.synthetic, str(tmp_path / "out")]
+    done = subprocess.run(
+        command, env=environment(), capture_output=True, text=True, timeout=120, check=False, cwd=REPOSITORY
+    )
+    assert (done.returncode, done.stdout) == (0, "12\n"), done.stderr
 
 
 def test_the_version_is_printed() -> None:
@@ -196,10 +224,10 @@ def test_a_missing_config_file_is_wrong_usage(tmp_path: Path) -> None:
         assert_failed(dakpn(command, tmp_path / "no.yaml"), 2, str(tmp_path / "no.yaml"))
 
 
-@pytest.mark.parametrize("config", [("--config", "none.yaml"), ("--config=none.yaml",)])
-def test_a_module_takes_its_config_as_an_option_too(config: tuple[str, ...]) -> None:
+def test_a_module_takes_its_config_as_an_option_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once as users start it: `dakpn train` in a process of its own is `python -m workflows.train`."""
     done = subprocess.run(
-        [sys.executable, "-m", "workflows.train", "seed=1", *config],
+        [sys.executable, "-m", "workflows.train", "seed=1", "--config", "none.yaml"],
         env=environment(),
         capture_output=True,
         text=True,
@@ -208,6 +236,10 @@ def test_a_module_takes_its_config_as_an_option_too(config: tuple[str, ...]) -> 
         cwd=REPOSITORY,
     )
     assert_failed(done, 2, "config none.yaml cannot be read")
+    monkeypatch.setattr(cli, "main", lambda: None)
+    monkeypatch.setattr(sys, "argv", ["train.py", "seed=1", "--config=none.yaml"])
+    cli.run("train")
+    assert sys.argv[1:] == ["train", "none.yaml", "seed=1"]
 
 
 def test_training_on_what_was_never_packed_is_wrong_usage(scenes: Scenes, tmp_path: Path) -> None:

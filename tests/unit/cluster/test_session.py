@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 from tests.command import environment
 
 _INTERRUPTED_AMID_A_STREAM = """
@@ -32,6 +34,7 @@ except KeyboardInterrupt:
 """
 
 
+@pytest.mark.slow
 def test_no_stream_is_open_when_ray_goes() -> None:
     """Its thread would ask Ray for the next block, and Ray would end the process with a code of its own."""
     done = subprocess.run(
