@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 AUDIT = ["pip-audit", "--requirement", "constraints.txt", "--no-deps", "--disable-pip", "--format", "json"]
+AUDIT += ["--timeout", "10"]  # seconds without an answer, after which there is no network
 
 
 def audited(timeout_s: float = 300) -> list[dict[str, Any]]:
