@@ -1,13 +1,18 @@
 """One loader for all configs: a YAML file plus `dotted.key=value` overrides, checked against the schema.
 
+YAML is read by the core schema of YAML 1.2: dates, `yes` and `no` are text, and `010` is ten. The value of an override
+is taken by the type of its field: text and paths are taken as written, but for quotes around the whole and, where the
+field may be empty, `null`.
+
 A file may build on others: `extends: recipes/paper.yaml`, or a list of paths relative to the file. Later ones win over
 earlier ones, and the file itself over all; sections are merged key by key.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -18,8 +23,10 @@ C = TypeVar("C", bound=BaseModel)
 _EXTENDS = "extends"
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """Safe YAML that refuses a key given twice instead of silently keeping the last."""
+class _ConfigLoader(yaml.SafeLoader):
+    """Safe YAML with the scalars of YAML 1.2, which refuses a key given twice instead of silently keeping the last."""
+
+    yaml_implicit_resolvers: dict[str, list] = {}  # noqa: RUF012 - as PyYAML declares it; none of YAML 1.1's
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
@@ -31,6 +38,22 @@ class _UniqueKeyLoader(yaml.SafeLoader):
                 )
             seen.add(key)
         return super().construct_mapping(node, deep)
+
+
+_SCALARS = {
+    "bool": (r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    "null": (r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    "int": (r"[-+]?[0-9]+", "-+0123456789"),
+    "float": (
+        r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+        "-+.0123456789",
+    ),
+    "merge": (r"<<", "<"),
+}
+"""Of YAML 1.2 (10.3.2, core schema, without its octal and hexadecimal numbers): name -> pattern, first characters."""
+for _name, (_pattern, _firsts) in _SCALARS.items():
+    _ConfigLoader.add_implicit_resolver(f"tag:yaml.org,2002:{_name}", re.compile(f"^(?:{_pattern})$"), list(_firsts))
+_ConfigLoader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(cast(str, node.value)))
 
 
 def load_config(
@@ -63,7 +86,7 @@ def build_config(
     """Validate `values` with `overrides` applied; see `load_config`."""
     merged = _copy(values)
     for override in overrides:
-        _apply(merged, override)
+        _apply(schema, merged, override)
     try:
         return schema.model_validate(merged)
     except ValidationError as error:
@@ -73,7 +96,21 @@ def build_config(
 
 def to_yaml(config: BaseModel) -> str:
     """The resolved config as YAML that `load_config` reads back."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    return yaml.dump(config.model_dump(mode="json"), Dumper=_ConfigDumper, sort_keys=False, allow_unicode=True)
+
+
+class _ConfigDumper(yaml.SafeDumper):
+    """Quotes text that would be read as something else, by YAML 1.1 or by `_ConfigLoader`."""
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> Any:
+    node = dumper.represent_str(text)
+    if any(re.fullmatch(pattern, text) for pattern, _ in _SCALARS.values()):
+        node.style = "'"
+    return node
+
+
+_ConfigDumper.add_representer(str, _represent_text)
 
 
 def _read(path: Path, within: tuple[Path, ...]) -> dict[str, Any]:
@@ -114,7 +151,7 @@ def _laid_over(below: Any, above: Any) -> Any:
 
 def _load_yaml(text: str, origin: str) -> Any:
     try:
-        return yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506 - a SafeLoader subclass
+        return yaml.load(text, Loader=_ConfigLoader)  # noqa: S506 - a SafeLoader subclass
     # PyYAML lets through what it meets while making values: impossible dates, unhashable keys.
     except (yaml.YAMLError, TypeError, ValueError) as error:
         raise ConfigError(f"{origin} is not valid YAML: {' '.join(str(error).split())}") from error
@@ -126,18 +163,67 @@ def _copy(values: Any) -> Any:
     return values
 
 
-def _apply(values: dict[str, Any], override: str) -> None:
+def _apply(schema: type[BaseModel], values: dict[str, Any], override: str) -> None:
     dotted, separator, text = override.partition("=")
     if not separator or not all(dotted.split(".")):
         raise ConfigError(f"override {override!r} is malformed; expected dotted.key=value")
-    value = _load_yaml(text, f"override {override!r}")
-    *parents, last = dotted.split(".")
+    keys = dotted.split(".")
+    value = _value(text, _types_at(schema, keys), override)
+    *parents, last = keys
     for parent in parents:
         child = values.setdefault(parent, {})
         if not isinstance(child, dict):
             raise ConfigError(f"override {override!r}: {parent!r} is a value, not a section")
         values = child
     values[last] = value
+
+
+def _value(text: str, types: Sequence[Any], override: str) -> Any:
+    """The value of an override for a field of one of these types."""
+    holds_text = any(_is_text(kind) for kind in types)
+    flow = text.lstrip()[:1] in ("[", "{") and any(_is_collection(kind) for kind in types)
+    quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "'\""
+    empty = type(None) in types and text in ("", "null")
+    if holds_text and not (flow or quoted or empty):
+        return text
+    if re.search(r"(^|\s)#", re.sub(r"'[^']*'|\"[^\"]*\"", "", text)):
+        raise ConfigError(f"override {override!r}: what follows # would be a comment; put quotes around such text")
+    return _load_yaml(text, f"override {override!r}")
+
+
+def _types_at(schema: type[BaseModel], keys: Sequence[str]) -> list[Any]:
+    """What the field at a dotted path may be; nothing if there is no such field."""
+    types: list[Any] = [schema]
+    for key in keys:
+        types = [inner for kind in types for found in _below(kind, key) for inner in _alternatives(found)]
+    return types
+
+
+def _below(kind: Any, key: str) -> list[Any]:
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return [kind.model_fields[key].annotation] if key in kind.model_fields else []
+    return list(get_args(kind))[1:] if get_origin(kind) in (dict, Mapping) else []
+
+
+def _alternatives(annotation: Any) -> list[Any]:
+    """The members of a union, and of unions in it, without what `Annotated` adds."""
+    if get_origin(annotation) is Annotated:
+        return _alternatives(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        return [inner for member in get_args(annotation) for inner in _alternatives(member)]
+    return [annotation]
+
+
+def _is_text(kind: Any) -> bool:
+    if get_origin(kind) is Literal:
+        return all(isinstance(value, str) for value in get_args(kind))
+    return isinstance(kind, type) and issubclass(kind, str | Path)
+
+
+def _is_collection(kind: Any) -> bool:
+    return get_origin(kind) is not Literal and (
+        get_origin(kind) is not None or (isinstance(kind, type) and issubclass(kind, BaseModel | Mapping))
+    )
 
 
 def _describe(schema: type[BaseModel], problem: dict[str, Any]) -> str:

@@ -37,6 +37,12 @@ def test_a_preset_of_ones_own_lists_valid_keys(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"nowhere\.yaml cannot be read"):
         load_preset(str(tmp_path / "nowhere.yaml"))
     (tmp_path / "twice.yaml").write_text("name: a\nname: b\n")
+    for ids in ("8", "08", "008"):
+        (tmp_path / "ids.yaml").write_text(f"class_map: {{7: 0, {ids}: 0}}\n{yaml.safe_dump(BASE)}")
+        assert dict(load_preset(str(tmp_path / "ids.yaml")).class_map) == {7: 0, 8: 0}
+    (tmp_path / "spelled.yaml").write_text(f"class_map: {{8: 0, 008: 0}}\n{yaml.safe_dump(BASE)}")
+    with pytest.raises(ConfigError, match="key 8 is given twice"):
+        load_preset(str(tmp_path / "spelled.yaml"))
     with pytest.raises(ConfigError, match="'name' is given twice"):
         load_preset(str(tmp_path / "twice.yaml"))
 
