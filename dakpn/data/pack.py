@@ -184,6 +184,8 @@ def finish_pack(plan: PackPlan, markers: Sequence[ShardMarker]) -> DatasetIndex:
         done = plan.finished | {marker.name: marker for marker in markers}
         if not plan.source.unique_keys:
             _require_unique_keys(plan)
+        if not sum(marker.rows for marker in done.values()):
+            raise DataError(f"{plan.source.uri} holds no row that can be taken; expected one image at least")
         space = plan.source.label_space
         index = DatasetIndex(
             format=plan.request.format,

@@ -4,6 +4,7 @@ Their paths are hints at best (missing, equal for image and label), so a row get
 keys differ across files is for the caller to check.
 """
 
+import logging
 from collections.abc import Iterator
 from pathlib import PureWindowsPath
 from typing import Any
@@ -18,6 +19,8 @@ from dakpn.data.image_header import detect_format
 from dakpn.data.schema import Sample, key_from_path
 from dakpn.errors import DataError
 
+logger = logging.getLogger(__name__)
+
 SUFFIXES = (".parquet", ".tar")
 """Endings of the files that can be read."""
 
@@ -31,6 +34,10 @@ _ENDINGS = (
     | {f"{name}.png": "label" for name in _LABEL_NAMES}
 )
 _EXTENSIONS = {"png": "png", "jpeg": "jpg"}
+_DATA = frozenset(
+    "png jpg jpeg jpe jfif webp avif heic bmp gif tif tiff ppm pgm pnm jp2 exr hdr npy npz".split()  # noqa: SIM905
+)
+"""Endings of members that hold an image or a label map, whether they can be read or not."""
 
 
 def read_foreign(uri: str) -> Iterator[Sample]:
@@ -41,11 +48,13 @@ def read_foreign(uri: str) -> Iterator[Sample]:
     (its last part if it is absolute), or else from the file's name and the row's number; paths are never opened.
 
     An archive needs `KEY.png`, `KEY.jpg` or `KEY.image.*`, and takes a label from `KEY.label.png` (or `seg`, `mask`,
-    `gt`, `segmentation`, `annotation`), or from a `KEY.png` beside a JPEG image; other members are passed over unread.
+    `gt`, `segmentation`, `annotation`), or from a `KEY.png` beside a JPEG image. A key ends at the first dot of the
+    name. Images and arrays that are not taken are named: in the log where their key has an image, else as an error.
 
     Raises:
         StorageError: The file does not exist or cannot be read.
-        DataError: It is damaged, not laid out so, or holds a key that is unsafe or occurs twice.
+        DataError: It is damaged, not laid out so, holds images that would be left out, or a key that is unsafe or
+            occurs twice.
     """
     samples = _from_tar(uri) if uri.endswith(".tar") else _from_parquet(uri)
     yield from checked(samples, uri)
@@ -54,16 +63,39 @@ def read_foreign(uri: str) -> Iterator[Sample]:
 def count_foreign(uri: str) -> int:
     """Return the number of rows of a file; an archive has to be read for it. Raises like `read_foreign`."""
     if uri.endswith(".tar"):
-        return sum(1 for _ in tar_rows(uri, _ENDINGS))
+        return sum(1 for _ in _rows_of_tar(uri))
     with open_parquet(uri) as file:
         return file.metadata.num_rows
 
 
 def _from_tar(uri: str) -> Iterator[Sample]:
-    for key, fields in tar_rows(uri, _ENDINGS):
+    for key, fields in _rows_of_tar(uri):
         image = fields.get("image") or fields.get("png")
         label = fields.get("label") or (fields.get("png") if "image" in fields else None)
         yield _sample(key, image, label, uri)
+
+
+def _rows_of_tar(uri: str) -> Iterator[tuple[str, dict[str, bytes]]]:
+    """As `tar_rows`; members that look like data and are not taken are logged, or refused where a row would be lost."""
+    left_out: dict[str, str] = {}  # name -> key
+    keys = set()
+
+    def note(name: str) -> None:
+        folder, slash, file = name.rpartition("/")
+        if file.rpartition(".")[2].lower() in _DATA:
+            left_out[name] = folder + slash + file.partition(".")[0]
+
+    for key, fields in tar_rows(uri, _ENDINGS, note):
+        keys.add(key)
+        yield key, fields
+    if lost := [name for name, key in left_out.items() if key not in keys]:
+        raise DataError(
+            f"{uri}: {len(lost)} members look like images and have names that are not taken, such as "
+            f"{', '.join(map(repr, lost[:3]))}; expected KEY.png, KEY.jpg or KEY.jpeg, where KEY ends at the first "
+            "dot: rename or convert them, or unpack the archive and pack the folder"
+        )
+    if left_out:
+        logger.warning("%s: %d members are not taken, such as %s", uri, len(left_out), ", ".join([*left_out][:3]))
 
 
 def _from_parquet(uri: str) -> Iterator[Sample]:

@@ -78,7 +78,9 @@ def write_tar(file: IO[bytes] | IOBase, samples: Iterable[Sample], origin: str) 
     file.write(bytes(_TAR_END + -(written + _TAR_END) % tarfile.RECORDSIZE))
 
 
-def tar_rows(uri: str, endings: Mapping[str, str]) -> Iterator[tuple[str, dict[str, bytes]]]:
+def tar_rows(
+    uri: str, endings: Mapping[str, str], passed_over: Callable[[str], None] = lambda name: None
+) -> Iterator[tuple[str, dict[str, bytes]]]:
     """Yield key and fields of each row of an archive: members that follow each other and differ in their ending.
 
     The ending is all behind the first dot of the member's file name.
@@ -87,17 +89,22 @@ def tar_rows(uri: str, endings: Mapping[str, str]) -> Iterator[tuple[str, dict[s
         uri: Of the archive.
         endings: Ending, in lower case -> name of the field. Members with other endings, and hidden ones
             (`._x`, as macOS adds them), are passed over unread.
+        passed_over: Called with the name of each of those, but not of hidden ones.
 
     Raises:
         StorageError: The archive does not exist or cannot be read.
         DataError: It is not safe to read or damaged, see `tar_members`; or a row has the same field twice.
     """
     with open_input(uri) as file:
-        yield from _grouped(file, uri, endings, TarMember.read)
+        yield from _grouped(file, uri, endings, TarMember.read, passed_over)
 
 
 def _grouped(
-    file: BinaryIO, uri: str, endings: Mapping[str, str], take: Callable[[TarMember], _Field]
+    file: BinaryIO,
+    uri: str,
+    endings: Mapping[str, str],
+    take: Callable[[TarMember], _Field],
+    passed_over: Callable[[str], None] = lambda name: None,
 ) -> Iterator[tuple[str, dict[str, _Field]]]:
     """Yield key and fields of each row, a field being what `take` makes of its member."""
     key: str | None = None
@@ -106,7 +113,10 @@ def _grouped(
         folder, slash, name = member.name.rpartition("/")
         stem, _, ending = name.partition(".")
         field = endings.get(ending.lower())
-        if not stem or field is None:
+        if not stem:
+            continue
+        if field is None:
+            passed_over(member.name)
             continue
         if key is not None and folder + slash + stem != key:
             yield key, fields

@@ -161,3 +161,28 @@ def test_an_image_that_hides_in_a_label_column_is_checked(tmp_path: Path) -> Non
     write_tar(tmp_path / "x.tar", {"a.jpg": PHOTO, "a.png": IMAGE})
     with pytest.raises(DataError, match=r"x\.tar: a: label: got a label with channels rgb"):
         pack_dataset(tmp_path, str(tmp_path / "out"), CAMVID, None, None)
+
+
+@pytest.mark.parametrize("name", ["frame.0001.jpg", "b.webp", "c/d.tiff", "e.label.png.npy"])
+def test_an_archive_whose_images_would_be_lost_is_refused_with_their_names(tmp_path: Path, name: str) -> None:
+    uri = write_tar(tmp_path / "a.tar", {"a.png": IMAGE, name: PHOTO, f"x{name}": PHOTO})
+    words = rf"2 members look like images and have names that are not taken, such as '{name}', 'x{name}'; expected KEY"
+    for read in (count_foreign, lambda uri: list(read_foreign(uri))):
+        with pytest.raises(DataError, match=words):
+            read(uri)
+
+
+def test_what_an_archive_holds_beside_a_row_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    members = {"a.jpg": PHOTO, "a.labels.png": LABEL, "a.json": b"{}", "._a.jpg": b"", "b.jpg": PHOTO}
+    with caplog.at_level("WARNING", logger="dakpn"):
+        found = list(read_foreign(write_tar(tmp_path / "a.tar", members)))
+    assert [sample.key for sample in found] == ["a", "b"]
+    assert caplog.messages == [f"{tmp_path}/a.tar: 1 members are not taken, such as a.labels.png"]
+
+
+def test_a_source_without_rows_is_no_dataset(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    write_tar(tmp_path / "in/a.tar", {"a.json": b"{}"})
+    with pytest.raises(DataError, match=r"in holds no row that can be taken"):
+        pack_dataset(tmp_path / "in", str(tmp_path / "out"), CAMVID, None, None)
+    assert not manifest.is_complete(str(tmp_path / "out"))
