@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from dakpn.data import storage
 from dakpn.data.formats.base import checked
-from dakpn.data.formats.parquet import is_encoded_image, open_parquet, parquet_rows
+from dakpn.data.formats.parquet import is_bytes, is_encoded_image, is_text, open_parquet, parquet_rows
 from dakpn.data.formats.webdataset import tar_rows
 from dakpn.data.image_header import detect_format
 from dakpn.data.schema import Sample, key_from_path
@@ -108,11 +108,20 @@ def _from_parquet(uri: str) -> Iterator[Sample]:
                 f"{uri} has the columns {found}; expected a column image: struct<bytes: binary, path: string>"
             )
         label = _find_column(schema, _LABEL_COLUMNS)
-        key = next((n for n in _KEY_COLUMNS if n in schema.names and pa.types.is_string(schema.field(n).type)), None)
+        key = next((name for name in _KEY_COLUMNS if name in schema.names and _is_key(schema.field(name).type)), None)
+        _name_what_is_left(schema, {image, label}, uri)
         stem = uri.rpartition("/")[2].partition(".")[0]
         for number, row in enumerate(parquet_rows(file, [name for name in (key, image, label) if name])):
             encoded, path = _encoded(row[image])
-            name = row[key] or "" if key else _key_of(path, uri) if path else f"{stem}/{number:08d}"
+            name = (
+                ""
+                if key and row[key] is None
+                else str(row[key])
+                if key
+                else _key_of(path, uri)
+                if path
+                else f"{stem}/{number:08d}"
+            )
             yield _sample(name, encoded, _encoded(row[label])[0] if label else None, uri)
 
 
@@ -129,7 +138,25 @@ def _find_column(schema: pa.Schema, names: tuple[str, ...]) -> str | None:
     """Return the first of the columns that holds encoded images; a `label` may well be a class number."""
     present = [name for name in names if name in schema.names]
     kinds = {name: schema.field(name).type for name in present}
-    return next((n for n, kind in kinds.items() if is_encoded_image(kind) or pa.types.is_binary(kind)), None)
+    return next((name for name, kind in kinds.items() if is_encoded_image(kind) or is_bytes(kind)), None)
+
+
+def _is_key(kind: pa.DataType) -> bool:
+    return is_text(kind) or pa.types.is_integer(kind)
+
+
+def _name_what_is_left(schema: pa.Schema, taken: set[str | None], uri: str) -> None:
+    """Log the columns that hold images and are not taken: one of them may be the label under another name."""
+
+    def holds_images(kind: pa.DataType) -> bool:
+        return is_encoded_image(kind) or is_bytes(kind) or (pa.types.is_list(kind) and holds_images(kind.value_type))
+
+    left = [column.name for column in schema if column.name not in taken and holds_images(column.type)]
+    if left:
+        logger.warning(
+            "%s: the columns %s hold images and are not taken; a label is read from %s",
+            uri, ", ".join(left), ", ".join(_LABEL_COLUMNS),
+        )  # fmt: skip
 
 
 def _encoded(value: Any) -> tuple[bytes | None, str | None]:

@@ -140,15 +140,38 @@ def parquet_rows(file: pq.ParquetFile, columns: Sequence[str]) -> Iterator[dict[
 
 
 def is_encoded_image(kind: pa.DataType) -> bool:
-    """Tell whether a column holds images as Hugging Face's libraries store them: struct<bytes, path>."""
-    return pa.types.is_struct(kind) and {*_ENCODED} <= {*kind}
+    """Tell whether a column holds images as Hugging Face's libraries store them: struct<bytes, path>.
+
+    The two come in any order, and in any of the Arrow types of bytes and text.
+    """
+    if not pa.types.is_struct(kind):
+        return False
+    types = {field.name: field.type for field in kind}
+    return (
+        "bytes" in types
+        and "path" in types
+        and is_bytes(types["bytes"])
+        and (is_text(types["path"]) or pa.types.is_null(types["path"]))
+    )
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Tell whether values of an Arrow type are text: of small or large offsets, views, or numbers of a dictionary."""
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+
+
+def is_bytes(kind: pa.DataType) -> bool:
+    """Tell whether values of an Arrow type are bytes: of small or large offsets, views, or numbers of a dictionary."""
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind)
 
 
 def _require_columns(schema: pa.Schema, uri: str) -> list[str]:
     present = [name for name in _COLUMNS if name in schema.names]
     fields = {name: schema.field(name).type for name in present}
     images = [name for name in present if name != "key"]
-    good = "image" in present and pa.types.is_string(fields.get("key", pa.null()))
+    good = "image" in present and is_text(fields.get("key", pa.null()))
     if not good or not all(is_encoded_image(fields[name]) for name in images):
         found = ", ".join(f"{column.name}: {column.type}" for column in schema)
         raise DataError(

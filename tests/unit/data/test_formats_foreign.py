@@ -186,3 +186,39 @@ def test_a_source_without_rows_is_no_dataset(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"in holds no row that can be taken"):
         pack_dataset(tmp_path / "in", str(tmp_path / "out"), CAMVID, None, None)
     assert not manifest.is_complete(str(tmp_path / "out"))
+
+
+def struct_of(data: pa.DataType, path: pa.DataType) -> pa.DataType:
+    return pa.struct([("path", path), pa.field("bytes", data, nullable=False)])
+
+
+@pytest.mark.parametrize(
+    ("text", "image"),
+    [
+        (pa.large_string(), struct_of(pa.large_binary(), pa.large_string())),
+        (pa.string_view(), struct_of(pa.binary_view(), pa.string_view())),
+        (pa.dictionary(pa.int32(), pa.string()), struct_of(pa.binary(), pa.null())),
+        (pa.string(), pa.large_binary()),
+        (pa.string(), pa.binary_view()),
+        (pa.int64(), pa.binary()),
+    ],
+)
+def test_every_arrow_type_of_text_and_bytes_is_taken(tmp_path: Path, text: pa.DataType, image: pa.DataType) -> None:
+    keys = ["1", "2"]
+    names = pa.array([1, 2], text) if pa.types.is_integer(text) else pa.array(keys).cast(text)
+
+    def column(data: bytes) -> pa.Array:
+        return pa.array([{"bytes": data, "path": None}] * 2 if pa.types.is_struct(image) else [data] * 2, image)
+
+    pq.write_table(pa.table({"key": names, "image": column(IMAGE), "mask": column(LABEL)}), tmp_path / "a.parquet")
+    found = list(read_foreign(str(tmp_path / "a.parquet")))
+    assert [(sample.key, sample.image, sample.label) for sample in found] == [(key, IMAGE, LABEL) for key in keys]
+
+
+def test_columns_of_images_that_are_not_taken_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    table = {"image": [encoded(IMAGE)], "semantic": [encoded(LABEL)], "layers": [[encoded(LABEL)]], "note": ["x"]}
+    kinds = [("image", ENCODED), ("semantic", ENCODED), ("layers", pa.list_(ENCODED)), ("note", pa.string())]
+    pq.write_table(pa.table(table, pa.schema(kinds)), tmp_path / "a.parquet")
+    with caplog.at_level("WARNING", logger="dakpn"):
+        assert [sample.label for sample in read_foreign(str(tmp_path / "a.parquet"))] == [None]
+    assert "the columns semantic, layers hold images and are not taken" in caplog.text
