@@ -113,10 +113,10 @@ class BucketPath:
         yield from (self / part for part in sorted(parts) if part)
 
     def files_below(self) -> Iterator["BucketPath"]:
-        """Yield the files below the folder, sorted; hidden ones are left out, also those in hidden folders."""
+        """Yield the files below the folder, sorted; hidden ones and junk are left out, also what is in such folders."""
         start = len(self._name) + 1 if self._name else 0
         for name in self._tree.below(self._name):
-            if not any(_is_hidden(part) for part in name[start:].split("/")):
+            if not any(_is_left_out(part) for part in name[start:].split("/")):
                 yield BucketPath(self._tree, name)
 
     def resolve(self) -> "BucketPath":
@@ -146,14 +146,17 @@ def is_folder(uri: str) -> bool:
 
 
 def files_below(folder: SourcePath) -> Iterator[SourcePath]:
-    """Yield the files below a folder, hidden ones left out. Linked folders are followed, not back to where they lie."""
+    """Yield the files below a folder, but hidden ones and the junk of file managers.
+
+    Linked folders are followed, not back to where they lie.
+    """
     if isinstance(folder, BucketPath):
         yield from folder.files_below()
         return
     # os.walk, since Path.rglob passes by linked folders, which large datasets are often made of.
     for parent, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".") and not _leads_back(Path(parent, name))]
-        yield from (Path(parent, name) for name in names if not name.startswith("."))
+        folders[:] = [name for name in folders if not _is_left_out(name) and not _leads_back(Path(parent, name))]
+        yield from (Path(parent, name) for name in names if not _is_left_out(name))
 
 
 def name_below(path: SourcePath, root: SourcePath) -> str:
@@ -187,8 +190,15 @@ def _restored(uri: str, files: dict[str, ListedFile], name: str) -> BucketPath:
     return BucketPath(_Tree(uri, files), name)
 
 
-def _is_hidden(part: str) -> bool:
-    return part.startswith(".") and part not in (".", "..")  # those two are refused by name, not passed over
+_JUNK = frozenset(
+    ("@eaDir", "#recycle", "@Recycle", "__MACOSX", "$RECYCLE.BIN", "lost+found", "Thumbs.db", "desktop.ini")
+)
+"""What file managers and storage boxes leave: previews and deleted files, often under the names of true images."""
+
+
+def _is_left_out(part: str) -> bool:
+    hidden = part.startswith(".") and part not in (".", "..")  # those two are refused by name, not passed over
+    return hidden or part in _JUNK
 
 
 def _leads_back(folder: Path) -> bool:

@@ -36,7 +36,7 @@ FILES = {  # of each preset, hidden ones and such as are none of its images amon
         *("CelebAMask-HQ-mask-anno/0/00000_l_eye.png", "CelebAMask-HQ-mask-anno/1/02001_hair.png"),
     ],
     "mmseg": ["img_dir/train/0.jpg", "ann_dir/train/0.png", "img_dir/1.png", "ann_dir/1.png", "ann_dir/2.png"],
-    "images": ["a/b/0.png", "1.JPG", ".hidden/2.png", "a/.3.png"],
+    "images": ["a/b/0.png", "1.JPG", ".hidden/2.png", "a/.3.png", "a/@eaDir/b.png", "__MACOSX/1.jpg", "Thumbs.db"],
 }
 FILES["cityscapes16"] = FILES["cityscapes"]
 
@@ -66,6 +66,11 @@ def test_every_preset_finds_the_same_pairs(name: str, tmp_path: Path, serve_keys
         assert all(read_file(path) == RGB for pair in pairs for path in pair.files)
     assert found[0] == found[1]
     assert found[0][0]
+
+
+def test_what_file_managers_leave_is_no_image(tmp_path: Path, serve_keys: Serve) -> None:
+    for root in both(tmp_path, FILES["images"], serve_keys):
+        assert [pair.key for pair in load_preset("images").find_pairs(root, None)] == ["1", "a/b/0"]
 
 
 def test_splits_before_other_folders_are_found(tmp_path: Path, serve_keys: Serve) -> None:
