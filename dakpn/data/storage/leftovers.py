@@ -16,6 +16,8 @@ from dakpn.data.storage.errors import explained
 from dakpn.data.storage.location import is_local, locate
 
 _SUFFIX = ".tmp"
+_NAME_BYTES = 241
+"""Of the final name in a temporary one, which has 14 more: file systems allow 255."""
 
 
 @contextmanager
@@ -24,8 +26,9 @@ def temporary_file(path: Path) -> Iterator[tuple[BinaryIO, Path]]:
 
     If the block fails, the file is deleted.
     """
+    name = path.name.encode("utf-8", "surrogateescape")[:_NAME_BYTES].decode("utf-8", "ignore")
     while True:
-        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{_SUFFIX}")
+        temporary = path.with_name(f".{name}.{secrets.token_hex(4)}{_SUFFIX}")
         with temporary.open("xb") as file:
             try:
                 if not _locked(file, temporary):

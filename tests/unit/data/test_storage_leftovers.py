@@ -70,3 +70,11 @@ def test_versions_by_listing_are_those_of_each_file(tmp_path: Path) -> None:
         name: storage.fingerprint(str(tmp_path / name)) for name in ("a.parquet", "b.parquet")
     }
     assert storage.fingerprints(str(tmp_path / "nowhere")) == {}
+
+
+@pytest.mark.parametrize("name", ["n" * 251 + ".png", "中" * 83 + "aa.png"])
+def test_the_longest_names_can_be_written(tmp_path: Path, name: str) -> None:
+    assert len(name.encode()) == 255
+    storage.write_bytes(str(tmp_path / name), b"all of it")
+    assert (tmp_path / name).read_bytes() == b"all of it"
+    assert [path.name for path in tmp_path.iterdir()] == [name]
