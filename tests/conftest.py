@@ -1,5 +1,6 @@
 """What all tests share, made once a session: a tiny dataset, weights, what they make of it, an S3 server and a Ray."""
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -28,6 +29,8 @@ from workflows import train, translate
 _CPUS = 5  # two workers with two streams each, and one to spare
 _numbers = count()
 
+# Ray gives its workers way to all other processes (15); beside one on each core they would hardly move.
+os.environ.setdefault("RAY_worker_niceness", "0")
 torch.set_num_threads(1)  # tiny tensors: more threads only wait for one another when the machine is busy
 
 
