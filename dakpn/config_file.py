@@ -1,8 +1,9 @@
 """One loader for all configs: a YAML file plus `dotted.key=value` overrides, checked against the schema.
 
-YAML is read by the core schema of YAML 1.2: dates, `yes` and `no` are text, and `010` is ten. The value of an override
-is taken by the type of its field: text and paths are taken as written, but for quotes around the whole and, where the
-field may be empty, `null`.
+Of YAML's scalars, `true` and `false`, `null`, and plain decimal numbers are values; all others (`2026-11-27`, `yes`,
+`010`) are text, which the schema takes as the type of the field asks. The value of an override is taken by that type
+from the start: text and paths are what is written, but for quotes around the whole and, where a field may be empty,
+`null`.
 
 A file may build on others: `extends: recipes/paper.yaml`, or a list of paths relative to the file. Later ones win over
 earlier ones, and the file itself over all; sections are merged key by key.
@@ -12,7 +13,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -24,36 +25,34 @@ _EXTENDS = "extends"
 
 
 class _ConfigLoader(yaml.SafeLoader):
-    """Safe YAML with the scalars of YAML 1.2, which refuses a key given twice instead of silently keeping the last."""
+    """Safe YAML with few kinds of scalars, which refuses a key given twice instead of silently keeping the last."""
 
-    yaml_implicit_resolvers: dict[str, list] = {}  # noqa: RUF012 - as PyYAML declares it; none of YAML 1.1's
+    yaml_implicit_resolvers: dict[str, list] = {}  # noqa: RUF012 - as PyYAML declares it; see `_SCALARS`
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
-            if key in seen:
+            spelled = key.lstrip("0") or "0" if isinstance(key, str) and key.isdecimal() else str(key)
+            if spelled in seen:
                 raise yaml.constructor.ConstructorError(
                     problem=f"key {key!r} is given twice", problem_mark=key_node.start_mark
                 )
-            seen.add(key)
+            seen.add(spelled)
         return super().construct_mapping(node, deep)
 
 
 _SCALARS = {
     "bool": (r"true|True|TRUE|false|False|FALSE", "tTfF"),
     "null": (r"~|null|Null|NULL|", ["~", "n", "N", ""]),
-    "int": (r"[-+]?[0-9]+", "-+0123456789"),
-    "float": (
-        r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
-        "-+.0123456789",
-    ),
+    "int": (r"[-+]?(0|[1-9][0-9]*)", "-+0123456789"),
+    "float": (r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+][0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", "-+.0123456789"),
     "merge": (r"<<", "<"),
 }
-"""Of YAML 1.2 (10.3.2, core schema, without its octal and hexadecimal numbers): name -> pattern, first characters."""
+"""What is taken for more than text: name -> pattern, first characters. All of it is so in YAML 1.1, too, so that text
+which PyYAML has written stays text."""
 for _name, (_pattern, _firsts) in _SCALARS.items():
     _ConfigLoader.add_implicit_resolver(f"tag:yaml.org,2002:{_name}", re.compile(f"^(?:{_pattern})$"), list(_firsts))
-_ConfigLoader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(cast(str, node.value)))
 
 
 def load_config(
@@ -96,21 +95,7 @@ def build_config(
 
 def to_yaml(config: BaseModel) -> str:
     """The resolved config as YAML that `load_config` reads back."""
-    return yaml.dump(config.model_dump(mode="json"), Dumper=_ConfigDumper, sort_keys=False, allow_unicode=True)
-
-
-class _ConfigDumper(yaml.SafeDumper):
-    """Quotes text that would be read as something else, by YAML 1.1 or by `_ConfigLoader`."""
-
-
-def _represent_text(dumper: yaml.SafeDumper, text: str) -> Any:
-    node = dumper.represent_str(text)
-    if any(re.fullmatch(pattern, text) for pattern, _ in _SCALARS.values()):
-        node.style = "'"
-    return node
-
-
-_ConfigDumper.add_representer(str, _represent_text)
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
 def _read(path: Path, within: tuple[Path, ...]) -> dict[str, Any]:
@@ -183,12 +168,13 @@ def _value(text: str, types: Sequence[Any], override: str) -> Any:
     holds_text = any(_is_text(kind) for kind in types)
     flow = text.lstrip()[:1] in ("[", "{") and any(_is_collection(kind) for kind in types)
     quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "'\""
-    empty = type(None) in types and text in ("", "null")
-    if holds_text and not (flow or quoted or empty):
+    null = not text or (type(None) in types and text in ("null", "Null", "NULL"))
+    if holds_text and not (flow or quoted or null):
         return text
-    if re.search(r"(^|\s)#", re.sub(r"'[^']*'|\"[^\"]*\"", "", text)):
+    if not quoted and re.search(r"(^|\s)#", re.sub(r"'[^']*'|\"[^\"]*\"", "", text)):
         raise ConfigError(f"override {override!r}: what follows # would be a comment; put quotes around such text")
-    return _load_yaml(text, f"override {override!r}")
+    value = _load_yaml(text, f"override {override!r}")
+    return None if holds_text and value == "" else value  # an empty path would be the current folder
 
 
 def _types_at(schema: type[BaseModel], keys: Sequence[str]) -> list[Any]:

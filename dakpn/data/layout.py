@@ -8,7 +8,7 @@ from typing import NamedTuple, Self
 from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
 from dakpn.data.schema import validate_path
-from dakpn.data.source_path import SourcePath, files_below, name_below
+from dakpn.data.source_path import SourcePath, files_below, is_left_out, name_below
 from dakpn.errors import DataError, UsageError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -92,7 +92,7 @@ class Layout(BaseModel):
             return []
         folder = root / parts.before
         return sorted(
-            path.name for path in folder.iterdir() if (path / parts.inside).is_dir() and not path.name.startswith(".")
+            path.name for path in folder.iterdir() if (path / parts.inside).is_dir() and not is_left_out(path.name)
         )
 
     def split_folder(self, root: SourcePath, split: str) -> SourcePath:
@@ -157,7 +157,8 @@ class Layout(BaseModel):
         elif split is not None:
             folders = [folder / split / parts.inside]
         else:
-            folders = [path / parts.inside for path in folder.iterdir()] if folder.is_dir() else []
+            splits = [path for path in folder.iterdir() if not is_left_out(path.name)] if folder.is_dir() else []
+            folders = [path / parts.inside for path in splits]
         yield from (path for path in folders if path.is_dir())
 
 

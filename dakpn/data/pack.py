@@ -176,7 +176,7 @@ def finish_pack(plan: PackPlan, markers: Sequence[ShardMarker]) -> DatasetIndex:
     """Declare the dataset finished, given the markers of `plan.todo` in any order, and return its index.
 
     Raises:
-        DataError: A key occurs in two shards.
+        DataError: A key occurs in two shards, or there is no row at all.
         StorageError: A file that cannot be read or written.
     """
     output = plan.request.output
@@ -185,7 +185,7 @@ def finish_pack(plan: PackPlan, markers: Sequence[ShardMarker]) -> DatasetIndex:
         if not plan.source.unique_keys:
             _require_unique_keys(plan)
         if not sum(marker.rows for marker in done.values()):
-            raise DataError(f"{plan.source.uri} holds no row that can be taken; expected one image at least")
+            raise DataError(f"{plan.source.uri} leaves no row to be packed; expected one image at least")
         space = plan.source.label_space
         index = DatasetIndex(
             format=plan.request.format,

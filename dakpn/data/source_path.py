@@ -116,7 +116,7 @@ class BucketPath:
         """Yield the files below the folder, sorted; hidden ones and junk are left out, also what is in such folders."""
         start = len(self._name) + 1 if self._name else 0
         for name in self._tree.below(self._name):
-            if not any(_is_left_out(part) for part in name[start:].split("/")):
+            if not any(is_left_out(part) for part in name[start:].split("/")):
                 yield BucketPath(self._tree, name)
 
     def resolve(self) -> "BucketPath":
@@ -155,8 +155,8 @@ def files_below(folder: SourcePath) -> Iterator[SourcePath]:
         return
     # os.walk, since Path.rglob passes by linked folders, which large datasets are often made of.
     for parent, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not _is_left_out(name) and not _leads_back(Path(parent, name))]
-        yield from (Path(parent, name) for name in names if not _is_left_out(name))
+        folders[:] = [name for name in folders if not is_left_out(name) and not _leads_back(Path(parent, name))]
+        yield from (Path(parent, name) for name in names if not is_left_out(name))
 
 
 def name_below(path: SourcePath, root: SourcePath) -> str:
@@ -196,7 +196,8 @@ _JUNK = frozenset(
 """What file managers and storage boxes leave: previews and deleted files, often under the names of true images."""
 
 
-def _is_left_out(part: str) -> bool:
+def is_left_out(part: str) -> bool:
+    """Tell whether a file or folder of this name is hidden, or junk of a file manager."""
     hidden = part.startswith(".") and part not in (".", "..")  # those two are refused by name, not passed over
     return hidden or part in _JUNK
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dakpn.config import (
@@ -123,7 +123,12 @@ def test_a_path_arrives_as_it_was_written(text: str) -> None:
     assert parse_config(TrainConfig, to_yaml(config), origin="its own YAML") == config
 
 
-@given(st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"])))
+@given(st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), min_size=1))
+@example("00019")
+@example("2e-3")
+@example("1.5e5")
+@example("0x10")
+@example("on")
 def test_any_text_is_read_back_from_the_record_of_a_run(text: str) -> None:
     config = train(run=text)
     assert parse_config(TrainConfig, to_yaml(config), origin="its own YAML") == config
@@ -137,10 +142,17 @@ def test_quotes_around_a_path_and_null_for_none_are_understood(key: str) -> None
 
 
 def test_numbers_are_decimal_and_words_of_other_versions_of_yaml_are_text() -> None:
-    config = train("adversarial.steps=010", "adversarial.predictor_learning_rate=1e-3", "discriminator.shared=no")
+    config = train("adversarial.steps=010", "adversarial.predictor_learning_rate=1e-3", "discriminator.shared=on")
     assert (config.adversarial.steps, config.adversarial.predictor_learning_rate) == (10, 1e-3)
-    assert config.discriminator.shared is False
+    assert config.discriminator.shared is True
     assert parse_config(TrainConfig, "run: 2026-11-27\nsynthetic: no\nreal: t\n", origin="x").run == "2026-11-27"
+
+
+@pytest.mark.parametrize("override", ["run=", "real=''"])
+def test_nothing_is_no_path(override: str) -> None:
+    """It would be the current folder."""
+    with pytest.raises(ConfigError, match=r"(run|real)"):
+        train(override)
 
 
 def test_what_would_be_a_comment_is_refused_where_no_text_is_meant() -> None:

@@ -34,9 +34,7 @@ _ENDINGS = (
     | {f"{name}.png": "label" for name in _LABEL_NAMES}
 )
 _EXTENSIONS = {"png": "png", "jpeg": "jpg"}
-_DATA = frozenset(
-    "png jpg jpeg jpe jfif webp avif heic bmp gif tif tiff ppm pgm pnm jp2 exr hdr npy npz".split()  # noqa: SIM905
-)
+_IMAGES = frozenset("png jpg jpeg jpe jfif webp avif heic bmp tif tiff ppm pgm pnm jp2".split())  # noqa: SIM905
 """Endings of members that hold an image or a label map, whether they can be read or not."""
 
 
@@ -82,8 +80,10 @@ def _rows_of_tar(uri: str) -> Iterator[tuple[str, dict[str, bytes]]]:
 
     def note(name: str) -> None:
         folder, slash, file = name.rpartition("/")
-        if file.rpartition(".")[2].lower() in _DATA:
-            left_out[name] = folder + slash + file.partition(".")[0]
+        stem, _, ending = file.partition(".")
+        if ending.rpartition(".")[2].lower() in _IMAGES:
+            # `a.0001.png` is frame 1 of `a`, whatever else there is of `a`; `a.depth.png` belongs to the row `a`.
+            left_out[name] = folder + slash + (file if ending[:1].isdecimal() else stem)
 
     for key, fields in tar_rows(uri, _ENDINGS, note):
         keys.add(key)
@@ -108,20 +108,12 @@ def _from_parquet(uri: str) -> Iterator[Sample]:
                 f"{uri} has the columns {found}; expected a column image: struct<bytes: binary, path: string>"
             )
         label = _find_column(schema, _LABEL_COLUMNS)
-        key = next((name for name in _KEY_COLUMNS if name in schema.names and _is_key(schema.field(name).type)), None)
+        key = next((name for name in _KEY_COLUMNS if name in schema.names and is_text(schema.field(name).type)), None)
         _name_what_is_left(schema, {image, label}, uri)
         stem = uri.rpartition("/")[2].partition(".")[0]
         for number, row in enumerate(parquet_rows(file, [name for name in (key, image, label) if name])):
             encoded, path = _encoded(row[image])
-            name = (
-                ""
-                if key and row[key] is None
-                else str(row[key])
-                if key
-                else _key_of(path, uri)
-                if path
-                else f"{stem}/{number:08d}"
-            )
+            name = row[key] or "" if key else _key_of(path, uri) if path else f"{stem}/{number:08d}"
             yield _sample(name, encoded, _encoded(row[label])[0] if label else None, uri)
 
 
@@ -141,20 +133,17 @@ def _find_column(schema: pa.Schema, names: tuple[str, ...]) -> str | None:
     return next((name for name, kind in kinds.items() if is_encoded_image(kind) or is_bytes(kind)), None)
 
 
-def _is_key(kind: pa.DataType) -> bool:
-    return is_text(kind) or pa.types.is_integer(kind)
-
-
 def _name_what_is_left(schema: pa.Schema, taken: set[str | None], uri: str) -> None:
-    """Log the columns that hold images and are not taken: one of them may be the label under another name."""
+    """Log the columns that may hold images and are not taken: one of them may be the label under another name."""
 
     def holds_images(kind: pa.DataType) -> bool:
-        return is_encoded_image(kind) or is_bytes(kind) or (pa.types.is_list(kind) and holds_images(kind.value_type))
+        is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+        return is_encoded_image(kind) or is_bytes(kind) or (is_list and holds_images(kind.value_type))
 
     left = [column.name for column in schema if column.name not in taken and holds_images(column.type)]
     if left:
         logger.warning(
-            "%s: the columns %s hold images and are not taken; a label is read from %s",
+            "%s: the columns %s hold bytes or images and are not taken; a label is read from %s",
             uri, ", ".join(left), ", ".join(_LABEL_COLUMNS),
         )  # fmt: skip
 

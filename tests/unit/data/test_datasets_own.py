@@ -41,7 +41,7 @@ def test_a_preset_of_ones_own_lists_valid_keys(tmp_path: Path) -> None:
         (tmp_path / "ids.yaml").write_text(f"class_map: {{7: 0, {ids}: 0}}\n{yaml.safe_dump(BASE)}")
         assert dict(load_preset(str(tmp_path / "ids.yaml")).class_map) == {7: 0, 8: 0}
     (tmp_path / "spelled.yaml").write_text(f"class_map: {{8: 0, 008: 0}}\n{yaml.safe_dump(BASE)}")
-    with pytest.raises(ConfigError, match="key 8 is given twice"):
+    with pytest.raises(ConfigError, match="key '008' is given twice"):
         load_preset(str(tmp_path / "spelled.yaml"))
     with pytest.raises(ConfigError, match="'name' is given twice"):
         load_preset(str(tmp_path / "twice.yaml"))

@@ -163,7 +163,7 @@ def test_an_image_that_hides_in_a_label_column_is_checked(tmp_path: Path) -> Non
         pack_dataset(tmp_path, str(tmp_path / "out"), CAMVID, None, None)
 
 
-@pytest.mark.parametrize("name", ["frame.0001.jpg", "b.webp", "c/d.tiff", "e.label.png.npy"])
+@pytest.mark.parametrize("name", ["frame.0001.jpg", "a.0001.png", "b.webp", "c/d.tiff"])
 def test_an_archive_whose_images_would_be_lost_is_refused_with_their_names(tmp_path: Path, name: str) -> None:
     uri = write_tar(tmp_path / "a.tar", {"a.png": IMAGE, name: PHOTO, f"x{name}": PHOTO})
     words = rf"2 members look like images and have names that are not taken, such as '{name}', 'x{name}'; expected KEY"
@@ -173,7 +173,7 @@ def test_an_archive_whose_images_would_be_lost_is_refused_with_their_names(tmp_p
 
 
 def test_what_an_archive_holds_beside_a_row_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    members = {"a.jpg": PHOTO, "a.labels.png": LABEL, "a.json": b"{}", "._a.jpg": b"", "b.jpg": PHOTO}
+    members = {"a.jpg": PHOTO, "a.labels.png": LABEL, "a.json": b"{}", "._a.jpg": b"", "b.jpg": PHOTO, "mean.npy": b""}
     with caplog.at_level("WARNING", logger="dakpn"):
         found = list(read_foreign(write_tar(tmp_path / "a.tar", members)))
     assert [sample.key for sample in found] == ["a", "b"]
@@ -183,7 +183,7 @@ def test_what_an_archive_holds_beside_a_row_is_named(tmp_path: Path, caplog: pyt
 def test_a_source_without_rows_is_no_dataset(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     write_tar(tmp_path / "in/a.tar", {"a.json": b"{}"})
-    with pytest.raises(DataError, match=r"in holds no row that can be taken"):
+    with pytest.raises(DataError, match=r"in leaves no row to be packed"):
         pack_dataset(tmp_path / "in", str(tmp_path / "out"), CAMVID, None, None)
     assert not manifest.is_complete(str(tmp_path / "out"))
 
@@ -200,12 +200,11 @@ def struct_of(data: pa.DataType, path: pa.DataType) -> pa.DataType:
         (pa.dictionary(pa.int32(), pa.string()), struct_of(pa.binary(), pa.null())),
         (pa.string(), pa.large_binary()),
         (pa.string(), pa.binary_view()),
-        (pa.int64(), pa.binary()),
     ],
 )
 def test_every_arrow_type_of_text_and_bytes_is_taken(tmp_path: Path, text: pa.DataType, image: pa.DataType) -> None:
     keys = ["1", "2"]
-    names = pa.array([1, 2], text) if pa.types.is_integer(text) else pa.array(keys).cast(text)
+    names = pa.array(keys).cast(text)
 
     def column(data: bytes) -> pa.Array:
         return pa.array([{"bytes": data, "path": None}] * 2 if pa.types.is_struct(image) else [data] * 2, image)
@@ -217,8 +216,8 @@ def test_every_arrow_type_of_text_and_bytes_is_taken(tmp_path: Path, text: pa.Da
 
 def test_columns_of_images_that_are_not_taken_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     table = {"image": [encoded(IMAGE)], "semantic": [encoded(LABEL)], "layers": [[encoded(LABEL)]], "note": ["x"]}
-    kinds = [("image", ENCODED), ("semantic", ENCODED), ("layers", pa.list_(ENCODED)), ("note", pa.string())]
+    kinds = [("image", ENCODED), ("semantic", ENCODED), ("layers", pa.large_list(ENCODED)), ("note", pa.string())]
     pq.write_table(pa.table(table, pa.schema(kinds)), tmp_path / "a.parquet")
     with caplog.at_level("WARNING", logger="dakpn"):
         assert [sample.label for sample in read_foreign(str(tmp_path / "a.parquet"))] == [None]
-    assert "the columns semantic, layers hold images and are not taken" in caplog.text
+    assert "the columns semantic, layers hold bytes or images and are not taken" in caplog.text

@@ -36,7 +36,7 @@ FILES = {  # of each preset, hidden ones and such as are none of its images amon
         *("CelebAMask-HQ-mask-anno/0/00000_l_eye.png", "CelebAMask-HQ-mask-anno/1/02001_hair.png"),
     ],
     "mmseg": ["img_dir/train/0.jpg", "ann_dir/train/0.png", "img_dir/1.png", "ann_dir/1.png", "ann_dir/2.png"],
-    "images": ["a/b/0.png", "1.JPG", ".hidden/2.png", "a/.3.png", "a/@eaDir/b.png", "__MACOSX/1.jpg", "Thumbs.db"],
+    "images": ["a/b/0.png", "1.JPG", ".hidden/2.png", "a/.3.png", "a/@eaDir/b.png", "__MACOSX/1.jpg"],
 }
 FILES["cityscapes16"] = FILES["cityscapes"]
 
@@ -71,6 +71,11 @@ def test_every_preset_finds_the_same_pairs(name: str, tmp_path: Path, serve_keys
 def test_what_file_managers_leave_is_no_image(tmp_path: Path, serve_keys: Serve) -> None:
     for root in both(tmp_path, FILES["images"], serve_keys):
         assert [pair.key for pair in load_preset("images").find_pairs(root, None)] == ["1", "a/b/0"]
+    names = ["train/img/1.png", "#recycle/img/2.png", ".Trash/img/3.png", "train/img/@eaDir/4.png"]
+    for root in both(tmp_path / "splits", names, serve_keys):
+        layout = Layout(images="{split}/img/{name}.*")
+        assert layout.find_splits(root) == ["train"]
+        assert [image.name for image in layout.find_images(root, None)] == ["1"]
 
 
 def test_splits_before_other_folders_are_found(tmp_path: Path, serve_keys: Serve) -> None:
