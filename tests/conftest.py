@@ -34,6 +34,7 @@ os.environ.setdefault("RAY_worker_niceness", "0")
 torch.set_num_threads(1)  # tiny tensors: more threads only wait for one another when the machine is busy
 
 
+@pytest.hookimpl(optionalhook=True)  # `pytest -p no:xdist` runs everything in one process
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneRayScheduling:
     return OneRayScheduling(config, log)
 
