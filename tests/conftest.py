@@ -12,6 +12,7 @@ import fsspec
 import pytest
 import ray
 import torch
+from hypothesis import settings
 
 from dakpn.config import TrainConfig, TranslateConfig
 from dakpn.data.pack import pack_dataset
@@ -31,6 +32,8 @@ _numbers = count()
 
 # Ray gives its workers way to all other processes (15); beside one on each core they would hardly move.
 os.environ.setdefault("RAY_worker_niceness", "0")
+settings.register_profile("tests", deadline=None)  # how long an example takes tells of the machine, not of the code
+settings.load_profile("tests")
 torch.set_num_threads(1)  # tiny tensors: more threads only wait for one another when the machine is busy
 
 
