@@ -1,5 +1,6 @@
 """Branch-free conversion between RGB, HSV and l-alpha-beta with finite gradients on every colour."""
 
+import functools
 import math
 
 import numpy as np
@@ -18,6 +19,19 @@ LOG_CONES_TO_LAB = tuple(
     tuple(weight / math.sqrt(sum(w * w for w in row)) for weight in row) for row in ((1, 1, 1), (1, 1, -2), (1, -1, 0))
 )
 """An orthonormal basis: lightness, yellow to blue, red to green."""
+
+
+def channel_values(values: tuple[float, ...], like: Tensor) -> Tensor:
+    """One value a channel, [P, 1, 1], of the type and on the device of `like`; copied there once and kept."""
+    # Tensors that stand for values, as an export makes them, must not be kept.
+    constant = _constant.__wrapped__ if torch.compiler.is_compiling() else _constant
+    return constant(values, like.dtype, like.device)
+
+
+@functools.lru_cache(maxsize=1024)
+def _constant(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    with torch.inference_mode(mode=False):  # a tensor of inference could never take part in training
+        return torch.tensor(values, dtype=dtype).to(device).view(-1, 1, 1)
 
 
 def rgb_to_hsv(rgb: Tensor) -> Tensor:
@@ -87,5 +101,9 @@ def lab_to_rgb(lab: Tensor) -> Tensor:
 
 def _mix(matrix: tuple[tuple[float, ...], ...], channels: Tensor) -> Tensor:
     """A 3 x 3 matrix applied to each colour, term by term: the same sum for a pixel in whatever tile it lies."""
-    first, second, third = channels.unbind(-3)
-    return torch.stack([row[0] * first + row[1] * second + row[2] * third for row in matrix], -3)
+    columns = zip(*matrix, strict=True)
+    first, second, third = (
+        channel_values(column, channels) * channel
+        for column, channel in zip(columns, channels.split(1, -3), strict=True)
+    )
+    return first + second + third

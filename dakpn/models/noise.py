@@ -55,11 +55,39 @@ def keyed_noise(
     rows = torch.arange(top, top + height, device=device)[:, None]
     columns = torch.arange(left, left + width, device=device)[None, :]
     state = (rows * size[1] + columns).add_(1).mul_(_signed(GOLDEN)).add_(_signed(seed))
-    state = state.bitwise_xor_(_shifted_right(state, 30)).mul_(_signed(MIX_1))
-    state = state.bitwise_xor_(_shifted_right(state, 27)).mul_(_signed(MIX_2))
+    return _normal_values(state)
+
+
+def seeded_noise(seeds: Tensor, size: tuple[int, int]) -> Tensor:
+    """Noise of several images at once, that of each a function of its own seed alone.
+
+    So two workers with half a batch each draw what one worker draws for the whole.
+
+    Args:
+        seeds: int64 [B].
+        size: (H, W) of the images.
+
+    Returns:
+        float32 [B, 3, H, W] on the device of the seeds; image b equals `keyed_noise(seeds[b], size)`.
+    """
+    pixels = torch.arange(1, size[0] * size[1] + 1, device=seeds.device).mul_(_signed(GOLDEN))
+    state = pixels.view(size)[None] + seeds.view(-1, 1, 1)
+    return _normal_values(state).movedim(0, 1)
+
+
+def _normal_values(state: Tensor) -> Tensor:
+    """Noise float32 [3, ...] of the states int64 [...] of SplitMix64, which are overwritten."""
+    state.bitwise_xor_(_shifted_right(state, 30)).mul_(_signed(MIX_1))
+    state.bitwise_xor_(_shifted_right(state, 27)).mul_(_signed(MIX_2))
     state.bitwise_xor_(_shifted_right(state, 31))
-    quantiles = torch.from_numpy(normal_quantiles()).to(device)
+    quantiles = _quantiles_on(state.device)
     return torch.stack([quantiles[(state >> BITS_PER_CHANNEL * c).bitwise_and_(_QUANTILES - 1)] for c in range(3)])
+
+
+@functools.lru_cache(maxsize=16)
+def _quantiles_on(device: torch.device) -> Tensor:
+    with torch.inference_mode(mode=False):  # a tensor of inference could never take part in training
+        return torch.from_numpy(normal_quantiles()).to(device)
 
 
 def _signed(value: int | np.uint64) -> int:

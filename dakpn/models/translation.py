@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from dakpn.config import TranslationConfig
-from dakpn.models.stages import build_stage, channel_values
+from dakpn.models.color import channel_values
+from dakpn.models.stages import build_stage
 
 Window = tuple[int, int, int, int]
 """(top, left, height, width) in full-res pixels."""
@@ -90,6 +91,38 @@ def upsample_params(params: Tensor, size: tuple[int, int], window: Window | None
     # Columns first: there are far fewer low-res rows than full-res ones.
     columns = _interpolate(params[..., needed, :], params.shape[-1], size[1], left, width, dim=-1)
     return _interpolate(columns, params.shape[-2], size[0], top, height, dim=-2, skipped=int(first))
+
+
+def upsample_patches(params: Tensor, full_size: Tensor, corner: Tensor, size: tuple[int, int]) -> Tensor:
+    """Params of a window of its own in each image, all of one size, as `upsample_params` gives them.
+
+    Args:
+        params: [B, P, h, w].
+        full_size: int64 [B, 2], (H, W) of the full-res images.
+        corner: int64 [B, 2], (top, left) of the windows.
+        size: (height, width) of the windows.
+
+    Returns:
+        [B, P, height, width].
+    """
+    columns = _gathered(params, full_size[:, 1], corner[:, 1], size[1], dim=-1)
+    return _gathered(columns, full_size[:, 0], corner[:, 0], size[0], dim=-2)
+
+
+def _gathered(values: Tensor, full: Tensor, start: Tensor, length: int, *, dim: int) -> Tensor:
+    """Rows or columns [start, start + length) of each full-res image [B, P, ...], interpolated as by `_interpolate`."""
+    low = values.shape[dim]
+    position = start[:, None] + torch.arange(length, device=values.device, dtype=torch.float64)
+    scale = torch.full_like(full, low, dtype=torch.float64) / full  # not low / full, which is low times an inverse
+    source = ((position + 0.5) * scale[:, None] - 0.5).clamp(0, low - 1)
+    before = source.floor()
+    fraction = (source - before).to(values.dtype)
+    index = torch.stack((before, (before + 1).clamp(max=low - 1)), 1).long()
+    index, fraction = (part[..., None, :] if dim == -1 else part[..., None] for part in (index, fraction))
+    shape = list(values.shape)
+    shape[dim] = length
+    first, second = (values.gather(dim, part[:, None].expand(shape)) for part in index.unbind(1))
+    return second.sub_(first).mul_(fraction[:, None]).add_(first)
 
 
 def _low_position(low: int, full: int, position: int) -> float:

@@ -16,7 +16,7 @@ from dakpn.config import (
 )
 from dakpn.models.stages.color import Gamma, HsvAffine, LabAffine, RgbAffine
 from dakpn.models.stages.local import GaussianBlur, Noise, SymmetricKernel
-from dakpn.models.stages.stage import Stage, channel_values
+from dakpn.models.stages.stage import Stage
 
 __all__ = [
     "Gamma",
@@ -28,7 +28,6 @@ __all__ = [
     "Stage",
     "SymmetricKernel",
     "build_stage",
-    "channel_values",
 ]
 
 _STAGES = {

@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 from dakpn.config import GammaConfig, HsvAffineConfig, LabAffineConfig, RgbAffineConfig
-from dakpn.models.color import hsv_to_rgb, lab_to_rgb, rgb_to_hsv, rgb_to_lab
-from dakpn.models.stages.stage import channel_values
+from dakpn.models.color import channel_values, hsv_to_rgb, lab_to_rgb, rgb_to_hsv, rgb_to_lab
 
 
 class HsvAffine:

@@ -28,7 +28,7 @@ class GaussianBlur:
 
     def apply(self, image: Tensor, params: Tensor, noise: Tensor) -> Tensor:
         """Exact spatially varying blur."""
-        return gaussian_blur(image, params)
+        return gaussian_blur(image, params, self.high[0])
 
 
 class SymmetricKernel:

@@ -3,7 +3,6 @@
 import math
 from typing import Protocol
 
-import torch
 from torch import Tensor
 
 
@@ -33,11 +32,6 @@ class Stage(Protocol):
     def apply(self, image: Tensor, params: Tensor, noise: Tensor) -> Tensor:
         """The image [B, 3, H, W] after this stage; `noise` is standard normal, of the image's shape."""
         ...
-
-
-def channel_values(values: tuple[float, ...], like: Tensor) -> Tensor:
-    """One value a channel, [P, 1, 1], filled on the device: a copy from the host would make it wait."""
-    return torch.cat([like.new_full((1, 1, 1), value) for value in values])
 
 
 def logit(fraction: float) -> float:

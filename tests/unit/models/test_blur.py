@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dakpn.models import blur
-from dakpn.models.blur import gaussian_blur, window_radius
+from dakpn.models.blur import StackedGather, gaussian_blur, window_radius
 from tests.unit.models.literal import literal_blur
 
 
@@ -66,7 +66,7 @@ def test_weights_are_centred_and_do_not_move_a_delta():
 def test_a_pixel_does_not_depend_on_the_blocks_it_is_computed_in(monkeypatch):
     image, sigma = (values.float() for values in random_case(23, 31, 3.0))
     whole = gaussian_blur(image, sigma)
-    monkeypatch.setitem(blur._BLOCK_ELEMENTS, "cpu", 3 * 31 * 2)
+    monkeypatch.setattr(blur, "_BLOCK_ELEMENTS", 3 * 31 * 2)
     assert torch.equal(gaussian_blur(image, sigma), whole)
 
 
@@ -88,3 +88,21 @@ def test_images_of_a_batch_do_not_depend_on_one_another():
     sigma[1] /= 10
     together = gaussian_blur(image, sigma)
     assert torch.equal(together, torch.cat([gaussian_blur(image[i : i + 1], sigma[i : i + 1]) for i in range(2)]))
+
+
+@pytest.mark.parametrize(("radius", "max_sigma"), [(4, 1.0), (12, 3.0), (12, 8.0)])
+@pytest.mark.parametrize("size", [(1, 1), (7, 3), (16, 21)])
+def test_the_form_for_gpus_equals_the_form_for_cpus_forward_and_backward(radius, max_sigma, size):
+    image, sigma = random_case(*size, max_sigma)
+    sigma[0, :, ::2] = 0
+    weight = torch.rand(image.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    found = []
+    for form in (gaussian_blur, lambda *case: StackedGather.apply(*case, radius)):
+        case = [values.clone().requires_grad_() for values in (image, sigma)]
+        blurred = form(*case)
+        found.append((blurred.detach(), *torch.autograd.grad((weight * blurred).sum(), case)))
+    for cpu, gpu in zip(*found, strict=True):
+        assert (cpu - gpu).abs().max() < 1e-12
+    assert found[0][1].abs().max() > 0.1
+    assert size == (1, 1) or found[0][2].abs().max() > 1e-3
+    assert torch.equal(found[1][0][0, :, ::2], image[0, :, ::2])

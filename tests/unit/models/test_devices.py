@@ -1,5 +1,7 @@
 """Nothing in the torch form is bound to the CPU: meta tensors have a device of their own and no values to read back."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor
@@ -17,10 +19,9 @@ from dakpn.config import (
     SymmetricKernelConfig,
     TranslationConfig,
 )
-from dakpn.models import blur
-from dakpn.models.noise import keyed_noise
+from dakpn.models.noise import keyed_noise, seeded_noise
 from dakpn.models.predictor import KernelPredictor
-from dakpn.models.translation import TranslationFunction, upsample_params
+from dakpn.models.translation import TranslationFunction, upsample_params, upsample_patches
 from tests.unit.models.network_samples import NETWORKS
 
 EVERY_STAGE = (
@@ -33,21 +34,26 @@ EVERY_STAGE = (
 )
 
 
-def translate_elsewhere() -> tuple[Tensor, Tensor]:
-    """Translated images, and the gradient in the raw params."""
+def upsampled_alone(params: Tensor) -> tuple[Tensor, Tensor]:
+    window = (3, 4, 40, 50)
+    return upsample_params(params, (60, 70), window), keyed_noise(1, (60, 70), window, "meta")
+
+
+def upsampled_together(params: Tensor) -> tuple[Tensor, Tensor]:
+    sizes, corners, seeds = (torch.ones(2, *size, dtype=torch.int64, device="meta") for size in ((2,), (2,), ()))
+    return upsample_patches(params, sizes, corners, (40, 50)), seeded_noise(seeds, (40, 50))
+
+
+@pytest.mark.parametrize("upsampled", [upsampled_alone, upsampled_together])
+def test_the_function_and_its_gradient_read_back_nothing(upsampled: Callable[[Tensor], tuple[Tensor, Tensor]]):
     function = TranslationFunction(TranslationConfig(stages=EVERY_STAGE))
     image = torch.rand(2, 3, 40, 50, device="meta")
-    raw = torch.randn(2, function.num_params, 5, 6, device="meta", requires_grad=True)
-    params = upsample_params(function.with_strength(function.bound(raw), 0.5), (60, 70), (3, 4, 40, 50))
-    translated = function.apply(image, params, keyed_noise(1, (60, 70), (3, 4, 40, 50), "meta"))
-    return translated, torch.autograd.grad(translated.sum(), raw)[0]
-
-
-def test_the_function_and_its_gradient_read_back_nothing_but_the_radii_of_the_blur(monkeypatch: pytest.MonkeyPatch):
     with pytest.raises((NotImplementedError, RuntimeError), match="meta"):
-        translate_elsewhere()
-    monkeypatch.setattr(blur, "_fetch", lambda scalars: [1.5] * len(scalars))
-    translated, gradient = translate_elsewhere()
+        image.max().item()
+    raw = torch.randn(2, function.num_params, 5, 6, device="meta", requires_grad=True)
+    params, noise = upsampled(function.with_strength(function.bound(raw), 0.5))
+    translated = function.apply(image, params, noise.expand(2, -1, -1, -1))
+    (gradient,) = torch.autograd.grad(translated.sum(), raw)
     assert translated.device.type == gradient.device.type == "meta"
     assert translated.shape == (2, 3, 40, 50)
 

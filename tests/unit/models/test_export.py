@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from dakpn.config import HsvAffineConfig, TranslationConfig
 from dakpn.errors import WeightsError
 from dakpn.models import export
 from dakpn.models.weights import load_predictor
+from tests.unit.training.tiny import tiny_predictor
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
 
@@ -39,3 +41,14 @@ def test_an_export_that_computes_something_else_is_refused(
     monkeypatch.setattr(export, "_traced", lambda predictor, inputs: exported[0])
     with pytest.raises(WeightsError, match="differs from torch's by"):
         export.export_predictor(other, {})
+
+
+def test_a_predictor_whose_bounds_are_seen_for_the_first_time_by_the_export_still_computes_after_it() -> None:
+    """What is kept from call to call must not be what the export traces with."""
+    predictor = tiny_predictor(translation=TranslationConfig(stages=(HsvAffineConfig(hue_shift=0.0371),))).eval()
+    _, difference = export.export_predictor(predictor, {})
+    assert difference < 1e-4
+    with torch.no_grad():
+        params = predictor(**export.random_inputs(predictor, 2))
+    assert params[:, 3].abs().max() <= 0.0371
+    assert params.numpy().std() > 0

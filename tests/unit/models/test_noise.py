@@ -1,8 +1,9 @@
 """Keyed noise: normal, different for every key, the same in every tile."""
 
 import numpy as np
+import torch
 
-from dakpn.models.noise import keyed_noise, noise_seed
+from dakpn.models.noise import keyed_noise, noise_seed, seeded_noise
 
 
 def test_is_standard_normal_and_uncorrelated():
@@ -32,3 +33,21 @@ def test_keys_and_draws_differ_and_repeat():
 def test_values_do_not_depend_on_the_machine():
     red_of_two_by_two = [[0.6597, -1.1452], [-0.5310, -0.4816]]
     assert np.allclose(keyed_noise(noise_seed("golden", 3), (2, 2))[0], red_of_two_by_two, atol=1e-4)
+
+
+def test_the_noise_of_an_image_in_a_batch_depends_on_its_seed_alone():
+    noise = seeded_noise(torch.tensor([5, 6, 5]), (16, 16))
+    assert torch.equal(noise[0], noise[2])
+    assert not torch.equal(noise[0], noise[1])
+    torch.manual_seed(1)
+    assert torch.equal(seeded_noise(torch.tensor([6]), (16, 16))[0], noise[1])
+    assert noise.mean().abs() < 0.1
+    assert (noise.std() - 1).abs() < 0.1
+
+
+def test_the_noise_of_a_batch_equals_that_of_each_image_to_the_bit():
+    seeds = [0, 1, 2**32 + 5, 2**63 - 1, -3]
+    noise = seeded_noise(torch.tensor(seeds), (7, 11))
+    assert noise.shape == (5, 3, 7, 11)
+    for seed, image in zip(seeds, noise, strict=True):
+        assert torch.equal(image, keyed_noise(seed, (7, 11)))

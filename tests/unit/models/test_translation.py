@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dakpn.config import GaussianBlurConfig, HsvAffineConfig, NoiseConfig, TranslationConfig
-from dakpn.models.translation import TranslationFunction, upsample_params
+from dakpn.models.translation import TranslationFunction, upsample_params, upsample_patches
 from tests.unit.models.literal import literal_blur, literal_hsv_affine
 
 FUNCTION = TranslationFunction(TranslationConfig())
@@ -120,3 +120,25 @@ def test_a_window_equals_the_whole_to_the_last_bit():
     params = torch.rand(1, 12, 13, 9)
     whole = upsample_params(params, (101, 67))
     assert torch.equal(upsample_params(params, (101, 67), (40, 11, 30, 25)), whole[..., 40:70, 11:36])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_windows_of_a_batch_equal_that_of_each_image_to_the_last_bit(dtype):
+    params = torch.rand(4, 12, 13, 9, dtype=dtype, generator=torch.Generator().manual_seed(3))
+    sizes, corners, patch = [(101, 67), (40, 70), (30, 25), (500, 25)], [(71, 42), (0, 45), (0, 0), (233, 0)], (30, 25)
+    patches = upsample_patches(params, torch.tensor(sizes), torch.tensor(corners), patch)
+    for image, size, corner, found in zip(params.split(1), sizes, corners, patches, strict=True):
+        assert torch.equal(found, upsample_params(image, size, (*corner, *patch))[0])
+
+
+def test_the_gradient_of_windows_is_that_of_each_image():
+    params = torch.rand(2, 3, 5, 6, dtype=torch.float64).requires_grad_()
+    sizes, corners, patch = [(20, 24), (11, 13)], [(3, 9), (1, 2)], (8, 10)
+    weights = torch.rand(2, 3, *patch, dtype=torch.float64)
+    patches = upsample_patches(params, torch.tensor(sizes), torch.tensor(corners), patch)
+    windows = [
+        upsample_params(one, size, (*corner, *patch))
+        for one, size, corner in zip(params.split(1), sizes, corners, strict=True)
+    ]
+    found, expected = (torch.autograd.grad((weights * part).sum(), params)[0] for part in (patches, torch.cat(windows)))
+    torch.testing.assert_close(found, expected)
