@@ -1,74 +1,86 @@
-"""Ray Data streams of shards: encoded bytes travel, the consumer decodes."""
+"""Training samples prepared by Ray Data: read, shuffled, decoded and cut by tasks on every node of the cluster.
 
-from collections.abc import Iterator, Sequence
+A stream's portions (see `dakpn.data.stream`) become the rows of a Ray dataset. One operator reads a portion's shards
+and puts its samples in order, in small blocks; the next makes each block's arrays. Ray keeps the order of blocks, so
+that the trainer sees the very stream that threads of its own process would give it, whichever node did the work.
+"""
+
+from collections.abc import Iterator
+from itertools import islice
 from typing import Any, cast
 
 import pyarrow as pa
 import ray.data
 
-from dakpn.data import manifest
 from dakpn.data.schema import Sample
-from dakpn.data.shards import read_shard
-from dakpn.data.stream import ShardReader
+from dakpn.data.stream import Arrays, Numbered, Portion, Stream, stacked
 
-READER_CPUS = 0.5
-"""Logical CPUs of a read task: it waits for storage more than it computes."""
-_BLOCK_ROWS = 64
-_BLOCK_BYTES = 16 * 2**20  # so that blocks of large images, too, travel while the next one is read
+READER_CPUS = 0.25
+"""Logical CPUs of a task that reads: it waits for storage more than it computes."""
+READERS = 2
+"""Portions of a stream that are read at the same time, at most; each holds its shards in memory."""
+PREPARER_CPUS = 1.0
+"""Logical CPUs of a task that decodes."""
+STREAMS = 2
+_BLOCK_BYTES = 8 * 2**20
+"""Of encoded images that one task prepares: a few large ones, so that all CPUs have something to do."""
+_PORTIONS_AT_ONCE = 512
+"""After so many a new Ray dataset is started, which takes about a second."""
 
 
-def ray_shard_reader(dataset_uri: str, *, labelled: bool, prefetch_batches: int) -> ShardReader:
-    """A `ShardReader` whose reads run as Ray tasks ahead of the consumer, in the order asked for.
+def stream_cpus(workers: int) -> float:
+    """Logical CPUs without which the streams of so many workers would stand still."""
+    return workers * STREAMS * READERS * READER_CPUS + PREPARER_CPUS
+
+
+def prepared_on_ray(stream: Stream, prefetch_batches: int = 4) -> Iterator[Arrays]:
+    """A `dakpn.data.stream.PreparedStream` of Ray's tasks.
 
     Args:
-        dataset_uri: of a packed dataset.
-        labelled: False leaves the labels on storage's side of the stream.
-        prefetch_batches: blocks fetched ahead.
+        stream: what to prepare.
+        prefetch_batches: blocks of examples that are fetched ahead.
     """
-    shard_format = manifest.read_index(dataset_uri).format
-
-    def read(names: Sequence[str]) -> Iterator[Sample]:
-        context = ray.data.DataContext.get_current()
-        context.execution_options.preserve_order = True
-        context.enable_progress_bars = False
-        uris = [manifest.shard_uri(dataset_uri, name, shard_format) for name in names]
-        items = [{"uri": uri, "labelled": labelled} for uri in uris]
-        blocks = (
-            ray.data.from_items(items, override_num_blocks=len(items))
-            .map_batches(_read_blocks, batch_size=1, num_cpus=READER_CPUS)  # pyright: ignore[reportArgumentType]
-            .iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=prefetch_batches)
-        )
-        for block in blocks:
-            columns = (column.to_pylist() for column in cast(pa.Table, block).select(_BLOCK_SCHEMA.names).columns)
-            yield from map(Sample, *columns)
-
-    return read
+    portions = stream.portions()
+    while True:
+        yield from _prepared(stream, list(islice(portions, _PORTIONS_AT_ONCE)), prefetch_batches)
 
 
-def _read_blocks(batch: dict[str, Any]) -> Iterator[pa.Table]:
-    labelled = bool(batch["labelled"][0])
-    rows: list[tuple[str | bytes | None, ...]] = []
-    size = 0
-    for sample in read_shard(str(batch["uri"][0])):
-        label = (sample.label, sample.label_path) if labelled else (None, None)
-        rows.append((sample.key, sample.image, sample.image_path, *label))
-        size += len(sample.image) + len(label[0] or b"")
-        if len(rows) == _BLOCK_ROWS or size >= _BLOCK_BYTES:
-            yield _to_block(rows)
-            rows, size = [], 0
-    if rows:
-        yield _to_block(rows)
+def _prepared(stream: Stream, portions: list[Portion], prefetch_batches: int) -> Iterator[Arrays]:
+    context = ray.data.DataContext.get_current()
+    context.execution_options.preserve_order = True
+    context.enable_progress_bars = False
+    context.target_max_block_size = _BLOCK_BYTES
+    context.raise_original_map_exception = True  # what Ray wraps around it loses the reason on its way here
+
+    def read(batch: dict[str, Any]) -> Iterator[pa.Table]:
+        for number in batch["portion"]:
+            yield from _blocks(stream.read(portions[number]))
+
+    def prepare(block: pa.Table) -> Arrays:
+        rows = zip(*(column.to_pylist() for column in block.columns), strict=True)
+        return stacked([stream.example(Numbered(number, Sample(*sample), shard)) for number, shard, *sample in rows])
+
+    blocks = (
+        ray.data.from_items([{"portion": number} for number in range(len(portions))], override_num_blocks=len(portions))
+        .map_batches(read, batch_size=1, num_cpus=READER_CPUS, concurrency=READERS)  # pyright: ignore[reportArgumentType]
+        .map_batches(prepare, batch_size=None, batch_format="pyarrow", num_cpus=PREPARER_CPUS)  # pyright: ignore[reportArgumentType]
+        .iter_batches(batch_size=None, batch_format="numpy", prefetch_batches=prefetch_batches)
+    )
+    return cast(Iterator[Arrays], iter(blocks))
 
 
-def _to_block(rows: Sequence[tuple[str | bytes | None, ...]]) -> pa.Table:
-    columns = [
-        pa.array(column, field.type) for column, field in zip(zip(*rows, strict=True), _BLOCK_SCHEMA, strict=True)
-    ]
-    return pa.Table.from_arrays(columns, schema=_BLOCK_SCHEMA)
+def _blocks(samples: Iterator[Numbered]) -> Iterator[pa.Table]:
+    """Single rows; Ray joins them to blocks of `_BLOCK_BYTES`."""
+    for number, sample, shard in samples:
+        row = (number, shard, sample.key, sample.image, sample.image_path, sample.label, sample.label_path)
+        arrays = [pa.array([value], field.type) for value, field in zip(row, _SCHEMA, strict=True)]
+        yield pa.Table.from_arrays(arrays, schema=_SCHEMA)
 
 
-_BLOCK_SCHEMA = pa.schema(
+_SCHEMA = pa.schema(
     [
+        ("number", pa.int64()),
+        ("shard", pa.string()),
         ("key", pa.string()),
         ("image", pa.large_binary()),
         ("image_path", pa.string()),

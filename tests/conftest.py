@@ -20,6 +20,7 @@ from dakpn.data.procedural import render_scene, write_dataset
 from dakpn.models.predictor import KernelPredictor
 from dakpn.models.style import color_moments
 from dakpn.models.weights import save_predictor
+from tests import fake_gpu
 from tests.lanes import OneRayScheduling
 from tests.processes import patient_ray_session
 from tests.s3_server import KEYS, is_installed, s3_gateway
@@ -35,6 +36,7 @@ os.environ.setdefault("RAY_worker_niceness", "0")
 settings.register_profile("tests", deadline=None)  # how long an example takes tells of the machine, not of the code
 settings.load_profile("tests")
 torch.set_num_threads(1)  # tiny tensors: more threads only wait for one another when the machine is busy
+fake_gpu.register()
 
 
 @pytest.hookimpl(optionalhook=True)  # `pytest -p no:xdist` runs everything in one process

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from dakpn.config.base import Config
 from dakpn.config_file import to_yaml
-from dakpn.training.metrics_log import read_metrics
+from dakpn.training.reporting import read_metrics
 from dakpn.training.run_folder import RunFolder
 
 

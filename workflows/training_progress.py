@@ -5,8 +5,8 @@ from contextlib import AbstractContextManager
 from dakpn.config import TrainConfig
 from dakpn.errors import StorageError
 from dakpn.progress import ShowProgress, followed
-from dakpn.training.encoder_rounds import encoder_rounds
-from dakpn.training.metrics_log import read_metrics
+from dakpn.training.encoder import encoder_rounds
+from dakpn.training.reporting import read_metrics
 from dakpn.training.run_folder import RunFolder
 
 _LOOK_EVERY_S = 1.0

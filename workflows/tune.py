@@ -16,6 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from cluster.failures import actionable_error
+from cluster.ingest import stream_cpus
 from cluster.ray_storage import ray_storage
 from cluster.session import interruptible, ray_session
 from cluster.sweep_stop import SweepStop, sweep_stop
@@ -42,8 +43,7 @@ from dakpn.tuning.page import sweep_page
 from dakpn.tuning.records import SweepFolder, TrialRecord
 from dakpn.tuning.space import check_space, shares_encoder, training_config, winning_yaml
 from workflows import evaluate
-from workflows.ingest import READER_CPUS
-from workflows.train import STREAMS, train_until
+from workflows.train import train_until
 from workflows.tune_progress import sweep_progress
 from workflows.tune_search import OBJECTIVE, ray_space, scheduler_of, search_of
 from workflows.tune_trial import run_trial
@@ -96,11 +96,11 @@ def main(config: TuneConfig, retry_failed: bool = False) -> SweepOutcome:
 
 
 def _needs(config: TuneConfig) -> TrialNeeds:
-    """What a trial holds: its workers, their data streams and, beside workers, its own segment."""
-    workers = max(config.most_workers, 1)
-    own = 0.0 if config.most_workers == 0 else 1.0
+    """What a trial holds: its workers, their data streams and its own segment, or, without workers, that alone."""
     gpus = 1.0 if config.use_gpu else 0.0
-    return TrialNeeds(workers, config.cpus_per_worker, gpus, own + workers * STREAMS * READER_CPUS)
+    if config.most_workers == 0:
+        return TrialNeeds(1, config.cpus_per_worker, gpus, 0.0)
+    return TrialNeeds(config.most_workers, config.cpus_per_worker, gpus, 1.0 + stream_cpus(config.most_workers))
 
 
 def _make_shared(config: TuneConfig, folder: SweepFolder) -> None:

@@ -7,9 +7,9 @@ from typing import Any
 from cluster.session import quiet_ray_data
 from dakpn.config import PbtConfig, TrainConfig, TuneConfig
 from dakpn.segmentation.examples import limit_threads
+from dakpn.training.encoder import copy_styles
 from dakpn.training.inheritance import inherit_checkpoint
 from dakpn.training.run_folder import RunFolder
-from dakpn.training.style_collection import copy_styles
 from dakpn.tuning.objective import score_weights
 from dakpn.tuning.records import Pointer, Score, SweepFolder
 from dakpn.tuning.space import Values, shares_encoder, shares_styles, training_config

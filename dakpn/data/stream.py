@@ -1,21 +1,110 @@
 """The order in which training sees samples: endless, shuffled anew each epoch, and a pure function of the seed.
 
-Nothing here reads: a reader is handed in, so that the same order serves plain Python and Ray Data. Since the order is
-known beforehand, a stream can start at any sample, which is what exact resume needs.
+Since the order is known beforehand, a stream can start at any sample, which is what exact resume needs, and whoever
+prepares samples can work ahead, in whatever process. A stream is cut into portions: some shards that are shuffled
+together, and the rows of them that one worker sees, in order. A portion can be read anywhere; each of its samples has
+a number, from which, and from the seed, the randomness of its preparation follows.
+
+`prepared_in_threads` prepares samples in this process, `cluster.ingest` in Ray's tasks: the same stream either way.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import count, islice
+from dataclasses import dataclass, replace
+from itertools import count
+from typing import NamedTuple, Protocol, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
+from dakpn.data import manifest
 from dakpn.data.manifest import DatasetIndex, ShardEntry
 from dakpn.data.schema import Sample
-from dakpn.errors import UsageError
+from dakpn.data.shards import read_shard
+from dakpn.data.threads import ReadAhead, map_in_threads
+from dakpn.errors import DataError, UsageError
 
-ShardReader = Callable[[Sequence[str]], Iterator[Sample]]
-"""Yields the samples of the named shards, one after the other, in order."""
+Arrays = dict[str, np.ndarray]
+"""Named arrays of one example, or of several, stacked."""
+Prepare = Callable[[Sample, np.random.Generator], Arrays]
+"""Makes an example's arrays of a sample; the generator is its only source of chance."""
+_READ_AHEAD = 64 * 2**20
+
+
+class SampleSource(Protocol):
+    """Where samples come from: a packed dataset, or anything that can be read in pieces like one."""
+
+    @property
+    def uri(self) -> str:
+        """What to call it in messages and cards."""
+        ...
+
+    @property
+    def index(self) -> DatasetIndex:
+        """Its classes, and its shards with their rows."""
+        ...
+
+    def shard_uri(self, name: str) -> str:
+        """What to call a shard in messages."""
+        ...
+
+    def read(self, name: str) -> Iterator[Sample]:
+        """The samples of a shard, in order. Raises `DataError` and `StorageError`."""
+        ...
+
+
+@dataclass(frozen=True)
+class PackedDataset:
+    """A packed dataset as a `SampleSource`.
+
+    Attributes:
+        uri: of the dataset.
+        index: see there.
+    """
+
+    uri: str
+    index: DatasetIndex
+
+    @classmethod
+    def open(cls, uri: str) -> Self:
+        """Read the index. Raises `UsageError` if there is no finished dataset."""
+        return cls(uri, manifest.read_index(uri))
+
+    def shard_uri(self, name: str) -> str:
+        """See `SampleSource`."""
+        return manifest.shard_uri(self.uri, name, self.index.format)
+
+    def read(self, name: str) -> Iterator[Sample]:
+        """See `SampleSource`."""
+        return read_shard(self.shard_uri(name))
+
+
+@dataclass(frozen=True)
+class Portion:
+    """Shards that are shuffled together, and what one worker sees of them.
+
+    Attributes:
+        shards: names, in the order in which they are read.
+        rows: int64 [N], positions among all rows of the shards, in the order in which they are seen.
+        first: number of the first of these samples among those of this worker, counted from 0 over all epochs.
+    """
+
+    shards: tuple[str, ...]
+    rows: NDArray[np.int64]
+    first: int
+
+
+class Numbered(NamedTuple):
+    """A sample of a stream.
+
+    Attributes:
+        number: among those of this worker, counted from 0 over all epochs.
+        sample: without its label, if the stream wants none.
+        shard: URI of its shard.
+    """
+
+    number: int
+    sample: Sample
+    shard: str
 
 
 @dataclass(frozen=True)
@@ -48,6 +137,20 @@ class StreamOrder:
                 "each: use fewer workers"
             )
 
+    def portions(self, start: int = 0) -> Iterator[Portion]:
+        """The stream from sample number `start` on, for ever; shards before it are left out."""
+        epoch_starts_at = 0
+        for epoch in count():
+            first = epoch_starts_at
+            for number, group in enumerate(self.groups(epoch)):
+                rows = self.rows(epoch, number, sum(shard.rows for shard in group))
+                seen_before = max(0, start - first)
+                if seen_before < len(rows):
+                    names = tuple(shard.name for shard in group)
+                    yield Portion(names, rows[seen_before:], first + seen_before)
+                first += len(rows)
+            epoch_starts_at = first
+
     def groups(self, epoch: int) -> list[list[ShardEntry]]:
         """This worker's shards of an epoch, in groups that are shuffled together."""
         shards = [shard for shard in self.index.shards if shard.rows]
@@ -59,7 +162,7 @@ class StreamOrder:
         # Rows are split within groups, so a group must hold a row for every worker: then it holds all shards.
         return [mine] if self._splits_rows else self._grouped(mine)
 
-    def rows(self, epoch: int, group: int, total: int) -> np.ndarray:
+    def rows(self, epoch: int, group: int, total: int) -> NDArray[np.int64]:
         """Positions of this worker's rows among the `total` rows of a group, in the order in which they are seen."""
         positions = np.random.default_rng([self.seed, epoch, 1 + group]).permutation(total)
         return positions[self.rank :: self.world_size] if self._splits_rows else positions
@@ -83,27 +186,86 @@ class StreamOrder:
         return -(-shards // self.world_size) * self.world_size
 
 
-def stream_samples(order: StreamOrder, read_shards: ShardReader, start: int = 0) -> Iterator[Sample]:
-    """Yield samples for ever, beginning with number `start` (counted from 0 over all epochs).
+@dataclass(frozen=True)
+class Stream:
+    """Samples to be prepared, in order.
 
-    Shards before the start are not read. Memory holds the encoded bytes of one group of shards.
+    Attributes:
+        source: where they come from.
+        order: of its samples.
+        prepare: makes the arrays of an example; it must be picklable by value (`cloudpickle`).
+        labelled: False leaves the labels with the reader.
+        start: number of the first sample.
     """
-    for epoch in count():
-        groups = order.groups(epoch)
-        sizes = [len(order.rows(epoch, i, _rows_in(group))) for i, group in enumerate(groups)]
-        if start >= sum(sizes):
-            start -= sum(sizes)
-            continue
-        first = 0
-        while start >= sizes[first]:
-            start -= sizes[first]
-            first += 1
-        samples = read_shards([shard.name for group in groups[first:] for shard in group])
-        for number, group in enumerate(groups[first:], first):
-            held = list(islice(samples, _rows_in(group)))
-            yield from (held[i] for i in order.rows(epoch, number, len(held))[start:])
-            start = 0
+
+    source: SampleSource
+    order: StreamOrder
+    prepare: Prepare
+    labelled: bool
+    start: int = 0
+
+    def portions(self) -> Iterator[Portion]:
+        """What to read, for ever."""
+        return self.order.portions(self.start)
+
+    def read(self, portion: Portion) -> Iterator[Numbered]:
+        """The samples of a portion, in order. Memory holds all its shards, encoded.
+
+        Raises:
+            DataError, StorageError: a shard is damaged, or cannot be read.
+        """
+        held = [(sample, name) for name in portion.shards for sample in self.source.read(name)]
+        if len(held) <= portion.rows.max(initial=-1):
+            raise DataError(
+                f"{', '.join(map(self.source.shard_uri, portion.shards))}: got {len(held)} rows, expected "
+                f"{portion.rows.max() + 1} or more, as the index of {self.source.uri} says; pack the dataset again"
+            )
+        for number, row in enumerate(portion.rows, portion.first):
+            sample, name = held[row]
+            if not self.labelled:
+                sample = replace(sample, label=None, label_path=None)
+            yield Numbered(number, sample, self.source.shard_uri(name))
+
+    def example(self, numbered: Numbered) -> Arrays:
+        """The arrays of one sample.
+
+        Its randomness is a function of the seed and of its number among the samples of all workers, who take turns: so
+        a resumed stream crops as an uninterrupted one, and several workers crop as a single one that sees the same
+        samples.
+
+        Raises:
+            DataError: it cannot be decoded, or does not fit; names its key and shard.
+        """
+        number, sample, shard = numbered
+        rng = np.random.default_rng([self.order.seed, number * self.order.world_size + self.order.rank])
+        try:
+            return self.prepare(sample, rng)
+        except DataError as error:
+            raise DataError(f"row {sample.key} of {shard}: {error}") from error
 
 
-def _rows_in(group: Sequence[ShardEntry]) -> int:
-    return sum(shard.rows for shard in group)
+class PreparedStream(Protocol):
+    """Prepares the samples of a stream ahead of need."""
+
+    def __call__(self, stream: Stream) -> Iterator[Arrays]:
+        """Yield the examples for ever, in order, stacked in blocks of one or more: arrays [n, ...]."""
+        ...
+
+
+def prepared_in_threads(stream: Stream, threads: int, in_flight: int = 64) -> Iterator[Arrays]:
+    """A `PreparedStream` of this process: shards are read ahead in one thread, samples prepared in a pool of others.
+
+    Args:
+        stream: what to prepare.
+        threads: of the pool.
+        in_flight: examples that are prepared, or waiting for their turn, at the same time, at most.
+    """
+    samples = (numbered for portion in stream.portions() for numbered in stream.read(portion))
+    with ReadAhead(samples, lambda numbered: len(numbered.sample.image), _READ_AHEAD) as ahead:
+        for example in map_in_threads(stream.example, ahead, threads, in_flight):
+            yield stacked([example])
+
+
+def stacked(examples: Sequence[Arrays]) -> Arrays:
+    """Arrays [n, ...] of n examples' arrays of the same shapes."""
+    return {name: np.stack([example[name] for example in examples]) for name in examples[0]}

@@ -9,6 +9,8 @@ from typing import Generic, TypeVar
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
 _Item = TypeVar("_Item")
+_LOOK_EVERY_S = 0.2
+_GRACE_S = 2.0
 
 
 def map_in_threads(
@@ -57,10 +59,23 @@ class ReadAhead(Generic[_Item]):
 
     Use it in a `with` statement, at whose end the thread is gone, and iterate over it once. An item larger than the
     limit is held alone. What the iterator raises is raised to whom it is iterated by, after the items before it.
+
+    Args:
+        items: to be taken.
+        size_of: an item, in the unit of the limit.
+        limit: size of all items held.
+        while_waiting: called a few times a second by who waits for an item; what it raises ends the waiting.
     """
 
-    def __init__(self, items: Iterable[_Item], size_of: Callable[[_Item], int], limit: int) -> None:
+    def __init__(
+        self,
+        items: Iterable[_Item],
+        size_of: Callable[[_Item], int],
+        limit: int,
+        while_waiting: Callable[[], None] | None = None,
+    ) -> None:
         self._items, self._size_of, self._limit = items, size_of, limit
+        self._while_waiting = while_waiting
         self._held: deque[tuple[_Item, int]] = deque()
         self._size = 0
         self._ended = self._stopped = False
@@ -76,12 +91,15 @@ class ReadAhead(Generic[_Item]):
         with self._changed:
             self._stopped = True
             self._changed.notify_all()
-        self._thread.join()
+        # Who is never given an item, by a reader that hangs, must not hold up the end of all else.
+        self._thread.join(None if self._while_waiting is None else _GRACE_S)
 
     def __iter__(self) -> Iterator[_Item]:
         while True:
+            while not self._is_ready():
+                if self._while_waiting is not None:
+                    self._while_waiting()
             with self._changed:
-                self._changed.wait_for(lambda: self._held or self._ended)
                 if not self._held:
                     break
                 item, size = self._held.popleft()
@@ -90,6 +108,11 @@ class ReadAhead(Generic[_Item]):
             yield item
         if self._error is not None:
             raise self._error
+
+    def _is_ready(self) -> bool:
+        """Whether there is an item, or the end; waits for it a fraction of a second."""
+        with self._changed:
+            return bool(self._changed.wait_for(lambda: self._held or self._ended, _LOOK_EVERY_S))
 
     def _fill(self) -> None:
         try:
@@ -107,6 +130,8 @@ class ReadAhead(Generic[_Item]):
         except BaseException as error:  # for whoever iterates
             self._error = error
         finally:
+            if isinstance(self._items, Generator):
+                self._items.close()
             with self._changed:
                 self._ended = True
                 self._changed.notify_all()

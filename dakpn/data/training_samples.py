@@ -1,6 +1,10 @@
-"""From an encoded sample to the arrays that one training example needs. All arrays are uint8 and channel-first."""
+"""From an encoded sample to the arrays that one training example needs. Images are uint8 and channel-first.
 
-from collections.abc import Callable
+Each function returns a `dakpn.data.stream.Prepare`. What the arrays mean together is said by the batches that are made
+of them, in `dakpn.training.data`.
+"""
+
+import hashlib
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,74 +13,93 @@ from dakpn.data import codec
 from dakpn.data.class_shares import class_shares
 from dakpn.data.datasets import LabelSpace
 from dakpn.data.schema import Sample
+from dakpn.data.stream import Arrays, Prepare
 from dakpn.errors import DataError
 
-Arrays = dict[str, np.ndarray]
-Prepare = Callable[[Sample, np.random.Generator], Arrays]
+Size = tuple[int, int]
 
 
-def labelled_example(label_space: LabelSpace, size: tuple[int, int]) -> Prepare:
-    """Image [3, h, w] and train ids [h, w] of a labelled sample, both resized to `size`."""
+def labelled_example(label_space: LabelSpace, size: Size) -> Prepare:
+    """`image` [3, h, w] and train ids `label` [h, w] of a labelled sample, both resized to `size`."""
+    prepare_label = label_example(label_space, size)
 
     def prepare(sample: Sample, rng: np.random.Generator) -> Arrays:
         image = codec.resize_image(codec.decode_image(sample.image, sample.image_path), size)
-        label = codec.resize_label(_label(sample), size)
-        return {"image": channel_first(image), "label": label_space.to_train_ids(label, str(sample.label_path))}
+        return {"image": channel_first(image), **prepare_label(sample, rng)}
 
     return prepare
 
 
-def synthetic_example(
-    low_size: tuple[int, int], patch_size: tuple[int, int], label_space: LabelSpace | None = None
-) -> Prepare:
+def label_example(label_space: LabelSpace, size: Size) -> Prepare:
+    """Train ids `label` uint8 [h, w] of a labelled sample, resized to `size`; the image is not decoded."""
+
+    def prepare(sample: Sample, rng: np.random.Generator) -> Arrays:
+        label = codec.resize_label(_label(sample), size)
+        return {"label": label_space.to_train_ids(label, str(sample.label_path))}
+
+    return prepare
+
+
+def synthetic_example(low_size: Size, patch_size: Size, label_space: LabelSpace | None = None) -> Prepare:
     """What the predictor needs of a synthetic sample.
 
-    `synthetic_low` [3, h, w], `synthetic_patch` [3, H', W'], the patch's `synthetic_window` (6 numbers),
-    `synthetic_style` and `synthetic_noise`, numbers that choose its style and its noise; given the classes, also
-    `synthetic_classes` [C, h, w], the share of each in each low-res pixel, from the sample's label.
+    `low` [3, h, w]; `patch` [3, H', W'], its `corner` int64 [2] (top, left) in the image and the image's `full_size`
+    int64 [2] (H, W); `style` and `noise_seed`, int64, numbers that choose its style and its noise; `image_number`,
+    int64, see `key_number`; and, given the classes, `class_shares` [C, h, w] of its label, see there.
     """
 
     def prepare(sample: Sample, rng: np.random.Generator) -> Arrays:
         image = codec.decode_image(sample.image, sample.image_path)
-        top, left = _random_corner(image, patch_size, sample.key, rng)
-        window = np.array([*image.shape[:2], top, left, *patch_size], dtype=np.int64)
+        corner = _random_corner(image, patch_size, sample.key, rng)
         arrays = {
-            "synthetic_low": channel_first(codec.resize_image(image, low_size)),
-            "synthetic_patch": channel_first(_crop(image, top, left, patch_size)),
-            "synthetic_window": window,
-            "synthetic_style": np.array(rng.integers(2**31)),
-            "synthetic_noise": np.array(rng.integers(2**32)),
+            "low": channel_first(codec.resize_image(image, low_size)),
+            "patch": _crop(image, corner, patch_size),
+            "corner": np.array(corner, dtype=np.int64),
+            "full_size": np.array(image.shape[:2], dtype=np.int64),
+            "style": np.array(rng.integers(2**31)),
+            "noise_seed": np.array(rng.integers(2**32)),
+            "image_number": np.array(key_number(sample.key)),
         }
         if label_space is not None:
             train_ids = label_space.to_train_ids(_label(sample), str(sample.label_path))
-            arrays["synthetic_classes"] = class_shares(train_ids, label_space.num_classes, low_size)
+            arrays["class_shares"] = class_shares(train_ids, label_space.num_classes, low_size)
         return arrays
 
     return prepare
 
 
-def real_example(low_size: tuple[int, int], patch_size: tuple[int, int]) -> Prepare:
-    """`real_low` [3, h, w] and `real_patch` [3, H', W']; a label, if there is one, is never looked at."""
+def real_example(low_size: Size, patch_size: Size) -> Prepare:
+    """`low` [3, h, w] and `patch` [3, H', W']; a label, if there is one, is never looked at."""
 
     def prepare(sample: Sample, rng: np.random.Generator) -> Arrays:
         image = codec.decode_image(sample.image, sample.image_path)
-        top, left = _random_corner(image, patch_size, sample.key, rng)
+        corner = _random_corner(image, patch_size, sample.key, rng)
         return {
-            "real_low": channel_first(codec.resize_image(image, low_size)),
-            "real_patch": channel_first(_crop(image, top, left, patch_size)),
+            "low": channel_first(codec.resize_image(image, low_size)),
+            "patch": _crop(image, corner, patch_size),
         }
 
     return prepare
 
 
-def low_res_example(low_size: tuple[int, int]) -> Prepare:
-    """`low` [3, h, w] of a real sample, for the style bank."""
+def style_example(low_size: Size) -> Prepare:
+    """`low` [3, h, w] of a real sample for the style bank, and its `key`, a string."""
 
     def prepare(sample: Sample, rng: np.random.Generator) -> Arrays:
         image = codec.decode_image(sample.image, sample.image_path)
-        return {"low": channel_first(codec.resize_image(image, low_size))}
+        return {"low": channel_first(codec.resize_image(image, low_size)), "key": np.array(sample.key)}
 
     return prepare
+
+
+def key_number(key: str) -> int:
+    """A 63-bit number for an image key; among a million images two share one with a chance of 1 in 18 million."""
+    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "little") >> 1
+
+
+def channel_first(image: np.ndarray) -> np.ndarray:
+    """Return [H, W, 3] as a new [3, H, W]."""
+    return np.ascontiguousarray(image.transpose(2, 0, 1))
 
 
 def _label(sample: Sample) -> NDArray[np.uint8] | NDArray[np.uint16]:
@@ -88,9 +111,7 @@ def _label(sample: Sample) -> NDArray[np.uint8] | NDArray[np.uint16]:
     return codec.decode_label(sample.label, sample.label_path)
 
 
-def _random_corner(
-    image: np.ndarray, patch_size: tuple[int, int], key: str, rng: np.random.Generator
-) -> tuple[int, int]:
+def _random_corner(image: np.ndarray, patch_size: Size, key: str, rng: np.random.Generator) -> tuple[int, int]:
     height, width = image.shape[:2]
     if height < patch_size[0] or width < patch_size[1]:
         raise DataError(
@@ -102,10 +123,6 @@ def _random_corner(
     return int(top), int(left)
 
 
-def _crop(image: np.ndarray, top: int, left: int, size: tuple[int, int]) -> np.ndarray:
-    return image[top : top + size[0], left : left + size[1]]
-
-
-def channel_first(image: np.ndarray) -> np.ndarray:
-    """Return [H, W, 3] as a new [3, H, W]."""
-    return np.ascontiguousarray(image.transpose(2, 0, 1))
+def _crop(image: np.ndarray, corner: tuple[int, int], size: Size) -> np.ndarray:
+    top, left = corner
+    return channel_first(image[top : top + size[0], left : left + size[1]])

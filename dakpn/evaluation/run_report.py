@@ -30,8 +30,8 @@ from dakpn.inference.translator import Translator
 from dakpn.models.color import rgb_to_hsv
 from dakpn.models.weights import has_weights
 from dakpn.segmentation.examples import labelled_index
-from dakpn.training.encoder_rounds import ENCODER_STAGE
-from dakpn.training.metrics_log import read_alarms, read_metrics
+from dakpn.training.encoder import ENCODER_STAGE
+from dakpn.training.reporting import read_alarms, read_metrics
 from dakpn.training.run_folder import RunFolder
 
 _EXAMPLES = 6

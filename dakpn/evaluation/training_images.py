@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from dakpn.data import codec
 from dakpn.data.label_space import LabelSpace
 from dakpn.evaluation.contenders.base import Contender, LabelledImage
-from dakpn.segmentation.examples import BatchSource, LabelledExamples
-from dakpn.training.batches import collate
-from dakpn.training.loop import Batch, step_seed
+from dakpn.segmentation.examples import BatchSource, LabelledExamples, ready_batch
+from dakpn.training.data import SegmentationBatch
+from dakpn.training.loop import step_seed
 
 _DRAWS = 2**31
 
@@ -44,28 +44,29 @@ class FreshTranslations:
         """See `BatchSource`."""
         return self.synthetic.pixel_counts()
 
-    def random_batches(self, batch_size: int, seed: int) -> Iterator[Batch]:
+    def random_batches(self, batch_size: int, seed: int) -> Iterator[SegmentationBatch]:
         """See `BatchSource`."""
         step = 0
         while True:
             rng = np.random.default_rng(step_seed(seed, 0, step))
             chosen = rng.integers(0, len(self.synthetic.images), batch_size)
             draws = rng.integers(0, _DRAWS, batch_size)
-            yield collate([self._example(int(i), int(draw)) for i, draw in zip(chosen, draws, strict=True)])
+            pairs = [self._example(int(i), int(draw)) for i, draw in zip(chosen, draws, strict=True)]
+            yield ready_batch(*map(np.stack, zip(*pairs, strict=True)))
             step += 1
 
-    def _example(self, index: int, draw: int) -> dict[str, np.ndarray]:
+    def _example(self, index: int, draw: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         image = self.contender.translate(labelled_image(self.synthetic, index), draw)
         return _at_size(image, self.synthetic.labels[index], self.size)
 
 
 def translated_once(synthetic: LabelledExamples, contender: Contender, size: tuple[int, int]) -> LabelledExamples:
     """Every synthetic image translated with draw 0: enough for a contender without draws."""
-    arrays = [
+    pairs = [
         _at_size(contender.translate(labelled_image(synthetic, i), 0), synthetic.labels[i], size)
         for i in range(len(synthetic.images))
     ]
-    images, labels = (np.stack([a[name] for a in arrays]) for name in ("image", "label"))
+    images, labels = map(np.stack, zip(*pairs, strict=True))
     return LabelledExamples(synthetic.keys, images, labels, synthetic.label_space)
 
 
@@ -97,12 +98,12 @@ class Mixed:
         """See `BatchSource`."""
         return self.synthetic.pixel_counts() + self.real.pixel_counts()
 
-    def random_batches(self, batch_size: int, seed: int) -> Iterator[Batch]:
+    def random_batches(self, batch_size: int, seed: int) -> Iterator[SegmentationBatch]:
         """See `BatchSource`."""
         real = min(max(1, round(self.share * batch_size)), max(1, batch_size - 1))
         streams = (self.synthetic.random_batches(batch_size - real, seed), self.real.random_batches(real, seed))
-        for batches in zip(*streams, strict=True):
-            yield {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
+        for ours, theirs in zip(*streams, strict=True):
+            yield SegmentationBatch(torch.cat((ours.images, theirs.images)), torch.cat((ours.labels, theirs.labels)))
 
 
 @dataclass(frozen=True)
@@ -127,14 +128,16 @@ class FineTuned:
         """See `BatchSource`."""
         return self.synthetic.pixel_counts() + self.real.pixel_counts()
 
-    def random_batches(self, batch_size: int, seed: int) -> Iterator[Batch]:
+    def random_batches(self, batch_size: int, seed: int) -> Iterator[SegmentationBatch]:
         """See `BatchSource`."""
         yield from islice(self.synthetic.random_batches(batch_size, seed), self.switch_at)
         yield from self.real.random_batches(batch_size, seed)
 
 
-def _at_size(image: NDArray[np.uint8], label: NDArray[np.uint8], size: tuple[int, int]) -> dict[str, np.ndarray]:
+def _at_size(
+    image: NDArray[np.uint8], label: NDArray[np.uint8], size: tuple[int, int]
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     if image.shape[:2] != size:
         image = codec.resize_image(image, size)
     label = label if label.shape == size else codec.resize_label(label, size).astype(np.uint8)
-    return {"image": np.ascontiguousarray(image.transpose(2, 0, 1)), "label": label}
+    return np.ascontiguousarray(image.transpose(2, 0, 1)), label

@@ -13,8 +13,8 @@ from dakpn.data.datasets import LabelSpace
 from dakpn.data.shards import read_shard
 from dakpn.data.training_samples import labelled_example
 from dakpn.errors import UsageError
-from dakpn.training.batches import collate
-from dakpn.training.loop import Batch, step_seed
+from dakpn.training.data import SegmentationBatch
+from dakpn.training.loop import step_seed
 
 
 class BatchSource(Protocol):
@@ -29,8 +29,8 @@ class BatchSource(Protocol):
         """Pixels of each class [C] in what the batches are drawn from."""
         ...
 
-    def random_batches(self, batch_size: int, seed: int) -> Iterator[Batch]:
-        """Endless batches of `image` float [B, 3, h, w] in 0..1 and `label` int64 [B, h, w]; a function of the seed."""
+    def random_batches(self, batch_size: int, seed: int) -> Iterator[SegmentationBatch]:
+        """Endless batches, on the CPU and ready to be used; a function of the seed."""
         ...
 
 
@@ -57,7 +57,7 @@ class LabelledExamples:
             tuple(self.keys[i] for i in rows), self.images[rows], self.labels[rows], self.label_space
         )
 
-    def random_batches(self, batch_size: int, seed: int) -> Iterator[Batch]:
+    def random_batches(self, batch_size: int, seed: int) -> Iterator[SegmentationBatch]:
         """Endless batches drawn with replacement; batch k is a function of (seed, k)."""
         step = 0
         while True:
@@ -65,7 +65,7 @@ class LabelledExamples:
             yield self._batch(chosen)
             step += 1
 
-    def ordered_batches(self, batch_size: int) -> Iterator[Batch]:
+    def ordered_batches(self, batch_size: int) -> Iterator[SegmentationBatch]:
         """Every example once, in order."""
         for start in range(0, len(self.images), batch_size):
             yield self._batch(np.arange(start, min(start + batch_size, len(self.images))))
@@ -74,8 +74,13 @@ class LabelledExamples:
         """Pixels of each class [C]."""
         return np.bincount(self.labels.ravel(), minlength=256)[: self.label_space.num_classes]
 
-    def _batch(self, chosen: NDArray[np.integer]) -> Batch:
-        return collate([{"image": self.images[i], "label": self.labels[i]} for i in chosen])
+    def _batch(self, chosen: NDArray[np.integer]) -> SegmentationBatch:
+        return ready_batch(self.images[chosen], self.labels[chosen])
+
+
+def ready_batch(images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> SegmentationBatch:
+    """The batch, on the CPU and ready to be used, of images uint8 [B, 3, h, w] and train ids uint8 [B, h, w]."""
+    return SegmentationBatch(torch.from_numpy(images), torch.from_numpy(labels)).to(torch.device("cpu"))
 
 
 def load_examples(dataset_uri: str, size: tuple[int, int]) -> LabelledExamples:

@@ -1,7 +1,5 @@
 """Train a segmentation network: the recipe shared by the source encoder and every downstream contender."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import torch
 from torch import nn
@@ -10,9 +8,9 @@ from dakpn.config import NetworkConfig, SegmenterTrainingConfig
 from dakpn.models.networks import build_untrained_network
 from dakpn.models.segmenter import Segmenter
 from dakpn.segmentation.examples import BatchSource
-from dakpn.segmentation.task import SegmentationTask, balanced_class_weights
-from dakpn.training.health import Alarm
+from dakpn.segmentation.task import Recolour, SegmentationTask, balanced_class_weights
 from dakpn.training.loop import LoopSettings, run_steps
+from dakpn.training.monitor import Alarm
 from dakpn.training.state import TrainState
 
 _WARM_UP_SHARE = 0.1
@@ -24,11 +22,15 @@ def segmentation_state(
     pixel_counts: np.ndarray,
     ignore_id: int,
     compute_dtype: torch.dtype = torch.float32,
+    recolour: Recolour | None = None,
 ) -> TrainState:
     """A fresh train state: AdamW under a one-cycle schedule, class-balanced cross entropy."""
     device = next(network.parameters()).device
-    task = SegmentationTask(network, balanced_class_weights(pixel_counts).to(device), ignore_id, compute_dtype)
-    optimizer = torch.optim.AdamW(network.parameters(), training.learning_rate, weight_decay=training.weight_decay)
+    class_weights = balanced_class_weights(pixel_counts).to(device)
+    task = SegmentationTask(network, class_weights, ignore_id, compute_dtype, recolour)
+    optimizer = torch.optim.AdamW(
+        network.parameters(), training.learning_rate, weight_decay=training.weight_decay, fused=True
+    )
     scheduler = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, training.learning_rate, total_steps=training.steps + 1, pct_start=_WARM_UP_SHARE
     )
@@ -49,7 +51,7 @@ def fit_segmenter(
     network = build_untrained_network(config, space.num_classes)
     network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     state = segmentation_state(network, training, examples.pixel_counts(), space.ignore_id)
-    batches: Iterator = examples.random_batches(training.batch_size_per_worker, seed)
+    batches = examples.random_batches(training.batch_size_per_worker, seed)
     settings = LoopSettings(training.steps, report_every=training.steps, checkpoint_every=training.steps, seed=seed)
     run_steps(state, state.task, batches, settings, _Silent())
     return network.eval()

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torchmetrics.classification import MulticlassConfusionMatrix
 
+from dakpn.training.data import SegmentationBatch
+
 
 @dataclass(frozen=True)
 class Score:
@@ -24,22 +26,22 @@ class Score:
 
 
 def score_segmenter(
-    network: nn.Module, batches: Iterable[dict[str, Tensor]], num_classes: int, ignore_id: int
+    network: nn.Module, batches: Iterable[SegmentationBatch], num_classes: int, ignore_id: int
 ) -> Score:
-    """Score a network on batches of `image` float [B, 3, H, W] in 0..1 and `label` int64 [B, H, W]."""
+    """Score a network on batches on its device."""
     return score_from_confusion(count_confusion(network, batches, num_classes, ignore_id))
 
 
 @torch.inference_mode()
 def count_confusion(
-    network: nn.Module, batches: Iterable[dict[str, Tensor]], num_classes: int, ignore_id: int
+    network: nn.Module, batches: Iterable[SegmentationBatch], num_classes: int, ignore_id: int
 ) -> Tensor:
     """Pixel counts float64 [C, C], rows by label and columns by prediction; arguments as for `score_segmenter`."""
     network.eval()
     confusion = MulticlassConfusionMatrix(num_classes, ignore_index=ignore_id)
     for batch in batches:
-        logits = network(batch["image"].contiguous(memory_format=torch.channels_last))
-        confusion.update(logits.argmax(1), batch["label"])
+        logits = network(batch.images.contiguous(memory_format=torch.channels_last))
+        confusion.to(logits.device).update(logits.argmax(1), batch.labels)
     return confusion.compute().double()
 
 

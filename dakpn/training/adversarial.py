@@ -2,21 +2,28 @@
 
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from dakpn.config import AdversarialConfig, DiscriminatorConfig
 from dakpn.models.discriminator import PatchDiscriminator
+from dakpn.models.noise import seeded_noise
 from dakpn.models.precision import autocast
 from dakpn.models.predictor import KernelPredictor
 from dakpn.models.reversal import reverse_gradient
-from dakpn.models.translation import upsample_params
-from dakpn.training.health import translation_signs
+from dakpn.models.translation import upsample_patches
+from dakpn.training.data import AdversarialBatch, SyntheticBatch
+from dakpn.training.encoder import LogitCache
+from dakpn.training.loop import FIRST_STEP, Step
 from dakpn.training.losses import ADVERSARIAL_LOSSES, r1_penalty
+from dakpn.training.monitor import translation_signs
+from dakpn.training.state import ExponentialMovingAverage
 
-Batch = dict[str, Tensor]
+_SAMPLE_GAP = 4
 
 
 class AdversarialTask(nn.Module):
@@ -31,6 +38,7 @@ class AdversarialTask(nn.Module):
 
     Attributes:
         compute_dtype: of the encoder and the discriminators; all else is float32.
+        logit_cache: knows the encoder's logits of images that were seen before; None computes them in each step.
     """
 
     def __init__(
@@ -39,6 +47,7 @@ class AdversarialTask(nn.Module):
         adversarial: AdversarialConfig,
         discriminator: DiscriminatorConfig,
         compute_dtype: torch.dtype = torch.float32,
+        logit_cache: LogitCache | None = None,
     ) -> None:
         super().__init__()
         self.config = adversarial
@@ -48,74 +57,79 @@ class AdversarialTask(nn.Module):
         self.whole_discriminator = (
             self.patch_discriminator if discriminator.shared else PatchDiscriminator(discriminator)
         )
+        self.logit_cache = logit_cache
         self._loss = ADVERSARIAL_LOSSES[adversarial.loss]
 
-    def forward(self, batch: Batch) -> dict[str, Tensor]:
+    def forward(self, batch: AdversarialBatch, step: Step = FIRST_STEP) -> dict[str, Tensor]:
         """Loss terms of one step.
 
         Args:
-            batch: float images in 0..1: `synthetic_low` and `real_low` [B, 3, h, w], `synthetic_patch` and
-                `real_patch` [B, 3, H', W']; `synthetic_window` int64 [B, 6], the patch's (H, W, top, left, H', W');
-                `synthetic_style` and `synthetic_noise` int64 [B], numbers that choose each image's style and noise;
-                where the predictor sees labels, `synthetic_classes` [B, C, h, w]; if known, `synthetic_logits`
-                [B, C, h', w'], the encoder's coarse logits of `synthetic_low`; and `step`, the number of the step,
-                which tells whether the R1 penalty is due.
+            batch: on the device of this module.
+            step: its number tells whether the R1 penalty is due; what is only looked at in reports is left out of other
+                steps.
 
         Returns:
             `loss`, the scalar to minimise, and detached scalars for the log.
         """
-        params = self.predictor(coarse_logits=self._coarse_logits(batch), **predictor_inputs(batch))
-        seeds = batch["synthetic_noise"]
-        patch_params = _window_params(params, batch["synthetic_window"])
-        styled_patch, patch = self._translate(batch["synthetic_patch"], patch_params, 2 * seeds)
-        styled_low, whole = self._translate(batch["synthetic_low"], self._whole_params(params, batch), 2 * seeds + 1)
-        penalised = self.config.r1_weight > 0 and int(batch["step"]) % self.config.r1_every == 0
+        synthetic, real = batch.synthetic, batch.real
+        inputs = predictor_inputs(synthetic)
+        params = self.predictor(coarse_logits=self._coarse_logits(synthetic), **inputs)
+        seeds = 2 * synthetic.noise_seed
+        patch_size = (synthetic.patch.shape[-2], synthetic.patch.shape[-1])
+        patch_params = upsample_patches(params, synthetic.window.full_size, synthetic.window.corner, patch_size)
+        styled_patch, patch = self._translate(synthetic.patch, patch_params, seeds)
+        styled_low, whole = self._translate(synthetic.low, self._whole_params(params, synthetic), seeds + 1)
+        penalised = self.config.r1_weight > 0 and step.number % self.config.r1_every == 0
         identity = F.mse_loss(patch, styled_patch)
         loss = self.config.identity_weight * identity
         terms = {"identity": identity.detach()}
-        _, refinement_params = self.predictor.split_params(params)
-        terms |= translation_signs(styled_low, whole, refinement_params, self.predictor.refinement)
-        for name, discriminator, translated, real in (
-            ("patch", self.patch_discriminator, patch, batch["real_patch"]),
-            ("whole", self.whole_discriminator, whole, batch["real_low"]),
+        if step.reported:
+            _, refinement_params = self.predictor.split_params(params)
+            terms |= translation_signs(styled_low, whole, refinement_params, self.predictor.refinement)
+        for name, discriminator, translated, real_images in (
+            ("patch", self.patch_discriminator, patch, real.patch),
+            ("whole", self.whole_discriminator, whole, real.low),
         ):
-            game, log = self._play(discriminator, translated, real, penalised)
+            game, log = self._play(discriminator, translated, real_images, penalised=penalised, reported=step.reported)
             loss = loss + game
             terms |= {f"{term}/{name}": value.detach() for term, value in log.items()}
         return {"loss": loss, **terms}
 
-    def _whole_params(self, params: Tensor, batch: Batch) -> Tensor:
+    def _whole_params(self, params: Tensor, batch: SyntheticBatch) -> Tensor:
         if not self.config.shrink_for_whole:
             return params
-        low_pixels = batch["synthetic_low"].shape[-2] * batch["synthetic_low"].shape[-1]
-        factor = (low_pixels / batch["synthetic_window"][:, :2].prod(1)).sqrt().clamp(max=1)
+        low_pixels = batch.low.shape[-2] * batch.low.shape[-1]
+        factor = (low_pixels / batch.window.full_size.prod(1)).sqrt().clamp(max=1)
         return self.predictor.function.for_shrunk(params, factor)
 
-    def _coarse_logits(self, batch: Batch) -> Tensor | None:
+    def _coarse_logits(self, batch: SyntheticBatch) -> Tensor | None:
         if not self.predictor.uses_encoder:
             return None
-        if "synthetic_logits" in batch:
-            return batch["synthetic_logits"]
-        with torch.no_grad(), autocast(batch["synthetic_low"].device, self.compute_dtype):
-            return self.predictor.encoder.coarse_logits(batch["synthetic_low"]).to(batch["synthetic_low"].dtype)
+        if self.logit_cache is not None:
+            return self.logit_cache.coarse_logits(batch.low, batch.image_number)
+        with torch.no_grad(), autocast(batch.low.device, self.compute_dtype):
+            return self.predictor.encoder.coarse_logits(batch.low).to(batch.low.dtype)
 
     def _translate(self, images: Tensor, params: Tensor, noise_seeds: Tensor) -> tuple[Tensor, Tensor]:
         """Images in their new style, and these refined as the head says."""
         style_params, refinement_params = self.predictor.split_params(params)
-        styled = self.predictor.apply_style(images, style_params)
-        noise = seeded_noise(noise_seeds, images)
+        # Computed, not learned: nothing behind the style needs a gradient.
+        styled = self.predictor.apply_style(images, style_params.detach())
+        noise = seeded_noise(noise_seeds, (images.shape[-2], images.shape[-1])).to(images.dtype)
         return styled, self.predictor.refinement.apply(styled, refinement_params, noise)
 
     def _play(
-        self, discriminator: nn.Module, translated: Tensor, real: Tensor, penalised: bool
+        self, discriminator: nn.Module, translated: Tensor, real: Tensor, *, penalised: bool, reported: bool
     ) -> tuple[Tensor, dict[str, Tensor]]:
         reversal = self.config.players == "reversal"
         judged = reverse_gradient(translated) if reversal else translated.detach()
         real = real.detach().requires_grad_(penalised)
         real_logits, translated_logits = self._judge(discriminator, torch.cat((real, judged))).chunk(2)
         loss = discriminator_loss = self._loss.discriminator(real_logits, translated_logits)
-        accuracy = ((real_logits > 0).float().mean() + (translated_logits <= 0).float().mean()) / 2
-        log = {"discriminator": discriminator_loss, "discriminator_accuracy": accuracy}
+        log = {"discriminator": discriminator_loss}
+        if reported:
+            right = (real_logits > 0).float().mean() + (translated_logits <= 0).float().mean()
+            log["discriminator_accuracy"] = right / 2
         if penalised:
             log["r1"] = r1_penalty(real_logits, real)
             loss = loss + self.config.r1_weight * self.config.r1_every * log["r1"]
@@ -130,36 +144,30 @@ class AdversarialTask(nn.Module):
             return functional_call(discriminator, parameters or {}, (images,)).to(images.dtype)
 
 
-def predictor_inputs(batch: Batch) -> dict[str, Any]:
+def predictor_inputs(batch: SyntheticBatch) -> dict[str, Any]:
     """What the predictor takes of a batch, as arguments of its forward."""
-    return {
-        "low": batch["synthetic_low"],
-        "label_classes": batch.get("synthetic_classes"),
-        "styles": batch.get("synthetic_style"),
-    }
+    return {"low": batch.low, "label_classes": batch.class_shares, "styles": batch.style}
 
 
-def seeded_noise(seeds: Tensor, images: Tensor) -> Tensor:
-    """Standard normal noise of the shape of `images` [B, ...]; that of an image is a function of its seed alone.
-
-    So two workers with half a batch each draw what one worker draws for the whole.
+@torch.no_grad()
+def sample_grid(
+    task: AdversarialTask, average: ExponentialMovingAverage | None, batch: AdversarialBatch
+) -> NDArray[np.uint8]:
+    """Low-res images of a batch as a picture uint8 [H, W, 3]: a row synthetic, a row translated, a row real.
 
     Args:
-        seeds: int64 [B], on the CPU.
-        images: tells shape, type and device; the same seed gives other noise on another kind of device.
+        task: its predictor translates.
+        average: smoothed params of the predictor, which are what becomes the weights; None takes the params.
+        batch: as for the task, on its device; the same one gives pictures that can be compared.
     """
-    return torch.stack([_noise_like(image, seed) for image, seed in zip(images, seeds.tolist(), strict=True)])
+    low = batch.synthetic.low
+    params = functional_call(task.predictor, average.shadow if average else {}, (), predictor_inputs(batch.synthetic))
+    noise = seeded_noise(2 * batch.synthetic.noise_seed + 1, (low.shape[-2], low.shape[-1]))
+    translated = task.predictor.function.apply(low, params, noise)
+    rows = [torch.cat([_framed(image) for image in images], 2) for images in (low, translated, batch.real.low)]
+    pixels = torch.cat(rows, 1)[:, _SAMPLE_GAP:, _SAMPLE_GAP:]
+    return pixels.mul(255).round().byte().permute(1, 2, 0).cpu().numpy()
 
 
-def _noise_like(image: Tensor, seed: int) -> Tensor:
-    generator = torch.Generator(image.device).manual_seed(seed)
-    return torch.randn(image.shape, generator=generator, dtype=image.dtype, device=image.device)
-
-
-def _window_params(params: Tensor, windows: Tensor) -> Tensor:
-    """Params of each image's patch [B, P, H', W'] from the low-res params [B, P, h, w]."""
-    patches = []
-    for image_params, (full_height, full_width, *window) in zip(params.split(1), windows.tolist(), strict=True):
-        top, left, height, width = window
-        patches.append(upsample_params(image_params, (full_height, full_width), (top, left, height, width)))
-    return torch.cat(patches)
+def _framed(image: torch.Tensor) -> torch.Tensor:
+    return torch.nn.functional.pad(image, (_SAMPLE_GAP, 0, _SAMPLE_GAP, 0), value=1.0)

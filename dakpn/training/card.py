@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from dakpn.config import TrainConfig
 from dakpn.data.datasets import LabelSpace
-from dakpn.training.health import Alarm
+from dakpn.training.monitor import Alarm
 
 ENCODER_CARD = """# Source segmenter trained by dakpn
 

@@ -5,8 +5,8 @@ from typing import Any
 
 from dakpn.errors import TrainingError
 from dakpn.training.checkpoint import CheckpointFolder
+from dakpn.training.encoder import copy_styles
 from dakpn.training.run_folder import RunFolder
-from dakpn.training.style_collection import copy_styles
 
 _STAGE = "adversarial"
 

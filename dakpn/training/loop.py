@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -11,15 +11,30 @@ from torch.optim import Optimizer
 
 from dakpn.errors import TrainingError
 from dakpn.training.checkpoint import CheckpointFolder
-from dakpn.training.health import Alarm
-from dakpn.training.meter import Meter
+from dakpn.training.data import Batch
+from dakpn.training.monitor import Alarm, Meter
 from dakpn.training.state import TrainState
 
-Batch = dict[str, Tensor]
+B = TypeVar("B", bound=Batch)
+
+
+class Step(NamedTuple):
+    """What a task is told of a step, beside its batch.
+
+    Attributes:
+        number: optimizer updates taken before it.
+        reported: whether a report follows it: terms that are only looked at need no computing in other steps.
+    """
+
+    number: int
+    reported: bool = True
+
+
+FIRST_STEP = Step(0)
 
 
 class Reporter(Protocol):
-    """Where metrics go: files in a run's folder in workflows, a list in tests."""
+    """Where metrics go: files in a run's folder, or a list in tests."""
 
     def report(self, step: int, metrics: dict[str, float]) -> None:
         """Called by every rank at the same steps, with the same metrics."""
@@ -34,7 +49,10 @@ class Notice(Protocol):
     """Word that this machine or process will soon be gone: workflows hear it from Ray and from signals."""
 
     def given(self, step: int) -> bool:
-        """Whether a checkpoint is wanted now; asked by every rank after every step."""
+        """Whether a checkpoint is wanted now.
+
+        Every rank asks after every step, and a few times a second while it waits for data.
+        """
         ...
 
     def answer(self, step: int) -> None:
@@ -72,46 +90,81 @@ class LoopSettings:
     gradient_clip: float | None = None
 
 
+class Saver:
+    """Writes the checkpoints of a training: when they are due, and at once upon notice.
+
+    Args:
+        state: to be saved; between two steps whenever this is asked.
+        checkpoints: where to; None writes none.
+        notice: of the end of this machine or process.
+        rank: 0 alone writes.
+    """
+
+    def __init__(
+        self,
+        state: TrainState,
+        checkpoints: CheckpointFolder | None = None,
+        notice: Notice | None = None,
+        rank: int = 0,
+    ) -> None:
+        self._state, self._notice = state, notice or NoNotice()
+        self._checkpoints = checkpoints if rank == 0 else None
+        self._saved_at: int | None = None
+
+    def save(self) -> None:
+        """Write a checkpoint of the state as it is, unless that was done."""
+        if self._checkpoints is not None and self._saved_at != self._state.step:
+            self._checkpoints.save(self._state)
+            self._saved_at = self._state.step
+
+    def heed_notice(self) -> None:
+        """Upon notice, write a checkpoint at once and answer; a state that has diverged is not kept.
+
+        Raises: what the answer raises.
+        """
+        step = self._state.step
+        if self._notice.given(step) and self._checkpoints is not None:
+            if self._state.is_finite():
+                self.save()
+            self._notice.answer(step)
+
+
 def run_steps(
     state: TrainState,
     module: nn.Module,
-    batches: Iterator[Batch],
+    batches: Iterator[B],
     settings: LoopSettings,
     reporter: Reporter,
-    checkpoints: CheckpointFolder | None = None,
-    notice: Notice | None = None,
+    saver: Saver | None = None,
 ) -> None:
     """Train from `state.step` to `settings.steps`.
 
     Args:
         state: updated in place.
-        module: `state.task`, or its DDP wrapper.
-        batches: endless, starting at the batch of step `state.step`.
+        module: `state.task`, or its DDP wrapper; its forward takes a batch and a `Step`.
+        batches: endless, on the device, starting at the batch of step `state.step`.
         settings: see there.
         reporter: gets the mean of each term since the last report, over all ranks.
-        checkpoints: written by rank 0; None writes none.
-        notice: when given, a checkpoint is written at once.
+        saver: writes checkpoints; None writes none.
 
     Raises:
         TrainingError: a loss or a gradient is not finite, or an alarm says to stop.
     """
     module.train()
-    meter = Meter()
-    notice = notice or NoNotice()
+    meter, saver = Meter(), saver or Saver(state)
     while state.step < settings.steps:
         batch = meter.timed_next(batches)
-        torch.manual_seed(step_seed(settings.seed, settings.rank, state.step))
-        meter.add(_take_step(state, module, batch, settings.gradient_clip))
-        checkpoint_due = state.step == settings.steps or state.step % settings.checkpoint_every == 0
+        done = state.step + 1
+        checkpoint_due = done == settings.steps or done % settings.checkpoint_every == 0
         # A report comes before every checkpoint: it refuses a state that has diverged.
-        if checkpoint_due or state.step % settings.report_every == 0:
+        reported = checkpoint_due or done % settings.report_every == 0
+        torch.manual_seed(step_seed(settings.seed, settings.rank, state.step))
+        meter.add(take_step(state, module, batch, Step(state.step, reported), settings.gradient_clip))
+        if reported:
             _report(state, meter.read(state.step), reporter)
-        noticed = notice.given(state.step)
-        if checkpoints and settings.rank == 0:
-            if checkpoint_due or (noticed and state.is_finite()):
-                checkpoints.save(state)
-            if noticed:
-                notice.answer(state.step)
+        if checkpoint_due:
+            saver.save()
+        saver.heed_notice()
 
 
 def step_seed(seed: int, rank: int, step: int) -> int:
@@ -132,14 +185,29 @@ def _report(state: TrainState, metrics: dict[str, float], reporter: Reporter) ->
             state.lower_learning_rate(player, state.health.config.lowered_by)
 
 
-def _take_step(state: TrainState, module: nn.Module, batch: Batch, gradient_clip: float | None) -> dict[str, Tensor]:
-    terms = module({**batch, "step": torch.tensor(state.step)})
+def take_step(
+    state: TrainState, module: nn.Module, batch: Batch, step: Step, gradient_clip: float | None
+) -> dict[str, Tensor]:
+    """Take one step: forward, backward, and each player's update.
+
+    Args:
+        state: updated in place.
+        module: `state.task`, or its DDP wrapper.
+        batch: on the device.
+        step: its number, and whether a report follows.
+        gradient_clip: see `LoopSettings`.
+
+    Returns:
+        Scalars for the log, on the device: the task's terms, and norms of the gradients where they are known.
+    """
+    terms = module(batch, step)
     for optimizer in state.optimizers.values():
         optimizer.zero_grad(set_to_none=True)
     terms["loss"].backward()
     norms = {}
     for player, optimizer in state.optimizers.items():
-        norms[f"gradient_norm/{player}"] = _clip_gradient(optimizer, gradient_clip)
+        if gradient_clip is not None or step.reported:
+            norms[f"gradient_norm/{player}"] = _clip_gradient(optimizer, gradient_clip)
         optimizer.step()
     for scheduler in state.schedulers.values():
         scheduler.step()
@@ -152,4 +220,6 @@ def _take_step(state: TrainState, module: nn.Module, batch: Batch, gradient_clip
 def _clip_gradient(optimizer: Optimizer, largest: float | None) -> Tensor:
     """Clip the norm of all params' gradient and return what it was before."""
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    return torch.nn.utils.clip_grad_norm_(parameters, float("inf") if largest is None else largest)
+    if largest is None:
+        return torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+    return torch.nn.utils.clip_grad_norm_(parameters, largest)

@@ -1,17 +1,26 @@
-"""Alarms: a training that goes wrong says so, and what to do, instead of leaving a bad model in silence."""
+"""What is watched while a network trains: means of the loss terms, and alarms.
 
-from collections.abc import Callable
+A training that goes wrong says so, and what to do, instead of leaving a bad model in silence.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
 from dakpn.config import HealthConfig
-from dakpn.models.color import rgb_to_hsv
+from dakpn.errors import TrainingError
+from dakpn.models.color import channel_values, rgb_to_hsv
 from dakpn.models.translation import TranslationFunction
+from dakpn.training.data import Batch
+from dakpn.training.distributed import world_size
 
 Player = Literal["predictor", "discriminator"]
+_B = TypeVar("_B", bound=Batch)
 _NEAR = 0.01
 _LEVEL = 0.5 / 255
 _COLOURFUL = 0.1
@@ -105,10 +114,7 @@ def translation_signs(
 
 
 def _share_at_bounds(params: Tensor, function: TranslationFunction) -> Tensor:
-    low, high, identity = (
-        torch.tensor(values, dtype=params.dtype, device=params.device).view(-1, 1, 1)
-        for values in (function.low, function.high, function.identity)
-    )
+    low, high, identity = (channel_values(v, params) for v in (function.low, function.high, function.identity))
     margin = _NEAR * (high - low)
     # A blur or noise of zero is at its bound and does no harm.
     at_low = (params < low + margin) & (identity > low + margin)
@@ -176,6 +182,72 @@ _SIGNS = {
         "data_wait_share",
         max,
         None,
-        "training waits for data: give the job more CPUs, raise stream.prefetch_batches or pack smaller images",
+        "training waits for samples to be read, decoded and cut: give it more CPU cores, on any node of the cluster "
+        "(docs/training.md says how many a GPU needs), or pack JPEG instead of PNG, or smaller images",
     ),
 }
+
+
+class Meter:
+    """Keeps the terms of each step where they are; the only synchronisation with the device is `read`."""
+
+    def __init__(self) -> None:
+        self._restart()
+
+    def timed_next(self, batches: Iterator[_B]) -> _B:
+        """The next batch; the time that it takes to come counts as waiting for data."""
+        before = time.perf_counter()
+        batch = next(batches)
+        self._waited += time.perf_counter() - before
+        self._images += len(batch)
+        return batch
+
+    def add(self, terms: dict[str, Tensor]) -> None:
+        """Take in the terms of one step; a term may be missing in some steps."""
+        self._steps += 1
+        for name, term in terms.items():
+            self._terms.setdefault(name, []).append(term)
+
+    def read(self, step: int) -> dict[str, float]:
+        """Means since the last reading; every rank calls it at the same steps and gets the same.
+
+        Raises:
+            TrainingError: a mean is not finite.
+        """
+        means = torch.stack([torch.stack(terms).mean() for terms in self._terms.values()]).tolist()
+        metrics = dict(zip(self._terms, means, strict=True))
+        elapsed = time.perf_counter() - self._started
+        metrics["seconds_per_step"] = elapsed / self._steps
+        metrics["images_per_second"] = self._images / elapsed
+        metrics["data_wait_share"] = self._waited / elapsed
+        metrics = _mean_over_ranks(metrics)
+        self._restart()
+        _require_finite(metrics, step)
+        return metrics
+
+    def _restart(self) -> None:
+        self._terms: dict[str, list[Tensor]] = {}
+        self._steps = self._images = 0
+        self._waited = 0.0
+        self._started = time.perf_counter()
+
+
+def _mean_over_ranks(metrics: dict[str, float]) -> dict[str, float]:
+    """Images a second are summed: they are those of the whole run."""
+    ranks = world_size()
+    if ranks == 1:
+        return metrics
+    device = "cuda" if torch.distributed.get_backend() == "nccl" else "cpu"
+    values = torch.tensor(list(metrics.values()), dtype=torch.float64, device=device)
+    torch.distributed.all_reduce(values)
+    means = dict(zip(metrics, (values / ranks).tolist(), strict=True))
+    return {**means, "images_per_second": means["images_per_second"] * ranks}
+
+
+def _require_finite(metrics: dict[str, float], step: int) -> None:
+    broken = sorted(name for name, value in metrics.items() if not math.isfinite(value))
+    if broken:
+        raise TrainingError(
+            f"training diverged: {', '.join(broken)} not finite at step {step}; lower the learning rates, or resume "
+            "from the last checkpoint with another seed"
+        )

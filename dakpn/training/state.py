@@ -8,23 +8,23 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from dakpn.training.health import HealthMonitor
+from dakpn.training.monitor import HealthMonitor
 
 
 class ExponentialMovingAverage:
     """Smoothed copies of a module's trainable parameters."""
 
     def __init__(self, module: nn.Module, decay: float) -> None:
-        self._module = module
         self._decay = decay
-        self.shadow = {name: p.detach().clone() for name, p in module.named_parameters() if p.requires_grad}
+        trained = {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
+        self._parameters: list[Tensor] = list(trained.values())
+        self.shadow = {name: parameter.detach().clone() for name, parameter in trained.items()}
 
     @torch.no_grad()
     def update(self) -> None:
         """Move the average towards the current parameters; call after each optimizer step."""
-        for name, parameter in self._module.named_parameters():
-            if name in self.shadow:
-                self.shadow[name].lerp_(parameter, 1 - self._decay)
+        averages: list[Tensor] = list(self.shadow.values())
+        torch._foreach_lerp_(averages, self._parameters, 1 - self._decay)  # pyright: ignore
 
     @torch.no_grad()
     def copy_to(self, module: nn.Module) -> None:

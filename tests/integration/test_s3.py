@@ -10,6 +10,7 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from workflows.ingest import ray_shard_reader
 
 from cluster.failures import actionable_error
 from dakpn.config import TranslateConfig, VerifyConfig
@@ -19,11 +20,10 @@ from dakpn.data.schema import Sample
 from dakpn.data.shards import read_shard
 from dakpn.errors import StorageError, VerificationError
 from dakpn.models.weights import load_predictor
-from dakpn.training.metrics_log import read_metrics
+from dakpn.training.reporting import read_metrics
 from tests.command import assert_failed, dakpn, dakpn_process
 from tests.scenes import ROWS_PER_SHARD, Scenes, tiny_training, uploaded
 from workflows import check, pack, train, translate, verify
-from workflows.ingest import ray_shard_reader
 
 
 def test_a_file_from_birth_to_end(bucket: str) -> None:

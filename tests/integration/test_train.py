@@ -18,7 +18,7 @@ from dakpn.config_file import load_config
 from dakpn.data.datasets import LabelSpace
 from dakpn.errors import ConfigError, DataError, TrainingError, UsageError
 from dakpn.models.weights import load_predictor, load_segmenter, save_segmenter
-from dakpn.training.metrics_log import read_metrics
+from dakpn.training.reporting import read_metrics
 from tests.command import assert_failed, dakpn, dakpn_process
 from tests.processes import end, kill_midway, start, with_title
 from tests.scenes import TINY_TRAINING, Scenes, copy_dataset, tiny_training, truncate

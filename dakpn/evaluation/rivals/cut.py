@@ -5,9 +5,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dakpn.config import CutConfig
-from dakpn.evaluation.rivals.game import discriminator_loss, generator_loss
+from dakpn.evaluation.rivals.game import RivalBatch, discriminator_loss, generator_loss
 from dakpn.models.discriminator import PatchDiscriminator
 from dakpn.models.generator import ResnetGenerator
+from dakpn.training.loop import FIRST_STEP, Step
 
 
 class Cut(nn.Module):
@@ -38,9 +39,9 @@ class Cut(nn.Module):
             "discriminators": list(self.discriminator.parameters()),
         }
 
-    def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """`loss` and its parts for `synthetic` and `real`, float [B, 3, H, W] in 0..1."""
-        synthetic, real = batch["synthetic"], batch["real"]
+    def forward(self, batch: RivalBatch, step: Step = FIRST_STEP) -> dict[str, Tensor]:
+        """`loss` and its parts."""
+        synthetic, real = batch.synthetic, batch.real
         translated = self.generator(synthetic)
         contrast = self.patch_contrast(synthetic, translated)
         game = generator_loss(self.discriminator, translated)
@@ -61,6 +62,6 @@ class Cut(nn.Module):
             places = torch.randperm(seen[0, 0].numel())[: self.config.patches]
             keys, queries = (F.normalize(project(f.flatten(2)[:, :, places].mT), dim=-1) for f in (seen, painted))
             similarity = queries @ keys.detach().mT / self.config.temperature
-            own = torch.arange(len(places)).expand(len(inputs), -1)
+            own = torch.arange(len(places), device=inputs.device).expand(len(inputs), -1)
             losses.append(F.cross_entropy(similarity.flatten(0, 1), own.flatten()))
         return torch.stack(losses).mean()

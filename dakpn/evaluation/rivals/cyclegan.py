@@ -4,9 +4,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dakpn.config import CycleGanConfig
-from dakpn.evaluation.rivals.game import discriminator_loss, generator_loss
+from dakpn.evaluation.rivals.game import RivalBatch, discriminator_loss, generator_loss
 from dakpn.models.discriminator import PatchDiscriminator
 from dakpn.models.generator import ResnetGenerator
+from dakpn.training.loop import FIRST_STEP, Step
 
 
 class CycleGan(nn.Module):
@@ -30,9 +31,9 @@ class CycleGan(nn.Module):
             "discriminators": [*self.real_discriminator.parameters(), *self.synthetic_discriminator.parameters()],
         }
 
-    def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """`loss` and its parts for `synthetic` and `real`, float [B, 3, H, W] in 0..1."""
-        synthetic, real = batch["synthetic"], batch["real"]
+    def forward(self, batch: RivalBatch, step: Step = FIRST_STEP) -> dict[str, Tensor]:
+        """`loss` and its parts."""
+        synthetic, real = batch.synthetic, batch.real
         translated, rendered = self.generator(synthetic), self.back(real)
         cycle = F.l1_loss(self.back(translated), synthetic) + F.l1_loss(self.generator(rendered), real)
         game = generator_loss(self.real_discriminator, translated)

@@ -15,7 +15,7 @@ from dakpn.errors import StorageError, UsageError
 from dakpn.evaluation.image_sets import read_images
 from dakpn.evaluation.rivals.training import RivalConfig, fit_rival
 from dakpn.models.generator import ResnetGenerator
-from dakpn.training.health import Alarm
+from dakpn.training.monitor import Alarm
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from dakpn.errors import UsageError
 from dakpn.evaluation.contenders.base import LabelledImage
 from dakpn.evaluation.rivals.cut import Cut
 from dakpn.evaluation.rivals.cyclegan import CycleGan
+from dakpn.evaluation.rivals.game import RivalBatch
 from dakpn.models.generator import ResnetGenerator
 from dakpn.training.loop import LoopSettings, Reporter, run_steps, step_seed
 from dakpn.training.state import TrainState
@@ -100,13 +101,11 @@ def _multiple(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return images[:, :, : height - height % _STRIDE, : width - width % _STRIDE]
 
 
-def _batches(
-    synthetic: NDArray[np.uint8], real: NDArray[np.uint8], batch_size: int, seed: int
-) -> Iterator[dict[str, Tensor]]:
+def _batches(synthetic: NDArray[np.uint8], real: NDArray[np.uint8], batch_size: int, seed: int) -> Iterator[RivalBatch]:
     step = 0
     while True:
         rng = np.random.default_rng(step_seed(seed, 1, step))
-        yield {name: _drawn(images, batch_size, rng) for name, images in (("synthetic", synthetic), ("real", real))}
+        yield RivalBatch(*(_drawn(images, batch_size, rng) for images in (synthetic, real)))
         step += 1
 
 

@@ -7,6 +7,7 @@ from functools import partial
 
 import pytest
 
+from dakpn.data import threads
 from dakpn.data.threads import ReadAhead, call_ahead, map_in_threads
 
 
@@ -87,3 +88,62 @@ def test_leaving_early_ends_the_thread() -> None:
     with ReadAhead(iter(int, 1), lambda item: 1, limit=5) as ahead:
         assert next(iter(ahead)) == 0
     assert threading.active_count() == before
+
+
+@pytest.fixture
+def hanging() -> Iterator[Iterator[int]]:
+    """Gives one number, and then nothing until the test is over."""
+    over = threading.Event()
+
+    def numbers() -> Iterator[int]:
+        yield 1
+        over.wait(60)
+
+    yield numbers()
+    over.set()
+
+
+def test_who_waits_for_an_item_is_heard_from_and_may_end_the_waiting(
+    hanging: Iterator[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threads, "_LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr(threads, "_GRACE_S", 0.1)
+    looks = []
+
+    def look() -> None:
+        looks.append(threading.current_thread())
+        if len(looks) == 3:
+            raise InterruptedError("enough")
+
+    before = time.monotonic()
+    with ReadAhead(hanging, lambda item: 1, limit=5, while_waiting=look) as ahead:
+        items = iter(ahead)
+        assert next(items) == 1
+        looks.clear()  # of a start that was slow
+        with pytest.raises(InterruptedError, match="enough"):
+            next(items)
+    assert looks == [threading.current_thread()] * 3
+    assert time.monotonic() - before < 10  # the reader, which hangs for a minute, holds up nobody
+
+
+def test_who_need_not_wait_hears_nothing() -> None:
+    looks = []
+    with ReadAhead(range(5), lambda item: 1, limit=5, while_waiting=lambda: looks.append(1)) as ahead:
+        time.sleep(0.1)
+        assert list(ahead) == list(range(5))
+    assert looks == []
+
+
+def test_the_generator_that_was_read_is_closed_at_the_end() -> None:
+    closed = []
+
+    def numbers() -> Iterator[int]:
+        try:
+            while True:
+                yield 1
+        finally:
+            closed.append(threading.current_thread().name)
+
+    with ReadAhead(numbers(), lambda item: 1, limit=5) as ahead:
+        assert next(iter(ahead)) == 1
+    assert closed == ["read-ahead"]

@@ -10,6 +10,7 @@ from dakpn.evaluation.contenders.base import LabelledImage
 from dakpn.evaluation.rivals import Generated, fit_rival
 from dakpn.evaluation.rivals.cut import Cut
 from dakpn.evaluation.rivals.cyclegan import CycleGan
+from dakpn.evaluation.rivals.game import RivalBatch
 from dakpn.models.generator import PUBLISHED, ResnetGenerator
 
 SMALL = {
@@ -40,11 +41,8 @@ def domains() -> tuple[np.ndarray, np.ndarray]:
     return images[:6], images[6:, ::-1] // 2 + 100
 
 
-def batch(domains: tuple[np.ndarray, np.ndarray]) -> dict[str, torch.Tensor]:
-    return {
-        name: torch.from_numpy(images[:4].copy()).float() / 255
-        for name, images in zip(("synthetic", "real"), domains, strict=True)
-    }
+def batch(domains: tuple[np.ndarray, np.ndarray]) -> RivalBatch:
+    return RivalBatch(*(torch.from_numpy(images[:4].copy()).float() / 255 for images in domains))
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda c: c.kind)

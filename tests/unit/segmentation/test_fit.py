@@ -1,4 +1,4 @@
-"""Training a segmenter on examples in memory: class weights, determinism, and that it learns."""
+"""Training a segmenter on examples in memory: determinism, and that it learns."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,6 @@ from dakpn.models.networks import build_untrained_network
 from dakpn.segmentation.examples import LabelledExamples, load_examples
 from dakpn.segmentation.fit import fit_segmenter, segmentation_state
 from dakpn.segmentation.score import score_segmenter
-from dakpn.segmentation.task import SegmentationTask, balanced_class_weights
 from tests.scenes import Scenes
 
 NETWORK = EncoderConfig.model_validate({"network": {"widths": (4, 8, 8, 16)}}).network
@@ -39,49 +38,6 @@ def test_all_of_the_task_is_where_the_network_is() -> None:
     assert {tensor.device.type for tensor in task.state_dict().values()} == {"meta"}
 
 
-def test_rare_classes_weigh_more_by_the_inverse_square_root_of_their_frequency() -> None:
-    weights = balanced_class_weights(np.array([9_000, 900, 100]))
-    frequency = torch.tensor([0.9, 0.09, 0.01])
-    assert weights[0] < weights[1] < weights[2]
-    torch.testing.assert_close(weights[1] / weights[0], ((0.9 + 0.005) / (0.09 + 0.005)) ** torch.tensor(0.5))
-    torch.testing.assert_close((weights * frequency).sum(), torch.tensor(1.0))
-
-
-@pytest.mark.parametrize("counts", [[0, 0], [5, 0]])
-def test_classes_that_never_occur_get_finite_weights(counts: list[int]) -> None:
-    weights = balanced_class_weights(np.array(counts))
-    assert torch.isfinite(weights).all()
-    assert (weights > 0).all()
-
-
-@pytest.mark.parametrize(("label_there", "matters"), [(255, False), (1, True)])
-def test_what_lies_under_ignored_pixels_teaches_nothing(label_there: int, matters: bool) -> None:
-    torch.manual_seed(0)
-    network = nn.Conv2d(3, 2, 1)
-    task = SegmentationTask(network, torch.ones(2), ignore_id=255)
-    label = torch.zeros(1, 8, 8, dtype=torch.long)
-    label[..., 4:] = label_there
-    image = torch.rand(1, 3, 8, 8)
-    other = image.clone()
-    other[..., 6:] = 1.0  # not next to the border, where zooming mixes pixels
-    gradients = []
-    for shown in (image, other):
-        torch.manual_seed(1)
-        (gradient,) = torch.autograd.grad(task({"image": shown, "label": label})["loss"], [network.weight])
-        gradients.append(gradient)
-    assert torch.equal(*gradients) is not matters
-
-
-def test_a_batch_of_ignored_pixels_alone_teaches_nothing() -> None:
-    network = nn.Conv2d(3, 4, 1)
-    task = SegmentationTask(network, torch.ones(4), ignore_id=255)
-    loss = task({"image": torch.rand(2, 3, 8, 8), "label": torch.full((2, 8, 8), 255)})["loss"]
-    loss.backward()
-    assert loss == 0
-    assert network.weight.grad is not None
-    assert not network.weight.grad.any()
-
-
 def test_examples_are_the_dataset_resized(examples: LabelledExamples) -> None:
     assert examples.images.shape == (12, 3, *SIZE)
     assert examples.labels.shape == (12, *SIZE)
@@ -90,7 +46,7 @@ def test_examples_are_the_dataset_resized(examples: LabelledExamples) -> None:
     counts = examples.pixel_counts()
     assert counts.shape == (11,)
     assert counts.sum() == (examples.labels != 255).sum()
-    assert [len(batch["image"]) for batch in examples.ordered_batches(5)] == [5, 5, 2]
+    assert [len(batch) for batch in examples.ordered_batches(5)] == [5, 5, 2]
 
 
 def test_a_dataset_without_labels_is_refused(scenes: Scenes) -> None:
@@ -123,6 +79,6 @@ def test_batches_are_a_function_of_the_seed() -> None:
     drawn = []
     for seed in (7, 7, 8):
         batches = held.random_batches(6, seed)
-        drawn.append([next(batches)["image"].flatten().tolist() for _ in range(3)])
+        drawn.append([next(batches).images.flatten().tolist() for _ in range(3)])
     assert drawn[0] == drawn[1] != drawn[2]
     assert drawn[0][0] != drawn[0][1]

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from dakpn.segmentation.score import score_from_confusion, score_segmenter
+from dakpn.training.data import SegmentationBatch
 
 
 class Reads(nn.Module):
@@ -19,9 +20,9 @@ class Reads(nn.Module):
         return nn.functional.one_hot(predicted, self.classes).permute(0, 3, 1, 2).float()
 
 
-def batch(predictions: list[list[int]], labels: list[list[int]]) -> dict[str, Tensor]:
+def batch(predictions: list[list[int]], labels: list[list[int]]) -> SegmentationBatch:
     image = torch.tensor(predictions).float().div(255).expand(3, -1, -1)
-    return {"image": image[None], "label": torch.tensor(labels)[None]}
+    return SegmentationBatch(image[None], torch.tensor(labels)[None])
 
 
 def test_scores_of_a_small_picture() -> None:
@@ -42,7 +43,7 @@ def test_what_is_predicted_on_ignored_pixels_does_not_count() -> None:
 
 def test_pixels_count_alike_however_they_are_batched() -> None:
     pictures = [batch([[0, 1]], [[0, 0]]), batch([[1, 1]], [[1, 0]]), batch([[2, 0]], [[2, 2]])]
-    together = {name: torch.cat([p[name] for p in pictures]) for name in ("image", "label")}
+    together = SegmentationBatch(torch.cat([p.images for p in pictures]), torch.cat([p.labels for p in pictures]))
     assert score_segmenter(Reads(3), pictures, 3, 255) == score_segmenter(Reads(3), [together], 3, 255)
 
 

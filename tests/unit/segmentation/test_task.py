@@ -1,8 +1,12 @@
-"""Augmentation: label and image move together."""
+"""The segmentation task: label and image move together, class weights, and what ignored pixels teach."""
 
+import numpy as np
+import pytest
 import torch
+from torch import Tensor, nn
 
-from dakpn.segmentation.augment import augment
+from dakpn.segmentation.task import SegmentationTask, augment, balanced_class_weights
+from dakpn.training.data import SegmentationBatch
 
 HEIGHT, WIDTH = 24, 32
 
@@ -55,3 +59,68 @@ def test_the_same_seed_augments_alike() -> None:
     assert torch.equal(results[0][0], results[1][0])
     assert torch.equal(results[0][1], results[1][1])
     assert not torch.equal(results[0][1], results[2][1])
+
+
+def test_rare_classes_weigh_more_by_the_inverse_square_root_of_their_frequency() -> None:
+    weights = balanced_class_weights(np.array([9_000, 900, 100]))
+    frequency = torch.tensor([0.9, 0.09, 0.01])
+    assert weights[0] < weights[1] < weights[2]
+    torch.testing.assert_close(weights[1] / weights[0], ((0.9 + 0.005) / (0.09 + 0.005)) ** torch.tensor(0.5))
+    torch.testing.assert_close((weights * frequency).sum(), torch.tensor(1.0))
+
+
+@pytest.mark.parametrize("counts", [[0, 0], [5, 0]])
+def test_classes_that_never_occur_get_finite_weights(counts: list[int]) -> None:
+    weights = balanced_class_weights(np.array(counts))
+    assert torch.isfinite(weights).all()
+    assert (weights > 0).all()
+
+
+@pytest.mark.parametrize(("label_there", "matters"), [(255, False), (1, True)])
+def test_what_lies_under_ignored_pixels_teaches_nothing(label_there: int, matters: bool) -> None:
+    torch.manual_seed(0)
+    network = nn.Conv2d(3, 2, 1)
+    task = SegmentationTask(network, torch.ones(2), ignore_id=255)
+    label = torch.zeros(1, 8, 8, dtype=torch.long)
+    label[..., 4:] = label_there
+    image = torch.rand(1, 3, 8, 8)
+    other = image.clone()
+    other[..., 6:] = 1.0  # not next to the border, where zooming mixes pixels
+    gradients = []
+    for shown in (image, other):
+        torch.manual_seed(1)
+        (gradient,) = torch.autograd.grad(task(SegmentationBatch(shown, label))["loss"], [network.weight])
+        gradients.append(gradient)
+    assert torch.equal(*gradients) is not matters
+
+
+def test_a_batch_of_ignored_pixels_alone_teaches_nothing() -> None:
+    network = nn.Conv2d(3, 4, 1)
+    task = SegmentationTask(network, torch.ones(4), ignore_id=255)
+    loss = task(SegmentationBatch(torch.rand(2, 3, 8, 8), torch.full((2, 8, 8), 255)))["loss"]
+    loss.backward()
+    assert loss == 0
+    assert network.weight.grad is not None
+    assert not network.weight.grad.any()
+
+
+def test_images_are_recoloured_by_their_own_labels_before_they_are_augmented() -> None:
+    images, labels = blocks()
+    seen = []
+
+    def inverted(shown: Tensor, ids: Tensor) -> Tensor:
+        seen.append((shown.clone(), ids.clone()))
+        return 1 - shown
+
+    network = nn.Conv2d(3, 12, 1)
+    losses = []
+    for task, shown in (
+        (SegmentationTask(network, torch.ones(12), 255, recolour=inverted), images),
+        (SegmentationTask(network, torch.ones(12), 255), 1 - images),
+    ):
+        torch.manual_seed(0)
+        losses.append(task(SegmentationBatch(shown, labels))["loss"])
+    assert torch.equal(*losses)
+    ((shown, ids),) = seen
+    assert torch.equal(shown, images)
+    assert torch.equal(ids, labels)

@@ -1,7 +1,9 @@
 """The adversarial task: who gets which gradient, what stays frozen, and that the game goes the right way."""
 
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -11,42 +13,44 @@ from dakpn.config import AdversarialConfig, DiscriminatorConfig, HsvAffineConfig
 from dakpn.data import codec, manifest
 from dakpn.data.shards import read_shard
 from dakpn.models.color import hsv_to_rgb, rgb_to_hsv
+from dakpn.models.noise import keyed_noise
 from dakpn.models.translation import upsample_params
-from dakpn.training.adversarial import AdversarialTask, seeded_noise
+from dakpn.training.adversarial import AdversarialTask, sample_grid
+from dakpn.training.data import AdversarialBatch, PatchWindow, RealBatch, SyntheticBatch
+from dakpn.training.loop import Step
 from dakpn.training.losses import ADVERSARIAL_LOSSES
+from dakpn.training.state import ExponentialMovingAverage
 from tests.scenes import Scenes
-from tests.unit.training.tiny import FULL, LOW, PATCH, Batch, adversarial_batch, tiny_predictor, tiny_task
+from tests.unit.training.tiny import FULL, LOW, PATCH, adversarial_batch, doubled, tiny_predictor, tiny_task
 
 COLOR_ONLY = TranslationConfig(stages=(HsvAffineConfig(),))
-
-
-def doubled(batch: Batch) -> Batch:
-    """The batch in float64, so that gradients can be compared closely."""
-    return {name: tensor.double() if tensor.is_floating_point() else tensor for name, tensor in batch.items()}
 
 
 def gradients(module: nn.Module) -> list[Tensor]:
     return [p.grad.clone() for p in module.parameters() if p.grad is not None]
 
 
-def players_objectives(task: AdversarialTask, batch: Batch) -> tuple[Tensor, Tensor]:
+def noise_like(images: Tensor, seeds: Tensor) -> Tensor:
+    size = (images.shape[-2], images.shape[-1])
+    return torch.stack([keyed_noise(seed, size) for seed in seeds.tolist()]).to(images.dtype)
+
+
+def players_objectives(task: AdversarialTask, batch: AdversarialBatch) -> tuple[Tensor, Tensor]:
     """Both players' losses written down from their definition: (discriminators', predictor's)."""
     function, loss = task.predictor.function, ADVERSARIAL_LOSSES[task.config.loss]
-    params = task.predictor(batch["synthetic_low"])
+    synthetic, seeds = batch.synthetic, batch.synthetic.noise_seed
+    params = task.predictor(synthetic.low)
     windows = [
         upsample_params(one[None], FULL)[..., top : top + PATCH[0], left : left + PATCH[1]]
-        for one, (_, _, top, left, _, _) in zip(params, batch["synthetic_window"].tolist(), strict=True)
+        for one, (top, left) in zip(params, synthetic.window.corner.tolist(), strict=True)
     ]
-    patch = batch["synthetic_patch"]
-    noise_seeds = batch["synthetic_noise"]
-    patch = function.apply(patch, torch.cat(windows), seeded_noise(2 * noise_seeds, patch))
-    whole = batch["synthetic_low"]
+    patch = function.apply(synthetic.patch, torch.cat(windows), noise_like(synthetic.patch, 2 * seeds))
     shrunk = params.clone()
     shrunk[:, 6:] = params[:, 6:] * (LOW[0] / FULL[0])  # blur and noise
-    whole = function.apply(whole, shrunk, seeded_noise(2 * noise_seeds + 1, whole))
+    whole = function.apply(synthetic.low, shrunk, noise_like(synthetic.low, 2 * seeds + 1))
     sides = (
-        (task.patch_discriminator, patch, batch["real_patch"]),
-        (task.whole_discriminator, whole, batch["real_low"]),
+        (task.patch_discriminator, patch, batch.real.patch),
+        (task.whole_discriminator, whole, batch.real.low),
     )
     judged = [(judge(real), judge(translated)) for judge, translated, real in sides]
     discriminators = torch.stack([loss.discriminator(real, translated) for real, translated in judged]).sum()
@@ -111,15 +115,16 @@ def test_a_patch_is_translated_with_its_own_window_of_the_full_res_params() -> N
     """Without blur and noise, translating a patch must equal cutting it out of the translated image."""
     task = tiny_task(translation=COLOR_ONLY)
     images = torch.rand(2, 3, *FULL, generator=torch.Generator().manual_seed(5))
-    batch = adversarial_batch(5)
     cut = [(slice(top, top + PATCH[0]), slice(left, left + PATCH[1])) for top, left in ((0, 3), (8, 16))]
-    batch["synthetic_window"] = torch.tensor([[*FULL, rows.start, columns.start, *PATCH] for rows, columns in cut])
-    batch["synthetic_patch"] = torch.stack([image[:, *where] for image, where in zip(images, cut, strict=True)])
-    batch["synthetic_low"] = F.interpolate(images, LOW, mode="area")
-    params = upsample_params(task.predictor(batch["synthetic_low"]), FULL)
+    window = PatchWindow(torch.tensor([FULL, FULL]), torch.tensor([[rows.start, cols.start] for rows, cols in cut]))
+    patch = torch.stack([image[:, *where] for image, where in zip(images, cut, strict=True)])
+    batch = adversarial_batch(5)
+    synthetic = replace(batch.synthetic, low=F.interpolate(images, LOW, mode="area"), patch=patch, window=window)
+    batch = replace(batch, synthetic=synthetic)
+    params = upsample_params(task.predictor(synthetic.low), FULL)
     translated = task.predictor.function.apply(images, params, torch.zeros_like(images))
     patches = torch.stack([image[:, *where] for image, where in zip(translated, cut, strict=True)])
-    expected = F.mse_loss(patches, batch["synthetic_patch"])
+    expected = F.mse_loss(patches, patch)
     assert expected > 1e-4
     torch.testing.assert_close(task(batch)["identity"], expected)
 
@@ -145,23 +150,12 @@ def test_the_log_tells_accuracy_of_a_discriminator_that_knows_and_of_one_that_do
     assert not any(term.requires_grad for name, term in terms.items() if name != "loss")
 
 
-def test_the_noise_of_an_image_depends_on_its_seed_alone() -> None:
-    images = torch.zeros(3, 3, *PATCH)
-    noise = seeded_noise(torch.tensor([5, 6, 5]), images)
-    assert torch.equal(noise[0], noise[2])
-    assert not torch.equal(noise[0], noise[1])
-    torch.manual_seed(1)
-    assert torch.equal(seeded_noise(torch.tensor([6]), images[:1])[0], noise[1])
-    assert noise.mean().abs() < 0.1
-    assert (noise.std() - 1).abs() < 0.1
-
-
 def test_the_r1_penalty_is_due_every_few_steps_and_reaches_the_discriminators_alone() -> None:
     batch = doubled(adversarial_batch(3))
     found = {}
     for weight, step in ((0.0, 8), (0.5, 8), (1.0, 8), (0.5, 7)):
         task = tiny_task(r1_weight=weight, r1_every=4).double()
-        terms = task({**batch, "step": torch.tensor(step)})
+        terms = task(batch, Step(step))
         assert ("r1/patch" in terms) is (weight > 0 and step == 8)
         terms["loss"].backward()
         found[weight, step] = (gradients(task.predictor.head)[0], gradients(task.patch_discriminator)[0])
@@ -176,7 +170,7 @@ def test_the_lazy_penalty_weighs_as_much_as_one_in_every_step() -> None:
     batch = doubled(adversarial_batch(3))
     losses = []
     for every in (1, 4):
-        terms = tiny_task(r1_weight=1.0, r1_every=every).double()({**batch, "step": torch.tensor(0)})
+        terms = tiny_task(r1_weight=1.0, r1_every=every).double()(batch, Step(0))
         without = tiny_task().double()(batch)["loss"]
         losses.append((terms["loss"] - without) / every)
         torch.testing.assert_close(losses[-1], terms["r1/patch"] + terms["r1/whole"])
@@ -226,14 +220,12 @@ def test_a_few_steps_move_the_images_towards_the_real_ones(scenes: Scenes, playe
         ours, theirs = (torch.randint(0, len(images), (4,), generator=rng) for _ in range(2))
         top, left = 16, 24
         patch = (..., slice(top, top + PATCH[0]), slice(left, left + PATCH[1]))
-        batch = {
-            "synthetic_low": lows[ours],
-            "synthetic_patch": images[ours][patch],
-            "synthetic_window": torch.tensor([[*size, top, left, *PATCH]] * 4),
-            "synthetic_noise": torch.zeros(4, dtype=torch.int64),
-            "real_low": darker(lows)[theirs],
-            "real_patch": darker(images)[theirs][patch],
-        }
+        numbers = torch.zeros(4, dtype=torch.int64)
+        window = PatchWindow(torch.tensor([size] * 4), torch.tensor([(top, left)] * 4))
+        batch = AdversarialBatch(
+            SyntheticBatch(lows[ours], images[ours][patch], window, numbers, numbers, numbers),
+            RealBatch(darker(lows)[theirs], darker(images)[theirs][patch]),
+        )
         optimizer.zero_grad()
         task(batch)["loss"].backward()
         optimizer.step()
@@ -244,3 +236,39 @@ def test_a_few_steps_move_the_images_towards_the_real_ones(scenes: Scenes, playe
     gap_after = (translated.mean() - darker(lows).mean()).abs()
     assert gap_before > 0.1
     assert gap_after < 0.5 * gap_before, f"brightness gap {gap_before:.3f} before, {gap_after:.3f} after"
+
+
+def test_what_is_only_looked_at_is_left_out_of_a_step_without_a_report() -> None:
+    task, batch = tiny_task(), adversarial_batch(0)
+    looked_at = {"saturated_pixels", "inverted_hue", "params_at_bounds"}
+    looked_at |= {f"discriminator_accuracy/{name}" for name in ("patch", "whole")}
+    reported, silent = task(batch, Step(0)), task(batch, Step(0, reported=False))
+    assert reported.keys() - silent.keys() == looked_at
+    assert all(torch.equal(reported[name], silent[name]) for name in silent)
+
+
+def rows(picture: np.ndarray) -> list[np.ndarray]:
+    """The first image of each row of a picture of samples."""
+    height, width = LOW
+    return [picture[top : top + height, :width] for top in (0, height + 4, 2 * (height + 4))]
+
+
+def test_rows_of_the_samples_are_synthetic_translated_and_real() -> None:
+    task, batch = tiny_task(), adversarial_batch(0)
+    picture = sample_grid(task, None, batch)
+    assert picture.shape == (3 * LOW[0] + 2 * 4, 2 * LOW[1] + 4, 3)
+    synthetic, translated, real = rows(picture)
+    for row, images in ((synthetic, batch.synthetic.low), (real, batch.real.low)):
+        assert np.array_equal(row, (images[0] * 255).round().byte().permute(1, 2, 0).numpy())
+    assert not np.array_equal(translated, synthetic)
+    assert np.array_equal(sample_grid(task, None, batch), picture)
+
+
+def test_the_translated_row_shows_what_will_be_the_weights() -> None:
+    task, batch = tiny_task(), adversarial_batch(0)
+    average = ExponentialMovingAverage(task.predictor, 0.9)
+    before = rows(sample_grid(task, average, batch))[1]
+    with torch.no_grad():
+        task.predictor.head.bias += 3
+    assert np.array_equal(rows(sample_grid(task, average, batch))[1], before)
+    assert not np.array_equal(rows(sample_grid(task, None, batch))[1], before)

@@ -3,7 +3,7 @@
 from dakpn.config import TrainConfig
 from dakpn.data.datasets import LabelSpace
 from dakpn.training.card import predictor_card
-from dakpn.training.health import Alarm
+from dakpn.training.monitor import Alarm
 
 CONFIG = TrainConfig(run="r", synthetic="s3://bucket/game", real="s3://bucket/street", seed=7)
 SPACE = LabelSpace("letters", ("alpha", "beta"))

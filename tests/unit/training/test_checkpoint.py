@@ -12,7 +12,7 @@ import torch
 from dakpn.data import storage
 from dakpn.errors import StorageError
 from dakpn.training.checkpoint import CheckpointFolder
-from dakpn.training.loop import LoopSettings, run_steps
+from dakpn.training.loop import LoopSettings, Saver, run_steps
 from dakpn.training.state import TrainState
 from tests.unit.training.tiny import Reports, adversarial_batch, adversarial_state, batches_from
 
@@ -23,7 +23,7 @@ def saved(tmp_path: Path) -> Path:
     state = adversarial_state(0)
     checkpoints = CheckpointFolder(str(tmp_path), keep=3)
     settings = LoopSettings(3, report_every=1, checkpoint_every=1)
-    run_steps(state, state.task, batches_from(adversarial_batch), settings, Reports(), checkpoints)
+    run_steps(state, state.task, batches_from(adversarial_batch), settings, Reports(), Saver(state, checkpoints))
     return tmp_path
 
 

@@ -1,113 +1,173 @@
-"""From samples to batches: the same crops whenever a stream starts, tensors in their ranges."""
+"""From streams of samples to batches: the same crops whenever a stream starts, tensors in their ranges."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
-import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from dakpn.data import manifest
 from dakpn.data.pack import pack_dataset
-from dakpn.data.schema import Sample
-from dakpn.data.shards import read_shard
-from dakpn.data.stream import StreamOrder, stream_samples
-from dakpn.data.training_samples import labelled_example, real_example, synthetic_example
-from dakpn.errors import DataError
-from dakpn.training.batches import batched, to_device, zipped
-from dakpn.training.loop import Batch
+from dakpn.data.stream import Arrays, Numbered, PackedDataset, Stream, StreamOrder, prepared_in_threads
+from dakpn.data.training_samples import key_number, labelled_example, real_example, synthetic_example
+from dakpn.training.data import (
+    AdversarialBatch,
+    BatchLoader,
+    SegmentationBatch,
+    arrays_of_batches,
+    segmentation_batch,
+    synthetic_batch,
+)
 from tests.scenes import CAMVID, Scenes
+from tests.unit.training.tiny import tensors_of
 
 LOW, PATCH = (24, 32), (16, 24)
+CPU = torch.device("cpu")
+LOADER = BatchLoader(partial(prepared_in_threads, threads=2), CPU)
 
 
-def read_all(uri: str, names: Sequence[str]) -> Iterator[Sample]:
-    return (sample for name in names for sample in read_shard(manifest.shard_uri(uri, name)))
+def stream_of(uri: str, start: int = 0, rank: int = 0, world_size: int = 1, *, real: bool = False) -> Stream:
+    dataset = PackedDataset.open(uri)
+    prepare = real_example(LOW, PATCH) if real else synthetic_example(LOW, PATCH)
+    return Stream(dataset, StreamOrder(dataset.index, 3, rank, world_size), prepare, labelled=False, start=start)
 
 
-def samples(uri: str, start: int = 0) -> Iterator[Sample]:
-    return stream_samples(StreamOrder(manifest.read_index(uri), seed=3), lambda names: read_all(uri, names), start)
+def batches_of(scenes: Scenes, size: int, start: int = 0) -> Iterator[AdversarialBatch]:
+    return LOADER.adversarial_batches(
+        stream_of(scenes.synthetic, start), stream_of(scenes.real, start, real=True), size
+    )
 
 
 def test_a_stream_that_starts_later_gives_the_same_batches(scenes: Scenes) -> None:
-    prepare = synthetic_example(LOW, PATCH)
-    straight = list(islice(batched(samples(scenes.synthetic), prepare, 3, 3), 7))
-    resumed = list(islice(batched(samples(scenes.synthetic, 12), prepare, 3, 3, start_step=4), 3))
-    for one, other in zip(straight[4:], resumed, strict=True):
+    straight = list(islice(batches_of(scenes, 3), 7))
+    resumed = list(islice(batches_of(scenes, 3, start=12), 3))
+    for one, other in zip(map(tensors_of, straight[4:]), map(tensors_of, resumed), strict=True):
         assert one.keys() == other.keys()
         assert all(torch.equal(one[name], other[name]) for name in one)
-    windows = torch.cat([batch["synthetic_window"] for batch in straight])
-    assert len({tuple(window.tolist()) for window in windows}) > 10  # the crops are random
+    corners = torch.cat([batch.synthetic.window.corner for batch in straight])
+    assert len({tuple(corner.tolist()) for corner in corners}) > 10  # the crops are random
 
 
 def test_ranks_crop_differently(scenes: Scenes) -> None:
-    prepare = synthetic_example(LOW, PATCH)
+    sample = next(stream_of(scenes.synthetic).read(next(stream_of(scenes.synthetic).portions())))
     one, other = (
-        next(batched(samples(scenes.synthetic), prepare, 4, 3, rank, world_size=2))["synthetic_window"]
+        np.stack(
+            [
+                stream_of(scenes.synthetic, rank=rank, world_size=2).example(Numbered(n, *sample[1:]))["corner"]
+                for n in range(4)
+            ]
+        )
         for rank in (0, 1)
     )
-    assert not torch.equal(one, other)
+    assert not np.array_equal(one, other)
 
 
 def test_two_workers_that_split_the_rows_see_and_crop_what_one_worker_does(scenes: Scenes, tmp_path: Path) -> None:
     """With fewer shards than workers each takes every second row, and the batch of a step is the same."""
     one_shard = str(tmp_path / "one")
     pack_dataset(scenes.synthetic, one_shard, None, None, 12)
-    index, prepare = manifest.read_index(one_shard), synthetic_example(LOW, PATCH)
 
-    def batches(rank: int, world_size: int) -> list[Batch]:
-        order = StreamOrder(index, 3, rank, world_size)
-        stream = stream_samples(order, lambda names: read_all(one_shard, names))
-        return list(islice(batched(stream, prepare, 4 // world_size, 3, rank, world_size), 5))
+    def batches(rank: int, world_size: int) -> list[AdversarialBatch]:
+        streams = (stream_of(one_shard, rank=rank, world_size=world_size, real=real) for real in (False, True))
+        return list(islice(LOADER.adversarial_batches(*streams, 4 // world_size), 5))
 
     for alone, *shared in zip(batches(0, 1), batches(0, 2), batches(1, 2), strict=True):
-        for name, tensor in alone.items():
-            together = torch.stack([half[name] for half in shared], 1).flatten(0, 1)
+        halves = [tensors_of(half) for half in shared]
+        for name, tensor in tensors_of(alone).items():
+            together = torch.stack([half[name] for half in halves], 1).flatten(0, 1)
             assert torch.equal(tensor, together), name
 
 
 def test_both_domains_come_as_one_batch_of_floats(scenes: Scenes) -> None:
-    streams = (
-        batched(samples(scenes.synthetic), synthetic_example(LOW, PATCH), 2, 0),
-        batched(samples(scenes.real), real_example(LOW, PATCH), 2, 0),
-    )
-    batch = next(to_device(zipped(*streams), torch.device("cpu")))
-    shapes = {name: tuple(tensor.shape) for name, tensor in batch.items()}
+    batch = next(batches_of(scenes, 2))
+    assert len(batch) == 2
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors_of(batch).items()}
     assert shapes == {
-        "synthetic_low": (2, 3, *LOW),
-        "synthetic_patch": (2, 3, *PATCH),
-        "synthetic_window": (2, 6),
-        "synthetic_style": (2,),
-        "synthetic_noise": (2,),
-        "real_low": (2, 3, *LOW),
-        "real_patch": (2, 3, *PATCH),
+        "synthetic.low": (2, 3, *LOW),
+        "synthetic.patch": (2, 3, *PATCH),
+        "synthetic.window.full_size": (2, 2),
+        "synthetic.window.corner": (2, 2),
+        "synthetic.style": (2,),
+        "synthetic.noise_seed": (2,),
+        "synthetic.image_number": (2,),
+        "real.low": (2, 3, *LOW),
+        "real.patch": (2, 3, *PATCH),
     }
-    assert batch["synthetic_window"].dtype == torch.int64
-    for name in ("synthetic_low", "synthetic_patch", "real_low", "real_patch"):
-        assert batch[name].dtype == torch.float32
-        assert 0 <= batch[name].min() < batch[name].max() <= 1
+    window = batch.synthetic.window
+    assert window.full_size.dtype == window.corner.dtype == torch.int64
+    for images in (batch.synthetic.low, batch.synthetic.patch, batch.real.low, batch.real.patch):
+        assert images.dtype == torch.float32
+        assert 0 <= images.min() < images.max() <= 1
 
 
-def test_a_patch_lies_where_its_window_says(scenes: Scenes) -> None:
-    from dakpn.data import codec
-
-    sample = next(samples(scenes.synthetic))
-    example = synthetic_example(LOW, PATCH)(sample, np.random.default_rng(0))
-    height, width, top, left, rows, columns = example["synthetic_window"]
-    image = codec.decode_image(sample.image, sample.key).transpose(2, 0, 1)
-    assert image.shape == (3, height, width)
-    assert np.array_equal(example["synthetic_patch"], image[:, top : top + rows, left : left + columns])
-
-
-def test_an_image_smaller_than_the_patch_is_named(scenes: Scenes) -> None:
-    sample = next(samples(scenes.real))
-    with pytest.raises(DataError, match=rf"{sample.key} has 48 x 64 pixels.*patch of 49 x 64.*patch_size"):
-        real_example(LOW, (49, 64))(sample, np.random.default_rng(0))
+def test_class_shares_come_where_labels_are_seen(scenes: Scenes) -> None:
+    dataset = PackedDataset.open(scenes.synthetic)
+    prepare = synthetic_example(LOW, PATCH, CAMVID.label_space)
+    synthetic = Stream(dataset, StreamOrder(dataset.index, 3), prepare, labelled=True)
+    shares = next(LOADER.adversarial_batches(synthetic, stream_of(scenes.real, real=True), 2)).synthetic.class_shares
+    assert shares is not None
+    assert shares.shape == (2, CAMVID.label_space.num_classes, *LOW)
+    torch.testing.assert_close(shares.sum(1), torch.ones(2, *LOW), atol=0.05, rtol=0)
 
 
-def test_a_row_without_label_is_named(scenes: Scenes) -> None:
-    sample = next(samples(scenes.real))
-    assert isinstance(sample, Sample)
-    with pytest.raises(DataError, match=f"{sample.key} has no label"):
-        labelled_example(CAMVID.label_space, LOW)(sample, np.random.default_rng(0))
+def test_labelled_images_come_as_floats_and_train_ids(scenes: Scenes) -> None:
+    dataset = PackedDataset.open(scenes.synthetic)
+    prepare = labelled_example(CAMVID.label_space, LOW)
+    stream = Stream(dataset, StreamOrder(dataset.index, 3), prepare, labelled=True)
+    batch = next(LOADER.segmentation_batches(stream, 3))
+    assert isinstance(batch, SegmentationBatch)
+    assert len(batch) == 3
+    numbered = list(islice(stream.read(next(stream.portions())), 3))
+    expected = [stream.example(one) for one in numbered]
+    assert batch.images.dtype == torch.float32
+    assert batch.labels.dtype == torch.int64
+    for image, label, example in zip(batch.images, batch.labels, expected, strict=True):
+        assert torch.equal(image, torch.from_numpy(example["image"]).float() / 255)
+        assert torch.equal(label, torch.from_numpy(example["label"]).long())
+
+
+def test_an_image_number_stays_on_the_cpu_when_all_else_moves() -> None:
+    arrays = {
+        "low": np.zeros((2, 3, 4, 4), np.uint8),
+        "patch": np.zeros((2, 3, 8, 8), np.uint8),
+        "full_size": np.full((2, 2), 16),
+        "corner": np.zeros((2, 2), np.int64),
+        "style": np.arange(2),
+        "noise_seed": np.arange(2),
+        "image_number": np.array([key_number("a"), key_number("b")]),
+    }
+    moved = tensors_of(synthetic_batch(arrays).to(torch.device("meta")))
+    assert {name for name, tensor in moved.items() if tensor.device.type == "cpu"} == {"image_number"}
+    assert moved["image_number"].tolist() == [key_number("a"), key_number("b")]
+    assert {name for name, tensor in moved.items() if tensor.dtype == torch.float32} == {"low", "patch"}
+
+
+def test_bytes_of_images_become_floats_where_they_are_used_and_ids_do_not() -> None:
+    levels = np.arange(256, dtype=np.uint8).reshape(1, 1, 16, 16).repeat(3, 1)
+    on_the_way = segmentation_batch({"image": levels, "label": levels[:, 0]})
+    assert on_the_way.images.dtype == on_the_way.labels.dtype == torch.uint8
+    there = on_the_way.to(CPU)
+    assert torch.equal(there.images[0, 0].flatten(), torch.arange(256) / 255)
+    assert torch.equal(there.labels.flatten(), torch.arange(256))
+    assert on_the_way.images.dtype == torch.uint8  # nothing was changed in place
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(1, 9), max_size=12), st.integers(1, 7))
+def test_blocks_of_any_sizes_are_cut_and_joined_into_batches_in_order(sizes: list[int], batch_size: int) -> None:
+    rows = np.arange(sum(sizes))
+    ends = np.cumsum(sizes, dtype=int)
+    blocks: Iterator[Arrays] = (
+        {"number": rows[end - size : end], "pair": rows[end - size : end, None] * [1, 2]}
+        for size, end in zip(sizes, ends, strict=True)
+    )
+    batches = list(arrays_of_batches(blocks, batch_size))
+    whole = len(rows) // batch_size
+    assert [len(batch["number"]) for batch in batches] == [batch_size] * whole
+    numbers = np.concatenate([rows[:0], *(batch["number"] for batch in batches)])
+    assert np.array_equal(numbers, rows[: whole * batch_size])
+    for batch in batches:
+        assert np.array_equal(batch["pair"], batch["number"][:, None] * [1, 2])

@@ -10,10 +10,11 @@ from torch import Tensor
 
 from dakpn.config import AdversarialConfig
 from dakpn.errors import TrainingError
+from dakpn.training.data import AdversarialBatch
 from dakpn.training.distributed import params_digest, require_same_params, world_size, wrapped
-from dakpn.training.loop import Batch, LoopSettings, run_steps
+from dakpn.training.loop import LoopSettings, run_steps
 from dakpn.training.players import adversarial_state
-from tests.unit.training.tiny import Reports, adversarial_batch, batches_from, tiny_task
+from tests.unit.training.tiny import Reports, adversarial_batch, batches_from, doubled, merged, tiny_task
 
 STEPS = 50
 CONFIG = AdversarialConfig(steps=STEPS, r1_weight=0.1, r1_every=5)
@@ -35,22 +36,20 @@ def _join_and_work(rank: int, work: Any, port: int, folder: str) -> None:
     torch.distributed.destroy_process_group()
 
 
-def whole_batch(step: int) -> Batch:
+def whole_batch(step: int) -> AdversarialBatch:
     """Four images: two of each half."""
-    halves = [half_batch(step, rank) for rank in (0, 1)]
-    joined = {name: torch.cat([half[name] for half in halves]) for name in halves[0] if name != "step"}
-    return {**joined, "step": halves[0]["step"]}
+    return merged(lambda *halves: torch.cat(halves), *(half_batch(step, rank) for rank in (0, 1)))
 
 
-def half_batch(step: int, rank: int) -> Batch:
-    return {**adversarial_batch(2 * step + rank), "step": torch.tensor(step)}
+def half_batch(step: int, rank: int) -> AdversarialBatch:
+    return adversarial_batch(2 * step + rank)
 
 
 def train(make_batch: Any, rank: int = 0) -> dict[str, Any]:
     """Train from the same start, and return the digest, the params that matter, and the last report."""
     task = tiny_task(r1_weight=CONFIG.r1_weight, r1_every=CONFIG.r1_every).double()
     state, reports = adversarial_state(task, CONFIG), Reports()
-    batches = ({n: t.double() if t.is_floating_point() else t for n, t in b.items()} for b in batches_from(make_batch))
+    batches = map(doubled, batches_from(make_batch))
     run_steps(state, wrapped(task), batches, LoopSettings(STEPS, 10, STEPS, 0, rank, gradient_clip=0.5), reports)
     require_same_params(task)
     return {"digest": params_digest(task), "params": matter(task), "metrics": reports.lines[-1][1]}

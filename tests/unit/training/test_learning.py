@@ -4,7 +4,8 @@ The real domain is the synthetic one under a map that differs between classes in
 Training that does not find this map is wrong, whatever a downstream score says.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import pytest
@@ -28,14 +29,16 @@ from dakpn.data import codec
 from dakpn.data.class_shares import class_shares
 from dakpn.data.procedural import Scene, render_scene
 from dakpn.data.schema import Sample
+from dakpn.data.stream import Prepare, Stream, StreamOrder, prepared_in_threads
 from dakpn.data.training_samples import real_example, synthetic_example
 from dakpn.models.predictor import KernelPredictor
 from dakpn.models.translation import TranslationFunction
 from dakpn.training.adversarial import AdversarialTask
-from dakpn.training.batches import batched, zipped
+from dakpn.training.data import BatchLoader
 from dakpn.training.loop import LoopSettings, run_steps
 from dakpn.training.players import adversarial_state
 from tests.scenes import CAMVID
+from tests.sources import HeldSamples
 from tests.unit.training.tiny import Reports
 
 SIZE, LOW = (96, 128), (48, 64)
@@ -93,10 +96,9 @@ def labelled(scenes: Sequence[Scene]) -> list[Sample]:
     ]
 
 
-def shuffled(samples: Sequence[Sample], seed: int) -> Iterator[Sample]:
-    rng = np.random.default_rng(seed)
-    while True:
-        yield samples[rng.integers(len(samples))]
+def stream_of(samples: Sequence[Sample], prepare: Prepare, seed: int, *, labelled: bool) -> Stream:
+    source = HeldSamples({"all": samples})
+    return Stream(source, StreamOrder(source.index, seed), prepare, labelled)
 
 
 def train(scenes: Sequence[Scene]) -> KernelPredictor:
@@ -114,9 +116,10 @@ def train(scenes: Sequence[Scene]) -> KernelPredictor:
     )
     task = AdversarialTask(predictor, ADVERSARIAL, DiscriminatorConfig(widths=(32, 64)))
     state = adversarial_state(task, ADVERSARIAL)
-    batches = zipped(
-        batched(shuffled(labelled(scenes), 1), synthetic_example(LOW, LOW, CAMVID.label_space), 4, seed=0),
-        batched(shuffled(mapped(scenes), 2), real_example(LOW, LOW), 4, seed=1),
+    batches = BatchLoader(partial(prepared_in_threads, threads=2), torch.device("cpu")).adversarial_batches(
+        stream_of(labelled(scenes), synthetic_example(LOW, LOW, CAMVID.label_space), 1, labelled=True),
+        stream_of(mapped(scenes), real_example(LOW, LOW), 2, labelled=False),
+        batch_size=4,
     )
     settings = LoopSettings(ADVERSARIAL.steps, 100, ADVERSARIAL.steps, gradient_clip=ADVERSARIAL.gradient_clip)
     run_steps(state, task, batches, settings, Reports())

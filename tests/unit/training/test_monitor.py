@@ -1,7 +1,9 @@
-"""Every alarm, provoked by a training that really goes wrong."""
+"""What a report says about the steps since the last one; every alarm, provoked by a training that goes wrong."""
 
+import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +16,18 @@ from dakpn.errors import TrainingError
 from dakpn.models.translation import TranslationFunction
 from dakpn.training.adversarial import AdversarialTask
 from dakpn.training.checkpoint import CheckpointFolder
-from dakpn.training.health import HealthMonitor, translation_signs
-from dakpn.training.loop import LoopSettings, run_steps
+from dakpn.training.data import AdversarialBatch, RealBatch
+from dakpn.training.loop import FIRST_STEP, LoopSettings, Saver, Step, run_steps
+from dakpn.training.monitor import HealthMonitor, Meter, translation_signs
 from dakpn.training.players import adversarial_state
 from dakpn.training.state import TrainState
-from tests.unit.training.tiny import LOW, Batch, Reports, adversarial_batch, batches_from, tiny_task
+from tests.unit.training.tiny import LOW, PATCH, Reports, Values, adversarial_batch, batches_from, tiny_task, values
 
 COLOUR = TranslationConfig(stages=(HsvAffineConfig(),))
 ANY_HUE = TranslationConfig(stages=(HsvAffineConfig(hue_shift=0.5),))
 SLOW = AdversarialConfig(predictor_learning_rate=1e-9, discriminator_learning_rate=1e-9)
 FAST_JUDGE = AdversarialConfig(predictor_learning_rate=1e-9, discriminator_learning_rate=1e-2)
-Case = tuple[AdversarialTask, AdversarialConfig, Callable[[int], Batch]]
+Case = tuple[AdversarialTask, AdversarialConfig, Callable[[int], AdversarialBatch]]
 
 
 def state_of(task: AdversarialTask, config: AdversarialConfig, **alarms: Any) -> TrainState:
@@ -45,15 +48,11 @@ def biased(task: AdversarialTask, **raw: float) -> AdversarialTask:
 
 
 def told_apart() -> Case:
-    return (
-        biased(tiny_task()),
-        FAST_JUDGE,
-        lambda step: {
-            **adversarial_batch(step),
-            "real_low": torch.rand(2, 3, *LOW) / 50,
-            "real_patch": torch.rand(2, 3, 16, 16) / 50,
-        },
-    )
+    def dark(step: int) -> AdversarialBatch:
+        real = RealBatch(torch.rand(2, 3, *LOW) / 50, torch.rand(2, 3, *PATCH) / 50)
+        return replace(adversarial_batch(step), real=real)
+
+    return biased(tiny_task()), FAST_JUDGE, dark
 
 
 def undecided() -> Case:
@@ -78,7 +77,7 @@ def at_the_bounds() -> Case:
 
 
 def starved() -> Case:
-    def late(step: int) -> Batch:
+    def late(step: int) -> AdversarialBatch:
         time.sleep(0.2)
         return adversarial_batch(step)
 
@@ -131,7 +130,7 @@ def test_stop_ends_the_training_with_a_sentence_and_keeps_no_checkpoint_of_it(tm
     state = state_of(task, config, saturated_pixels={"threshold": 0.4, "action": "stop"})
     folder = CheckpointFolder(str(tmp_path))
     with pytest.raises(TrainingError) as caught:
-        run_steps(state, task, batches_from(make_batch), LoopSettings(8, 1, 2), Reports(), folder)
+        run_steps(state, task, batches_from(make_batch), LoopSettings(8, 1, 2), Reports(), Saver(state, folder))
     assert "training stopped: alarm saturated_pixels at step 2" in str(caught.value)
     assert "lower adversarial.predictor_learning_rate" in str(caught.value)
     assert "health.saturated_pixels.action=warn" in str(caught.value)
@@ -143,8 +142,8 @@ def test_a_lowered_learning_rate_stays_lowered_through_schedule_and_resume(tmp_p
 
     def run(state: TrainState, steps: int, folder: CheckpointFolder | None = None) -> Reports:
         reports = Reports()
-        batches: Iterator[Batch] = batches_from(adversarial_batch, state.step)
-        run_steps(state, state.task, batches, LoopSettings(steps, 1, 3), reports, folder)
+        batches = batches_from(adversarial_batch, state.step)
+        run_steps(state, state.task, batches, LoopSettings(steps, 1, 3), reports, Saver(state, folder))
         return reports
 
     def fresh() -> TrainState:
@@ -184,7 +183,7 @@ class Cusp(nn.Module):
         super().__init__()
         self.at = nn.Parameter(torch.zeros(()))
 
-    def forward(self, batch: Batch) -> dict[str, torch.Tensor]:
+    def forward(self, batch: Values, step: Step = FIRST_STEP) -> dict[str, torch.Tensor]:
         return {"loss": self.at.abs().sqrt()}
 
 
@@ -192,4 +191,24 @@ def test_a_gradient_that_is_not_finite_ends_training_though_the_loss_is() -> Non
     task = Cusp()
     state = TrainState(task, {"only": torch.optim.SGD(task.parameters(), 0.0)}, {})
     with pytest.raises(TrainingError, match="gradient_norm/only"):
-        run_steps(state, task, iter([{}] * 2), LoopSettings(2, 1, 2), Reports())
+        run_steps(state, task, values(1, 1), LoopSettings(2, 1, 2), Reports())
+
+
+def test_a_term_of_some_steps_alone_is_averaged_over_these() -> None:
+    meter = Meter()
+    for terms in ({"loss": 1.0, "r1": 8.0}, {"loss": 2.0}, {"loss": 3.0}):
+        meter.timed_next(iter([Values(torch.zeros(3))]))
+        meter.add({name: torch.tensor(value) for name, value in terms.items()})
+    metrics = meter.read(3)
+    assert metrics["loss"] == 2.0
+    assert metrics["r1"] == 8.0
+    assert metrics["images_per_second"] == pytest.approx(3 / metrics["seconds_per_step"])
+    assert 0 <= metrics["data_wait_share"] <= 1
+
+
+@pytest.mark.parametrize("broken", [math.nan, math.inf])
+def test_a_mean_that_is_not_finite_is_named_with_its_step(broken: float) -> None:
+    meter = Meter()
+    meter.add({"loss": torch.tensor(1.0), "gradient_norm/predictor": torch.tensor(broken)})
+    with pytest.raises(TrainingError, match="gradient_norm/predictor not finite at step 12"):
+        meter.read(12)

@@ -11,9 +11,8 @@ import pytest
 from tensorboardX.proto import event_pb2
 
 from dakpn.config import TrackingConfig
-from dakpn.data import codec, storage
+from dakpn.data import codec
 from dakpn.training.run_folder import RunFolder
-from dakpn.training.run_reporter import RunReporter
 from dakpn.training.tracking import Trackers, build_trackers
 
 PICTURE = np.arange(8 * 6 * 3, dtype=np.uint8).reshape(8, 6, 3)
@@ -112,18 +111,3 @@ def test_a_tracker_that_fails_is_left_out_and_training_goes_on(caplog: pytest.Lo
     assert caplog.messages == [
         "Broken gets no more of this training: no route to host; metrics.jsonl has it all",
     ]
-
-
-def test_samples_are_drawn_at_the_first_report_when_they_are_due(tmp_path: Path) -> None:
-    folder, drawn = RunFolder(str(tmp_path)), []
-
-    def draw() -> np.ndarray:
-        drawn.append(step)
-        return PICTURE
-
-    reporter = RunReporter(folder, "adversarial", 3, Trackers([]), draw, samples_every=10)
-    for step in range(6, 32, 3):
-        reporter.report(step, {"loss": 0.0})
-    assert drawn == [12, 21, 30]
-    picture = codec.decode_image(storage.read_bytes(folder.samples(21)), "sample.png")
-    assert np.array_equal(picture, PICTURE)

@@ -1,0 +1,84 @@
+"""A device without values: on a machine without a GPU, what mixes devices up fails here as it would there.
+
+Tensors on it have shapes, types and a place, and no content. An operation of a tensor here and one there is an error,
+forward and backward; what is copied back holds zeros, and each copy back counts as waiting for the device. On the CPU
+all is as ever. torch's interfaces for this are private; tests alone may use them.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, unset_fake_temporarily
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
+
+from dakpn.models import color, noise
+
+_NAME = "gpu"
+_aten = torch.ops.aten
+
+
+class FakeGpu(TorchDispatchMode):
+    """The device, as long as `fake_gpu` lasts.
+
+    Attributes:
+        waits: copies back to the CPU, and values read, since it was last set to 0.
+        kernels: operations on the device that are no mere views, likewise; some take more than one kernel there.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits = self.kernels = 0
+        self.device = torch.device(_NAME)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        wanted = kwargs.get("device")
+        there = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, FakeTensor)]
+        to_there = wanted is not None and torch.device(wanted).type == _NAME
+        if not there and not to_there:
+            with unset_fake_temporarily():  # a matter of the CPU alone
+                return func(*args, **kwargs)
+        if func is _aten._to_copy.default:
+            return self._copied(args[0], kwargs.get("dtype") or args[0].dtype, wanted)
+        if func is _aten._local_scalar_dense.default:
+            self.waits += 1
+            return args[0].dtype == torch.bool or 0.0
+        if func is _aten.copy_.default and args[0].device.type == "cpu":
+            self.waits += 1
+            with unset_fake_temporarily():
+                return args[0].zero_()
+        if not func.is_view and func is not torch.ops.prim.device.default:
+            self.kernels += 1
+        return func(*args, **kwargs)
+
+    def _copied(self, tensor: torch.Tensor, dtype: torch.dtype, wanted: Any) -> torch.Tensor:
+        device = tensor.device if wanted is None else torch.device(wanted)
+        self.kernels += 1
+        if device.type == _NAME:
+            return torch.empty_strided(tensor.shape, tensor.stride(), dtype=dtype, device=device)
+        self.waits += 1
+        with unset_fake_temporarily():
+            return torch.zeros(tensor.shape, dtype=dtype)
+
+
+def register() -> None:
+    """Make the device known; torch counts devices at the first backward of a process, so it must come before."""
+    if not hasattr(torch, _NAME):
+        _setup_privateuseone_for_python_backend(_NAME)
+        torch.gpu.get_amp_supported_dtype = lambda: [torch.bfloat16]  # type: ignore[attr-defined]
+
+
+@contextmanager
+def fake_gpu() -> Iterator[FakeGpu]:
+    """Run the block with the device there."""
+    constants = (color._constant, noise._quantiles_on)
+    try:
+        with FakeTensorMode(allow_non_fake_inputs=True), FakeGpu() as device:
+            yield device
+    finally:
+        for kept in constants:
+            kept.cache_clear()
