@@ -15,16 +15,18 @@ _KEEPS_NAMES = "check a folder"
 """It looks for names and images that occur twice, so it keeps the paths and a digest of each."""
 _STREAM = """
 import sys
-from itertools import islice
+from cluster.ingest import prepared_on_ray
 from cluster.session import ray_session
-from dakpn.data import manifest
-from dakpn.data.stream import StreamOrder, stream_samples
-from workflows.ingest import ray_shard_reader
-index = manifest.read_index(sys.argv[1])
-with ray_session(cpus=2):
-    read = ray_shard_reader(sys.argv[1], labelled=True, prefetch_batches=4)
-    for sample in islice(stream_samples(StreamOrder(index, seed=0), read), index.rows):
-        len(sample.image)
+from dakpn.data.stream import PackedDataset, Stream, StreamOrder
+from dakpn.data.training_samples import real_example
+dataset = PackedDataset.open(sys.argv[1])
+stream = Stream(dataset, StreamOrder(dataset.index, seed=0), real_example((96, 128), (96, 128)), labelled=True)
+with ray_session(cpus=3):
+    seen = 0
+    for block in prepared_on_ray(stream):
+        seen += len(block["low"])
+        if seen >= dataset.index.rows:
+            break
 """
 
 

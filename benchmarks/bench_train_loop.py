@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from benchmarks.measure import Claim, at_least, at_most
@@ -19,12 +20,15 @@ from dakpn.data.datasets import load_preset
 from dakpn.data.pack import pack_dataset
 from dakpn.data.procedural import photograph, render_scene, write_dataset
 from dakpn.data.shards import read_shard
+from dakpn.data.stream import stacked
 from dakpn.data.training_samples import real_example, synthetic_example
+from dakpn.models.noise import seeded_noise
 from dakpn.models.predictor import KernelPredictor
 from dakpn.models.weights import load_segmenter
-from dakpn.training.adversarial import AdversarialTask, seeded_noise
-from dakpn.training.batches import batched, zipped
-from dakpn.training.metrics_log import read_metrics
+from dakpn.training.adversarial import AdversarialTask
+from dakpn.training.data import AdversarialBatch, real_batch, synthetic_batch
+from dakpn.training.loop import Step
+from dakpn.training.reporting import read_metrics
 from dakpn.training.run_folder import RunFolder
 from workflows import train
 
@@ -110,7 +114,7 @@ def _plain_seconds(datasets: dict[str, str], encoder_uri: str) -> float:
     batches, times = _batches(config), []
     for step in range(_STEPS):
         before = time.perf_counter()
-        loss = task({**next(batches), "step": torch.tensor(step)})["loss"]
+        loss = task(next(batches), Step(step))["loss"]
         for optimizer in optimizers:
             optimizer.zero_grad()
         loss.backward()
@@ -127,12 +131,13 @@ def _task(config: TrainConfig, encoder_uri: str) -> AdversarialTask:
     return AdversarialTask(predictor, config.adversarial, config.discriminator).train()
 
 
-def _batches(config: TrainConfig) -> Iterator[dict[str, torch.Tensor]]:
-    sizes = (config.prediction_size, config.adversarial.patch_size)
-    streams = []
-    for uri, prepare in ((config.synthetic, synthetic_example(*sizes)), (config.real, real_example(*sizes))):
-        streams.append(batched(_rows(uri), prepare, config.adversarial.batch_size_per_worker, seed=0))
-    return zipped(*streams)
+def _batches(config: TrainConfig) -> Iterator[AdversarialBatch]:
+    sizes, rng = (config.prediction_size, config.adversarial.patch_size), np.random.default_rng(0)
+    sides = [(_rows(config.synthetic), synthetic_example(*sizes)), (_rows(config.real), real_example(*sizes))]
+    size = config.adversarial.batch_size_per_worker
+    while True:
+        ours, theirs = (stacked([prepare(next(rows), rng) for _ in range(size)]) for rows, prepare in sides)
+        yield AdversarialBatch(synthetic_batch(ours), real_batch(theirs)).to(torch.device("cpu"))
 
 
 def _rows(uri: str) -> Iterator[Any]:
@@ -150,10 +155,10 @@ def _split() -> Iterator[Claim]:
         encoder = RunFolder(_train(folder / "run", datasets, 0, "adversarial.steps=1")).encoder
         config = _config(folder, datasets)
         task, batches = _task(config, encoder), _batches(config)
-        batch = {**next(batches), "step": torch.tensor(0)}
-        low, judge, function = batch["synthetic_low"], task.whole_discriminator, task.predictor.function
+        batch = next(batches)
+        low, judge, function = batch.synthetic.low, task.whole_discriminator, task.predictor.function
         params = task.predictor(low).detach().requires_grad_()
-        noise = seeded_noise(batch["synthetic_noise"], low)
+        noise = seeded_noise(batch.synthetic.noise_seed, (low.shape[-2], low.shape[-1]))
         # Each of the two scales: real and translated together for the discriminator, then translated for the predictor.
         judged = torch.cat((low, low, low))
         step = _median(lambda: task(batch)["loss"].backward())

@@ -1,67 +1,104 @@
-"""A training step of batch 8 against the same step with the literal translation function."""
+"""A step of the shipped recipes for GTA5, and against the same step with the literal translation function."""
 
+import time
 from collections.abc import Iterator
+from pathlib import Path
 from unittest import mock
 
 import torch
+from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.literal import literal_blur, tile_size
-from benchmarks.measure import Claim, alternate, at_least
-from benchmarks.scenes import GTA5, PREDICTION
-from dakpn.config import (
-    AdversarialConfig,
-    DiscriminatorConfig,
-    HeadConfig,
-    PredictorConfig,
-    SmallNetworkConfig,
-    StyleConfig,
-    TranslationConfig,
-)
+import workflows
+from benchmarks.literal import literal_blur
+from benchmarks.measure import Claim, alternate, at_least, at_most
+from benchmarks.scenes import GTA5
+from dakpn.config import TrainConfig
+from dakpn.config_file import load_config
+from dakpn.models.precision import compute_dtype, place
 from dakpn.models.predictor import KernelPredictor
 from dakpn.models.stages import local
 from dakpn.training.adversarial import AdversarialTask
+from dakpn.training.data import AdversarialBatch, PatchWindow, RealBatch, SyntheticBatch
+from dakpn.training.loop import Step, take_step
+from dakpn.training.players import adversarial_state
+from dakpn.training.state import TrainState
 
-_BATCH = 8
+_RECIPES = ("gta5_cityscapes.yaml", "gta5_cityscapes_paper.yaml")
 _CLASSES = 19
+_ROUNDS = 3
+_GPU_STEPS = 30
 
 
 def run() -> Iterator[Claim]:
-    """One core. The literal step runs image by image: unfolding a batch of 8 takes tens of gigabytes."""
+    """On one core; and on a GPU, where there is one, at the recipe's batch size."""
     torch.set_num_threads(1)
-    task, batch = _task(), _batch(_BATCH)
-    one = _batch(1)
+    for recipe in _RECIPES:
+        config = _config(recipe)
+        yield from _against_literal(recipe, config)
+        if torch.cuda.is_available():
+            yield from _on_a_gpu(recipe, config)
+
+
+def _against_literal(recipe: str, config: TrainConfig) -> Iterator[Claim]:
+    """The literal step runs with one image: unfolding a batch of 8 takes tens of gigabytes."""
+    size = config.adversarial.batch_size_per_worker
+    state, batch, one = _state(config, torch.device("cpu")), _batch(config, size), _batch(config, 1)
 
     def literal_step() -> None:
-        with mock.patch.object(local, "gaussian_blur", literal_blur):
-            _step(task, one)
+        with mock.patch.object(local, "gaussian_blur", lambda image, sigma, _: literal_blur(image, sigma)):
+            _step(state, one, config)
 
-    ours = alternate({"ours": lambda: _step(task, batch)}, 3)["ours"]
-    literal = _BATCH * alternate({"literal": literal_step}, 1, warm_up=False)["literal"]
-    yield at_least(
-        "training step, batch 8, vs the literal function", 15, literal / ours, ours_s=ours, literal_s=literal
+    ours = alternate({"ours": lambda: _step(state, batch, config)}, _ROUNDS)["ours"]
+    literal = size * alternate({"literal": literal_step}, 1, warm_up=False)["literal"]
+    claim = f"step of batch {size} vs the literal function, {recipe.removesuffix('.yaml')}"
+    yield at_least(claim, 15, literal / ours, ours_s=ours, literal_s=literal)
+
+
+def _on_a_gpu(recipe: str, config: TrainConfig) -> Iterator[Claim]:
+    device = torch.device("cuda")
+    state = _state(config, device)
+    batch = _batch(config, config.adversarial.batch_size_per_worker).to(device)
+    for _ in range(10):
+        _step(state, batch, config)
+    torch.cuda.synchronize()
+    before = time.perf_counter()
+    for _ in range(_GPU_STEPS):
+        _step(state, batch, config)
+    torch.cuda.synchronize()
+    seconds = (time.perf_counter() - before) / _GPU_STEPS
+    with profile(activities=[ProfilerActivity.CUDA, ProfilerActivity.CPU]) as profiled:
+        _step(state, batch, config)
+        torch.cuda.synchronize()
+    events = [event for event in profiled.events() if event.device_type.name == "CUDA"]
+    busy = sum(event.device_time for event in events) / 1000
+    name = f"{recipe.removesuffix('.yaml')}, {torch.cuda.get_device_name()}"
+    yield at_most(f"ms a step, {name}", 15, 1000 * seconds, busy_ms=busy)
+    yield at_most(f"kernels a step, {name}", 600, len(events))
+
+
+def _config(recipe: str) -> TrainConfig:
+    given = ("run=unused", "synthetic=unused", "real=unused")
+    return load_config(TrainConfig, Path(workflows.__file__).parent / "configs" / recipe, given)
+
+
+def _state(config: TrainConfig, device: torch.device) -> TrainState:
+    styles = tuple(map(str, range(config.style.entries))) if config.style.kind != "none" else ()
+    predictor = KernelPredictor(config.predictor(config.encoder.network, _CLASSES, styles))
+    dtype = compute_dtype(config.precision, device)
+    task = place(AdversarialTask(predictor, config.adversarial, config.discriminator, dtype), device)
+    return adversarial_state(task.train(), config.adversarial, config.health)
+
+
+def _batch(config: TrainConfig, size: int) -> AdversarialBatch:
+    """Random images with patches somewhere in the middle, on the CPU."""
+    low, patch, numbers = config.prediction_size, config.adversarial.patch_size, torch.arange(size)
+    window = PatchWindow(torch.tensor([GTA5] * size), torch.tensor([(100, 200)] * size))
+    shares = torch.rand(size, _CLASSES, *low).softmax(1) if config.head.needs_label else None
+    images = [torch.rand(size, 3, *shape) for shape in (low, patch, low, patch)]
+    return AdversarialBatch(
+        SyntheticBatch(images[0], images[1], window, numbers, numbers, numbers, shares), RealBatch(*images[2:])
     )
 
 
-def _task() -> AdversarialTask:
-    config = PredictorConfig(
-        num_classes=_CLASSES,
-        prediction_size=PREDICTION,
-        network=SmallNetworkConfig(),
-        head=HeadConfig(condition="encoder"),
-        translation=TranslationConfig(),
-        style=StyleConfig(kind="none"),
-    )
-    return AdversarialTask(KernelPredictor(config), AdversarialConfig(), DiscriminatorConfig()).train()
-
-
-def _batch(size: int) -> dict[str, torch.Tensor]:
-    patch = tile_size(GTA5)
-    window = torch.tensor([[*GTA5, 100, 200, *patch]] * size)
-    shapes = {"synthetic_low": PREDICTION, "real_low": PREDICTION, "synthetic_patch": patch, "real_patch": patch}
-    images = {name: torch.rand(size, 3, *shape) for name, shape in shapes.items()}
-    return {**images, "synthetic_window": window, "synthetic_noise": torch.arange(size)}
-
-
-def _step(task: AdversarialTask, batch: dict[str, torch.Tensor]) -> None:
-    task.zero_grad(set_to_none=True)
-    task(batch)["loss"].backward()
+def _step(state: TrainState, batch: AdversarialBatch, config: TrainConfig) -> None:
+    take_step(state, state.task, batch, Step(state.step, reported=False), config.adversarial.gradient_clip)
