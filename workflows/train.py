@@ -3,7 +3,7 @@
 import torch
 
 from cluster.session import interruptible, ray_session
-from cluster.termination import termination_notice
+from cluster.signals import termination_notice
 from dakpn.config import TrainConfig
 from dakpn.training.loop import NoNotice
 from dakpn.training.trainer import Trainer
