@@ -28,7 +28,7 @@ def main(config: TrainConfig) -> str:
     with (
         ray_session(*held_cpus(config)),
         interruptible(),
-        termination_notice(config.most_workers, config.report_every) as notice,
+        termination_notice(config.most_workers) as notice,
         training_progress(config),
     ):
         run_workers(config, notice)
