@@ -32,11 +32,13 @@ class RayHead:
         address: URL of the dashboard.
         folder: temporary files.
         gcs: address that nodes join.
+        process: its `ray start`.
     """
 
     address: str
     folder: Path
     gcs: str
+    process: subprocess.Popen[bytes]
 
     @property
     def access(self) -> dict[str, str]:
@@ -48,7 +50,7 @@ class RayCluster(RayHead):
     """A head without CPUs, as on Kubernetes, and nodes that come and go."""
 
     def __init__(self, head: RayHead, stack: contextlib.ExitStack) -> None:
-        super().__init__(head.address, head.folder, head.gcs)
+        super().__init__(head.address, head.folder, head.gcs, head.process)
         self._stack = stack
         self.nodes: list[subprocess.Popen[bytes]] = []
 
@@ -86,8 +88,8 @@ def ray_head(cpus: int) -> Iterator[RayHead]:
             *("--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}", f"--ray-client-server-port={client}"),
         ]
         address = f"http://127.0.0.1:{dashboard}"
-        _started(stack, head, folder, address, 1)
-        yield RayHead(address, folder, f"127.0.0.1:{gcs}")
+        process = _started(stack, head, folder, address, 1)
+        yield RayHead(address, folder, f"127.0.0.1:{gcs}", process)
 
 
 @contextmanager

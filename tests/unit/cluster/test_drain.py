@@ -1,0 +1,54 @@
+"""The hook of a pod that goes: it finds Ray, never waits for a head that is gone, and ends what will not end."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from cluster.drain import Raylet, end_ray, processes, save_work
+from tests.command import environment
+from tests.paths import REPOSITORY
+
+STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
+
+
+def hook(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "cluster.drain", *arguments]
+    return subprocess.run(
+        command, env=environment(), cwd=REPOSITORY, capture_output=True, text=True, timeout=30, check=False
+    )
+
+
+def test_without_ray_the_hook_says_so_and_ends_well(tmp_path: Path) -> None:
+    done = hook("--node-id", "none", "--log", str(tmp_path / "log"))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    (line,) = (tmp_path / "log").read_text().splitlines()
+    assert line.startswith("dakpn drain: found 0 processes of Ray, expected that of node none")
+    assert hook("--node-id", "none", "--log", "/nowhere/log").returncode == 0
+
+
+def test_a_head_that_is_gone_is_not_waited_for() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    began = time.monotonic()
+    with pytest.raises(OSError, match="refused"):
+        save_work(Raylet(os.getpid(), "0" * 56, address, is_head=False), 5)
+    assert time.monotonic() - began < 4
+
+
+@pytest.mark.parametrize(("name", "by"), [("polite", signal.SIGTERM), ("stubborn", signal.SIGKILL)])
+def test_what_does_not_end_in_time_is_killed(name: str, by: signal.Signals) -> None:
+    program = STUBBORN if name == "stubborn" else "import time; print('up', flush=True); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        assert process.stdout.readline() == b"up\n"
+        with processes(Raylet(process.pid, "", "", is_head=False)) as handles:
+            assert len(handles) == 1  # its parent, these tests, is no `ray start`
+            end_ray(handles, patience_s=0.5)
+        assert process.wait(5) == -by
