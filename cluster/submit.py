@@ -19,7 +19,7 @@ _NOT_SHIPPED = (
     *(".env", ".env.*", "*.pem", "*.key", ".aws", ".ssh", ".ray"),
 )
 """In .gitignore's syntax: what is large, made anew, or a credential. `.gitignore` itself is heeded, too."""
-_STOP_WAIT_S = 40
+STOP_WAIT_S = 50
 """Between SIGTERM and SIGKILL: a training writes a checkpoint meanwhile. Ray's default is 3."""
 
 
@@ -104,5 +104,5 @@ def _runtime_env(job: Job) -> dict[str, Any]:
     return {
         "working_dir": str(job.working_dir),
         "excludes": list(_NOT_SHIPPED),
-        "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(_STOP_WAIT_S)},
+        "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT_S)},
     }
