@@ -12,13 +12,12 @@ import argparse
 import logging
 import multiprocessing
 import os
-import select
 import signal
 import socket
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,6 +37,8 @@ _DRIVER_ENDS_S = 5.0
 _EXIT_CODE_S = 2.0
 """Ray's supervisor of a job looks once a second whether its driver has ended, and with what: retries depend on it."""
 _WORKERS_MOVE_S = 10.0
+_ENDED_EVERY_S = 0.1
+_STATE, _PARENT, _BEGAN = 0, 1, 19
 
 
 @dataclass(frozen=True)
@@ -130,45 +131,53 @@ def _outcome(training: "TrainingNotes", raylet: Raylet) -> str | None:
     return "over"
 
 
-@contextmanager
-def processes(raylet: Raylet) -> Iterator[list[int]]:
-    """Handles of what makes this node, `ray start` first; they mean these very processes, whoever gets their numbers.
+@dataclass(frozen=True)
+class Process:
+    """A process, and not a later one of its number.
+
+    Attributes:
+        pid: its number.
+        began: when it began, in the kernel's ticks.
+    """
+
+    pid: int
+    began: str
+
+    @property
+    def runs(self) -> bool:
+        """Whether it is there and no zombie."""
+        fields = _stat(self.pid)
+        return fields is not None and fields[_BEGAN] == self.began and fields[_STATE] not in "ZX"
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal, if it still runs."""
+        if self.runs:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+
+def processes(raylet: Raylet) -> list[Process]:
+    """What makes this node: the raylet, and the `ray start` that it belongs to.
 
     A raylet that is drained and has no work ends by itself, while `ray start` goes on without it.
     """
-    with ExitStack() as stack:
-        handles = []
-        for pid in (_ray_start(raylet.pid), raylet.pid):
-            with suppress(ProcessLookupError):
-                if pid is not None:
-                    handles.append(os.pidfd_open(pid))
-                    stack.callback(os.close, handles[-1])
-        yield handles
+    found = [(pid, _stat(pid)) for pid in (raylet.pid, _ray_start(raylet.pid)) if pid is not None]
+    return [Process(pid, fields[_BEGAN]) for pid, fields in found if fields is not None]
 
 
-def end_ray(handles: Sequence[int], patience_s: float = _END_S) -> None:
-    """End the raylet and `ray start`, and with it all of Ray on this node; what does not end in time is killed.
+def end_ray(node: Sequence[Process], patience_s: float = _END_S) -> None:
+    """End all of Ray on this node; what does not end in time is killed.
 
     Args:
-        handles: see `processes`.
+        node: see `processes`. The raylet comes first, since `ray start` would wait half a minute for the work on it.
         patience_s: seconds between SIGTERM and SIGKILL.
     """
-    # The raylet first: `ray start` would wait half a minute for the work on it.
-    _send(signal.SIGTERM, handles[::-1])
-    if not _all_end(handles, patience_s):
-        _send(signal.SIGKILL, handles)
-        _all_end(handles, patience_s)
-
-
-def _send(number: signal.Signals, handles: Sequence[int]) -> None:
-    for handle in handles:
-        with suppress(ProcessLookupError):
-            signal.pidfd_send_signal(handle, number)
-
-
-def _all_end(handles: Sequence[int], patience_s: float) -> bool:
-    deadline = time.monotonic() + patience_s
-    return all(select.select([handle], [], [], max(0.0, deadline - time.monotonic()))[0] for handle in handles)
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        for process in node:
+            process.send(number)
+        deadline = time.monotonic() + patience_s
+        while any(process.runs for process in node) and time.monotonic() < deadline:
+            time.sleep(_ENDED_EVERY_S)
 
 
 def _ray_start(raylet_pid: int) -> int | None:
@@ -180,10 +189,16 @@ def _ray_start(raylet_pid: int) -> int | None:
 
 def _parent(pid: int) -> int:
     """Process that started another one; 0 if that is gone."""
+    fields = _stat(pid)
+    return 0 if fields is None else int(fields[_PARENT])
+
+
+def _stat(pid: int) -> list[str] | None:
+    """Fields of /proc/PID/stat from the state on; None if there is no such process."""
     try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-    except (OSError, ValueError):
-        return 0
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
 
 
 def _command_lines() -> Iterator[tuple[int, list[str]]]:
@@ -212,16 +227,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     (raylet,) = found
     logger.info("node %s goes: saving the work that needs it", raylet.node_id[:8])
-    with processes(raylet) as handles:
-        saving = multiprocessing.get_context("fork").Process(target=_try_to_save_work, args=(raylet, options.limit))
-        saving.start()
-        saving.join(options.limit)
-        if saving.is_alive():
-            logger.warning("no checkpoint within %g s: the last one before counts", options.limit)
-            saving.kill()
-            saving.join()
-        logger.info("ending Ray after %.1f s", time.monotonic() - began)
-        end_ray(handles)
+    node = processes(raylet)
+    saving = multiprocessing.get_context("fork").Process(target=_try_to_save_work, args=(raylet, options.limit))
+    saving.start()
+    saving.join(options.limit)
+    if saving.is_alive():
+        logger.warning("no checkpoint within %g s: the last one before counts", options.limit)
+        saving.kill()
+        saving.join()
+    logger.info("ending Ray after %.1f s", time.monotonic() - began)
+    end_ray(node)
     logger.info("ended after %.1f s", time.monotonic() - began)
 
 

@@ -2,6 +2,7 @@
 
 import random
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -9,15 +10,18 @@ from pathlib import Path
 
 import pytest
 
+from cluster.drain import raylets
 from dakpn.data import manifest, storage
 from dakpn.data.pack import pack_dataset
 from dakpn.data.procedural import render_scene, write_dataset
+from dakpn.errors import StorageError
 from dakpn.models.weights import load_predictor
 from dakpn.training.checkpoint import CheckpointFolder
+from dakpn.training.metrics_log import read_metrics
 from dakpn.training.run_folder import RunFolder
 from tests.command import CLI, dakpn, environment
 from tests.paths import REPOSITORY
-from tests.processes import end, with_title
+from tests.processes import descendants, end, with_title
 from tests.ray_head import RayCluster, ray_cluster
 from tests.scenes import CAMVID, Scenes, uploaded
 
@@ -70,6 +74,67 @@ def test_jobs_go_on_when_a_node_is_killed(cluster: RayCluster, bucket: str, scen
     assert manifest.read_index(output).rows == IMAGES
     verified = dakpn("verify", "--input", source, "--output", output, "--weights", f"{run}/weights", "workers=1")
     assert verified.returncode == 0, verified.stderr
+
+
+def test_a_pod_that_goes_leaves_a_checkpoint_from_which_the_training_goes_on_and_is_stopped(
+    cluster: RayCluster, bucket: str, scenes: Scenes, tmp_path: Path
+) -> None:
+    """No checkpoint is due before the last step, and a failure that counts would end the job."""
+    cluster.add_node(4)
+    synthetic, real = (uploaded(uri, f"{bucket}/{name}") for name, uri in (("s", scenes.synthetic), ("r", scenes.real)))
+    run = f"{bucket}/run"
+    settings = ("workers=1", "adversarial.steps=100000", "checkpoint_every=100000", "report_every=2", "max_failures=0")
+    job = ["train", "workflows/configs/smoke.yaml", f"run={run}", f"synthetic={synthetic}", f"real={real}", *settings]
+    checkpoints = CheckpointFolder(RunFolder(run).checkpoints("adversarial"), 2)
+    submitted = dakpn("submit", *job, "--detach", **cluster.access)
+    assert submitted.returncode == 0, submitted.stderr
+    job_id = submitted.stdout.removeprefix("job: ").strip()
+
+    def log() -> str:
+        return dakpn("jobs", "logs", job_id, **cluster.access).stdout
+
+    def until(holds: Callable[[], bool], patience_s: float = _PATIENCE_S) -> None:
+        deadline = time.monotonic() + patience_s
+        while not holds():
+            status = dakpn("jobs", "status", job_id, **cluster.access).stdout
+            assert "FAILED" not in status, status
+            assert time.monotonic() < deadline, log()
+            time.sleep(0.5)
+
+    until(lambda: _step(run) >= 4)
+    (node,) = _nodes_with(cluster, "RayTrainWorker")
+    saved = _go(cluster, node, checkpoints)
+    assert f"saved {saved}" in (cluster.folder / "hook").read_text()
+    reached = _step(run)  # steps after the checkpoint are taken again
+    until(lambda: f"resumed at step {saved}" in log())
+    until(lambda: _step(run) > reached)
+
+    dakpn("jobs", "stop", job_id, **cluster.access)
+    until(lambda: "STOPPED" in dakpn("jobs", "status", job_id, **cluster.access).stdout, patience_s=55)
+    last = max(checkpoints.complete_steps())
+    assert last > saved
+    assert f"ended by SIGTERM; the checkpoint of step {last} is written" in log()
+
+
+def _go(cluster: RayCluster, node: subprocess.Popen[bytes], checkpoints: CheckpointFolder) -> int:
+    """Run the hook of a pod that goes, see that its Ray has ended, and return the step of the checkpoint it left."""
+    family = descendants(node.pid)
+    (raylet,) = (raylet for raylet in raylets() if raylet.pid in family)
+    hook = [sys.executable, "-m", "cluster.drain", "--node-id", raylet.node_id, "--log", str(cluster.folder / "hook")]
+    access = environment(**cluster.access, RAY_AUTH_MODE="token")
+    subprocess.run(hook, env=access, cwd=REPOSITORY, check=True, timeout=60)
+    node.wait(5)
+    (saved,) = checkpoints.complete_steps()
+    return saved
+
+
+def _step(run: str) -> int:
+    """The last reported step of the predictor's training."""
+    try:
+        lines = read_metrics(RunFolder(run).metrics)
+    except StorageError:
+        return 0
+    return max((line["step"] for line in lines if line["stage"] == "adversarial"), default=0)
 
 
 def test_a_training_without_workers_runs_on_a_head_without_cpus(

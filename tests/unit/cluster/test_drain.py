@@ -6,11 +6,12 @@ import socket
 import subprocess
 import sys
 import time
+import uuid
 from pathlib import Path
 
 import pytest
 
-from cluster.drain import Raylet, end_ray, processes, save_work
+from cluster.drain import Process, Raylet, end_ray, processes, save_work
 from tests.command import environment
 from tests.paths import REPOSITORY
 
@@ -48,7 +49,35 @@ def test_what_does_not_end_in_time_is_killed(name: str, by: signal.Signals) -> N
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as process:
         assert process.stdout
         assert process.stdout.readline() == b"up\n"
-        with processes(Raylet(process.pid, "", "", is_head=False)) as handles:
-            assert len(handles) == 1  # its parent, these tests, is no `ray start`
-            end_ray(handles, patience_s=0.5)
+        node = processes(Raylet(process.pid, "", "", is_head=False))
+        assert [part.pid for part in node] == [process.pid]  # its parent, these tests, is no `ray start`
+        end_ray(node, patience_s=0.5)
         assert process.wait(5) == -by
+
+
+def test_a_later_process_of_the_same_number_is_left_alone() -> None:
+    with subprocess.Popen(["sleep", "60"]) as process:
+        Process(process.pid, "1").send(signal.SIGKILL)
+        (itself,) = processes(Raylet(process.pid, "", "", is_head=False))
+        assert itself.runs
+        itself.send(signal.SIGKILL)
+        assert process.wait(5) == -signal.SIGKILL
+        assert not itself.runs
+
+
+def test_a_head_that_never_answers_costs_no_more_than_the_limit() -> None:
+    """A port that listens and says nothing, and a process that the hook takes for a raylet."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address, node_id = f"127.0.0.1:{silent.getsockname()[1]}", uuid.uuid4().hex
+        program = "import time; print('up', flush=True); time.sleep(60)"
+        words = ["raylet", "-c", program, f"--node_id={node_id}", f"--gcs-address={address}"]
+        with subprocess.Popen(words, executable=sys.executable, stdout=subprocess.PIPE) as raylet:
+            assert raylet.stdout
+            assert raylet.stdout.readline() == b"up\n"
+            began = time.monotonic()
+            done = hook("--node-id", node_id, "--limit", "2")
+            assert time.monotonic() - began < 8
+            assert done.returncode == 0
+            assert "no checkpoint within 2 s" in done.stderr
+            assert "Traceback" not in done.stderr
+            assert raylet.wait(5) == -signal.SIGTERM

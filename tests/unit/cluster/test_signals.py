@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +16,9 @@ import ray
 from cluster.control_store import ControlStore, TrainingNotes, say_leaving
 from cluster.signals import PATIENCE_VARIABLE, termination_notice
 from dakpn.errors import TerminatedError, UsageError
-from tests.noticed_training import checkpoints, fit, step_of
+from tests.command import environment
+from tests.noticed_training import begun, checkpoints, fit, step_of
+from tests.paths import REPOSITORY
 
 pytestmark = pytest.mark.usefixtures("ray_here")
 
@@ -129,6 +133,29 @@ def test_sigterm_reaches_workers_in_slow_steps_and_those_that_wait_for_data(
     for rank in range(workers):
         times = sorted(map(float, (tmp_path / f"asked-{rank}").read_text().split()[1:]))  # the first one joins
         assert not times or times[len(times) // 2] < 0.001, times
+
+
+@pytest.mark.slow
+def test_a_second_sigterm_ends_the_process_at_once(ray_here: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tests.noticed_training", str(tmp_path), "0", "60", ""]
+    log = tmp_path / "log"
+    with log.open("wb") as output:
+        driver = subprocess.Popen(
+            command, env=environment(RAY_ADDRESS=ray_here), cwd=REPOSITORY, stdout=output, stderr=output
+        )
+    try:
+        for said in ("", "got SIGTERM"):
+            deadline = time.monotonic() + 60
+            while not begun(tmp_path) or said not in log.read_text():
+                assert driver.poll() is None, log.read_text()
+                assert time.monotonic() < deadline, log.read_text()
+                time.sleep(0.05)
+            driver.send_signal(signal.SIGTERM)
+        assert driver.wait(5) == -signal.SIGTERM
+        assert checkpoints(tmp_path) == []
+    finally:
+        driver.kill()
+        driver.wait()
 
 
 @pytest.mark.parametrize("text", ["soon", "0", "-1", "inf", "nan"])
