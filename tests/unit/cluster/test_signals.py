@@ -114,7 +114,7 @@ def test_before_any_worker_has_begun_sigterm_does_not_wait() -> None:
     ("workers", "step_s", "stalled_after"),
     [
         pytest.param(1, 2.0, None, marks=pytest.mark.slow),
-        (2, 2.0, 1),
+        (2, 0.5, 1),
         pytest.param(2, 2.0, None, marks=pytest.mark.slow),
     ],
 )
