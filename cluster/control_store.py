@@ -26,8 +26,8 @@ _TIMEOUT_S = 5
 class ControlStore:
     """The control store of a Ray cluster, spoken to without `ray.init`.
 
-    The client is Ray's own private one, which `ray drain-node`, Ray Train and Ray Data use for the same; the tests of
-    this file are the first to fail when it changes.
+    The client is Ray's own private one, which `ray drain-node`, Ray Train and Ray Data use for the same;
+    the tests of this file, and of `cluster.drain` with nodes, are the first to fail when it changes.
 
     Args:
         address: HOST:PORT of the head.
@@ -48,7 +48,9 @@ class ControlStore:
         deadline_ms = int((time.time() + seconds) * 1000)
         why = autoscaler_pb2.DRAIN_NODE_REASON_PREEMPTION  # pyright: ignore[reportAttributeAccessIssue] - no node refuses
         with self._asking():
-            self._client.drain_node(node_id, why, reason, deadline_ms, timeout=_TIMEOUT_S)
+            accepted, refusal = self._client.drain_node(node_id, why, reason, deadline_ms, timeout=_TIMEOUT_S)
+        if not accepted:
+            raise ClusterError(f"the Ray cluster at {self._address} does not drain node {node_id}: {refusal}")
 
     def draining(self) -> set[str]:
         """Ids of the nodes that are being drained and still there."""
