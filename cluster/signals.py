@@ -12,7 +12,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any, Protocol
 
 import ray
@@ -55,7 +55,7 @@ def termination_notice(workers: int) -> Iterator[TrainNotice]:
 
     SIGTERM to this process, or the loss of its own node, ends the training after the checkpoint; at the loss of another
     node it goes on: Ray Train starts its workers anew without it. A second SIGTERM ends the process at once. Outside of
-    the main thread signals are left alone. Ray must be connected.
+    the main thread signals are left alone. Nodes that go are known where Ray is connected.
 
     Args:
         workers: 0 trains in this process; else the notice is passed to Ray's workers.
@@ -65,7 +65,7 @@ def termination_notice(workers: int) -> Iterator[TrainNotice]:
         UsageError: the patience in the environment is no number of seconds.
     """
     training = _InWorkers(_patience()) if workers else _InProcess(_patience())
-    with _sigterm(training) as terminate, _watched(training, terminate):
+    with _sigterm(training) as terminate, _watched(training, terminate) if ray.is_initialized() else nullcontext():
         yield training.notice
 
 
@@ -404,6 +404,10 @@ class _Carrier:
 
 
 def _ended_at(step: int) -> str:
+    if step == 0:
+        return (
+            "ended by SIGTERM before the first step of a stage; what was done is saved: the same command goes on there"
+        )
     return f"ended by SIGTERM; the checkpoint of step {step} is written: the same command goes on from there"
 
 

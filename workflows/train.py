@@ -1,11 +1,18 @@
 """Train: the source segmenter if there is none, then the kernel predictor against the discriminators."""
 
+import os
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+
+import ray
 import torch
 
+from cluster.metrics import TrainingMetrics
 from cluster.session import interruptible, ray_session
 from cluster.signals import termination_notice
 from dakpn.config import TrainConfig
 from dakpn.training.loop import NoNotice
+from dakpn.training.tracking import Tracker
 from dakpn.training.trainer import Trainer
 from workflows.training_progress import training_progress
 
@@ -13,15 +20,16 @@ from workflows.training_progress import training_progress
 def main(config: TrainConfig) -> str:
     """Train, or resume, and return the URI of the weights.
 
-    `workers=0` trains in this process, without Ray.
+    `workers=0` trains in this process, and joins Ray only where `RAY_ADDRESS` names one, as in a job: to hear that its
+    node will go, and for its metrics.
 
     Raises:
         UsageError, ConfigError: inputs or run folder do not fit, found before any worker starts.
         DataError, StorageError, TrainingError: found while training.
     """
     if not config.most_workers:
-        with termination_notice(0, config.report_every) as notice, training_progress(config):
-            return Trainer(config, notice=notice).fit()
+        with _joined_ray(), termination_notice(0) as notice, training_progress(config):
+            return Trainer(config, notice=notice, trackers=_ray_metrics).fit()
     from workflows.training_on_ray import held_cpus, run_workers
 
     trainer = _prepared(config)
@@ -54,6 +62,14 @@ def train_until(config: TrainConfig, step: int) -> str:
     trainer = _prepared(config)
     run_workers(config, NoNotice(), step)
     return trainer.folder.weights
+
+
+def _joined_ray() -> AbstractContextManager[None]:
+    return ray_session(0) if os.environ.get("RAY_ADDRESS") else nullcontext()
+
+
+def _ray_metrics(stage: str) -> Sequence[Tracker]:
+    return [TrainingMetrics(stage)] if ray.is_initialized() else []
 
 
 def _prepared(config: TrainConfig) -> Trainer:

@@ -161,6 +161,11 @@ def arrays_of_batches(blocks: Iterator[Arrays], batch_size: int) -> Iterator[Arr
             count -= batch_size
 
 
+def read_ahead(blocks: Iterator[Arrays], while_waiting: Callable[[], None] | None) -> ReadAhead[Arrays]:
+    """Blocks of examples, taken ahead of need by a thread; `while_waiting` as in `ReadAhead`."""
+    return ReadAhead(blocks, lambda block: sum(array.nbytes for array in block.values()), _HELD_BYTES, while_waiting)
+
+
 _B = TypeVar("_B", bound=TensorBatch)
 
 
@@ -189,7 +194,7 @@ class BatchLoader:
         return self._ahead(map(AdversarialBatch, ours, theirs))
 
     def _arrays(self, stream: Stream, batch_size: int) -> Iterator[Arrays]:
-        with ReadAhead(self._prepared(stream), _bytes, _HELD_BYTES, self._while_waiting) as blocks:
+        with read_ahead(self._prepared(stream), self._while_waiting) as blocks:
             yield from arrays_of_batches(iter(blocks), batch_size)
 
     def _ahead(self, batches: Iterator[_B]) -> Iterator[_B]:
@@ -221,10 +226,6 @@ def _tensors(arrays: Arrays) -> dict[str, Tensor]:
 
 def _rows(block: Arrays) -> int:
     return len(next(iter(block.values())))
-
-
-def _bytes(block: Arrays) -> int:
-    return sum(array.nbytes for array in block.values())
 
 
 def _taken(held: deque[Arrays], batch_size: int) -> Arrays:

@@ -56,7 +56,7 @@ class Notice(Protocol):
         ...
 
     def answer(self, step: int) -> None:
-        """Called by rank 0 when the checkpoint of `step` is written."""
+        """Called by rank 0 when the checkpoint of `step` is written; 0 before the first step of a stage."""
         ...
 
 
@@ -118,14 +118,20 @@ class Saver:
             self._saved_at = self._state.step
 
     def heed_notice(self) -> None:
-        """Upon notice, write a checkpoint at once and answer; a state that has diverged is not kept.
+        """Upon notice, write a checkpoint at once and answer.
 
-        Raises: what the answer raises.
+        Raises:
+            TrainingError: the state has diverged; it is not kept.
+            What the answer raises, too.
         """
         step = self._state.step
         if self._notice.given(step) and self._checkpoints is not None:
-            if self._state.is_finite():
-                self.save()
+            if not self._state.is_finite():
+                raise TrainingError(
+                    f"training diverged: params not finite at step {step}, when a checkpoint was asked for; lower the "
+                    "learning rates, or resume from the last checkpoint with another seed"
+                )
+            self.save()
             self._notice.answer(step)
 
 

@@ -46,7 +46,7 @@ from dakpn.segmentation.fit import segmentation_state
 from dakpn.training.adversarial import AdversarialTask, sample_grid
 from dakpn.training.card import ENCODER_CARD, predictor_card
 from dakpn.training.checkpoint import CheckpointFolder
-from dakpn.training.data import AdversarialBatch, Batch, BatchLoader, real_batch, synthetic_batch
+from dakpn.training.data import AdversarialBatch, Batch, BatchLoader, read_ahead, real_batch, synthetic_batch
 from dakpn.training.distributed import require_same_params, wait_for_all, wrapped
 from dakpn.training.encoder import (
     EncoderRound,
@@ -264,11 +264,19 @@ class Trainer:
         """The first of the shuffled samples, `most` or all that there are, in blocks: the same on every rank."""
         order = StreamOrder(source.index, self.config.seed, shuffle_shards=1)
         missing = min(most, order.index.rows)
-        for block in self._prepared(Stream(source, order, prepare, labelled)):
-            yield {name: array[:missing] for name, array in block.items()}
-            missing -= len(next(iter(block.values())))
-            if missing <= 0:
-                return
+        blocks = self._prepared(Stream(source, order, prepare, labelled))
+        with read_ahead(blocks, self._heed_notice) as ahead:
+            for block in ahead:
+                self._heed_notice()
+                yield {name: array[:missing] for name, array in block.items()}
+                missing -= len(next(iter(block.values())))
+                if missing <= 0:
+                    return
+
+    def _heed_notice(self) -> None:
+        """Between two stages nothing needs a checkpoint: what is done is saved."""
+        if self.rank.rank == 0 and self.notice is not None and self.notice.given(0):
+            self.notice.answer(0)
 
     def _pixel_counts(self, size: Size) -> NDArray[np.int64]:
         """Pixels of each class in some labels of the synthetic dataset: the same on every rank."""
