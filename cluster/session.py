@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import ray
-import ray.data
 
 from dakpn.errors import ClusterError, UsageError
 
@@ -107,8 +106,9 @@ def interruptible() -> Iterator[None]:
 
 def quiet_ray_data() -> None:
     """Turn off Ray Data's progress bars and chatter in this process; the workflows print their own lines."""
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
+    import ray.data  # brings pandas: a training in one process needs neither
+
+    ray.data.DataContext.get_current().enable_progress_bars = False
     for name in ("ray.train", "ray.tune"):
         logging.getLogger(name).setLevel(logging.ERROR)
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # it logs a traceback of every error that it also raises

@@ -16,7 +16,6 @@ from contextlib import contextmanager, nullcontext, suppress
 from typing import Any, Protocol
 
 import ray
-import ray.train
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -346,6 +345,8 @@ class _WorkerNotice:
             self._pending, self._request = self._carrier.requested.remote(self._request), None
 
     def _join(self) -> None:
+        import ray.train  # brings torch, and more: not for a driver to wait for
+
         context = ray.train.get_context()
         self._rank = context.get_world_rank()
         node = ray.get_runtime_context().get_node_id()
@@ -406,7 +407,7 @@ class _Carrier:
 def _ended_at(step: int) -> str:
     if step == 0:
         return (
-            "ended by SIGTERM before the first step of a stage; what was done is saved: the same command goes on there"
+            "ended by SIGTERM before a stage's first step; what was done is saved: the same command goes on from there"
         )
     return f"ended by SIGTERM; the checkpoint of step {step} is written: the same command goes on from there"
 
