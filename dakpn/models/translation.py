@@ -94,7 +94,10 @@ def upsample_params(params: Tensor, size: tuple[int, int], window: Window | None
 
 
 def upsample_patches(params: Tensor, full_size: Tensor, corner: Tensor, size: tuple[int, int]) -> Tensor:
-    """Params of a window of its own in each image, all of one size, as `upsample_params` gives them.
+    """Params of a window of its own in each image, all of one size, as `upsample_params` gives them but for rounding.
+
+    As products with a matrix for each axis: few kernels, and a gradient that is the same each time on a GPU too, where
+    that of picking rows one by one is summed in any order.
 
     Args:
         params: [B, P, h, w].
@@ -105,24 +108,20 @@ def upsample_patches(params: Tensor, full_size: Tensor, corner: Tensor, size: tu
     Returns:
         [B, P, height, width].
     """
-    columns = _gathered(params, full_size[:, 1], corner[:, 1], size[1], dim=-1)
-    return _gathered(columns, full_size[:, 0], corner[:, 0], size[0], dim=-2)
+    rows, columns = (
+        _interpolation(params, params.shape[2 + axis], full_size[:, axis], corner[:, axis], size[axis])
+        for axis in (0, 1)
+    )
+    return rows[:, None] @ (params @ columns.mT[:, None])
 
 
-def _gathered(values: Tensor, full: Tensor, start: Tensor, length: int, *, dim: int) -> Tensor:
-    """Rows or columns [start, start + length) of each full-res image [B, P, ...], interpolated as by `_interpolate`."""
-    low = values.shape[dim]
-    position = start[:, None] + torch.arange(length, device=values.device, dtype=torch.float64)
-    scale = torch.full_like(full, low, dtype=torch.float64) / full  # not low / full, which is low times an inverse
+def _interpolation(like: Tensor, low: int, full: Tensor, start: Tensor, length: int) -> Tensor:
+    """Weights [B, length, low] of low-res positions in full-res ones [start, start + length) of each image."""
+    position = start[:, None] + torch.arange(length, device=like.device, dtype=torch.float64)
+    scale = torch.full_like(full, low, dtype=torch.float64) / full
     source = ((position + 0.5) * scale[:, None] - 0.5).clamp(0, low - 1)
-    before = source.floor()
-    fraction = (source - before).to(values.dtype)
-    index = torch.stack((before, (before + 1).clamp(max=low - 1)), 1).long()
-    index, fraction = (part[..., None, :] if dim == -1 else part[..., None] for part in (index, fraction))
-    shape = list(values.shape)
-    shape[dim] = length
-    first, second = (values.gather(dim, part[:, None].expand(shape)) for part in index.unbind(1))
-    return second.sub_(first).mul_(fraction[:, None]).add_(first)
+    distance = source[..., None] - torch.arange(low, device=like.device)
+    return (1 - distance.abs_()).clamp_(min=0).to(like.dtype)
 
 
 def _low_position(low: int, full: int, position: int) -> float:

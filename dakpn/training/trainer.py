@@ -119,6 +119,8 @@ class Trainer:
         self.label_space = _label_space(self.synthetic)
         self.device = device or default_device(config)
         self.compute_dtype = compute_dtype(config.precision, self.device)
+        if self.device.type == "cuda":
+            torch.backends.cudnn.deterministic = True  # a resumed run ends with the weights of one that never stopped
         self.folder = RunFolder(config.run)
         self.predictor_steps = config.adversarial.steps if until is None else min(until, config.adversarial.steps)
         self._prepared = prepared or partial(prepared_in_threads, threads=threads or usable_cpus())

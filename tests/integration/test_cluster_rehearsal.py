@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from dakpn.training.metrics_log import read_metrics
 
 from cluster.drain import raylets
 from dakpn.data import manifest, storage
@@ -18,6 +17,7 @@ from dakpn.data.procedural import render_scene, write_dataset
 from dakpn.errors import StorageError
 from dakpn.models.weights import load_predictor
 from dakpn.training.checkpoint import CheckpointFolder
+from dakpn.training.reporting import read_metrics
 from dakpn.training.run_folder import RunFolder
 from tests.command import CLI, dakpn, environment
 from tests.paths import REPOSITORY

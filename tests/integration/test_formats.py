@@ -7,16 +7,18 @@ from typing import get_args
 import numpy as np
 import pytest
 
+from cluster.ingest import prepared_on_ray
 from dakpn.config import TranslateConfig, VerifyConfig
 from dakpn.data import manifest
 from dakpn.data.formats import FormatName
 from dakpn.data.schema import Sample
 from dakpn.data.shards import read_shard
+from dakpn.data.stream import prepared_in_threads
 from dakpn.errors import UsageError, VerificationError
 from dakpn.segmentation.examples import load_examples
+from tests.integration.test_ingest import examples, stream
 from tests.scenes import Scenes
 from workflows import pack, translate, verify
-from workflows.ingest import ray_shard_reader
 
 KINDS: tuple[FormatName, ...] = get_args(FormatName)
 
@@ -71,10 +73,9 @@ def test_translation_never_writes_over_its_input_or_over_other_files(
 
 
 def test_training_and_evaluation_read_every_format(packed: dict[FormatName, str]) -> None:
-    expected = list(samples_of(packed["parquet"]))
-    examples = load_examples(packed["parquet"], (24, 32))
+    streamed = examples(prepared_in_threads(stream(packed["parquet"]), 1), 12)
+    held = load_examples(packed["parquet"], (24, 32))
     for kind in KINDS:
-        read = ray_shard_reader(packed[kind], labelled=True, prefetch_batches=1)
-        names = [shard.name for shard in manifest.read_index(packed[kind]).shards]
-        assert list(read(names)) == expected
-        np.testing.assert_array_equal(load_examples(packed[kind], (24, 32)).labels, examples.labels)
+        for name, array in examples(prepared_on_ray(stream(packed[kind])), 12).items():
+            np.testing.assert_array_equal(array, streamed[name])
+        np.testing.assert_array_equal(load_examples(packed[kind], (24, 32)).labels, held.labels)

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import time
 from pathlib import Path
 
@@ -10,9 +11,9 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from workflows.ingest import ray_shard_reader
 
 from cluster.failures import actionable_error
+from cluster.ingest import prepared_on_ray
 from dakpn.config import TranslateConfig, VerifyConfig
 from dakpn.data import manifest, storage
 from dakpn.data.formats import FormatName
@@ -22,6 +23,7 @@ from dakpn.errors import StorageError, VerificationError
 from dakpn.models.weights import load_predictor
 from dakpn.training.reporting import read_metrics
 from tests.command import assert_failed, dakpn, dakpn_process
+from tests.integration.test_ingest import examples, stream
 from tests.scenes import ROWS_PER_SHARD, Scenes, tiny_training, uploaded
 from workflows import check, pack, train, translate, verify
 
@@ -206,15 +208,14 @@ def test_a_bucket_that_disappears_while_it_is_read_is_named(bucket: str, scenes:
 @pytest.mark.usefixtures("ray_here")
 def test_a_bucket_that_disappears_under_the_training_stream_is_named(bucket: str, scenes: Scenes) -> None:
     uri = uploaded(scenes.synthetic, f"{bucket}/packed")
-    names = [shard.name for shard in manifest.read_index(uri).shards]
-    read = ray_shard_reader(uri, labelled=True, prefetch_batches=1)
-    assert len(list(read(names))) == 12
+    samples = stream(uri)
+    assert len(examples(prepared_on_ray(samples), 12)["low"]) == 12
     _remove(bucket)
     with pytest.raises(Exception, match=r"cannot read") as caught:
-        list(read(names))
+        examples(prepared_on_ray(samples), 12)
     known = actionable_error(caught.value)
     assert isinstance(known, StorageError)
-    assert f"cannot read {uri}/{names[0]}.parquet: " in str(known)
+    assert re.search(rf"cannot read {uri}/train-0000\d-of-00003\.parquet: ", str(known))
     assert "\n" not in str(known)
 
 

@@ -123,12 +123,13 @@ def test_a_window_equals_the_whole_to_the_last_bit():
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_windows_of_a_batch_equal_that_of_each_image_to_the_last_bit(dtype):
+def test_windows_of_a_batch_equal_that_of_each_image_but_for_rounding(dtype):
     params = torch.rand(4, 12, 13, 9, dtype=dtype, generator=torch.Generator().manual_seed(3))
     sizes, corners, patch = [(101, 67), (40, 70), (30, 25), (500, 25)], [(71, 42), (0, 45), (0, 0), (233, 0)], (30, 25)
     patches = upsample_patches(params, torch.tensor(sizes), torch.tensor(corners), patch)
     for image, size, corner, found in zip(params.split(1), sizes, corners, patches, strict=True):
-        assert torch.equal(found, upsample_params(image, size, (*corner, *patch))[0])
+        expected = upsample_params(image, size, (*corner, *patch))[0]
+        torch.testing.assert_close(found, expected, rtol=0, atol=8 * torch.finfo(dtype).eps)
 
 
 def test_the_gradient_of_windows_is_that_of_each_image():
