@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest --durations=10
 export RAY_USAGE_STATS_ENABLED := 0
 export RAY_AUTH_MODE ?= disabled
 
-.PHONY: setup demo test test-slow soak lint licences audit sbom docs format bench lock clean
+.PHONY: setup demo test test-slow test-gpu soak lint licences audit sbom docs format bench lock clean
 
 setup: $(STAMP)
 
@@ -36,6 +36,10 @@ test-slow: setup $(SBOM)
 
 soak: setup
 	$(PYTEST) -m soak
+
+# Every stage and command on one GPU, with a table of figures; elsewhere a sentence that it was skipped.
+test-gpu: setup
+	$(BIN)/python -m tests.gpu
 
 bench: setup
 	$(BIN)/python -m benchmarks $(BENCH)
