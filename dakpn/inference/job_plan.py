@@ -18,6 +18,7 @@ from dakpn.errors import UsageError
 from dakpn.inference.job_report import read_report
 from dakpn.inference.shard_job import RESULT_VERSION, ShardTask
 from dakpn.inference.translator import Translator
+from dakpn.models.fused_plan import why_not_fused
 
 logger = logging.getLogger(__name__)
 
@@ -92,7 +93,15 @@ def plan_translation(
             f"{config.input} has no shard {unknown[0]!r}; its {len(index.shards)} shards are named as "
             f"{index.shards[0].name if index.shards else 'none'}"
         )
-    weights = WeightsFacts.of(Translator.of_job(config, index))
+    translator = Translator.of_job(config, index)
+    reason = why_not_fused(translator.predictor.function)
+    if reason is not None and not config.num_gpus:
+        logger.warning(
+            "the fused kernels cannot compute the stages of these weights: %s; translation takes the torch form, about "
+            "ten times as long an image",
+            reason,
+        )
+    weights = WeightsFacts.of(translator)
     tasks = _tasks(config, index, weights.digest)
     finished = _finished(config.output, tasks, output_format(config, index))
     chosen = set(tasks) if only is None else set(only)

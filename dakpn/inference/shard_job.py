@@ -25,7 +25,7 @@ from dakpn.inference.row_pipeline import Spent, TranslatedRow, translate_rows
 from dakpn.inference.shard_rows import InputRow
 from dakpn.inference.translator import Translator
 
-RESULT_VERSION = 1
+RESULT_VERSION = 2
 """Version of the images that code makes of the same input, weights and settings. It is raised when a change moves
 pixels: shards that another version made are made again, so that no dataset is a mixture."""
 

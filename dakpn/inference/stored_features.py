@@ -65,9 +65,9 @@ def from_stored(row: ParamsRow) -> ImageFeatures:
 def as_stored(features: ImageFeatures, precision: ParamsPrecision) -> ImageFeatures:
     """Return the features of one image as `from_stored` would give them, on the device they are on.
 
-    The job that makes pixels works on these, too. So stored params give its very bytes, in every look: f is not
-    continuous (the hue of a grey is anything, and a saturation bias shows it), so that no rounding is small enough to
-    move every pixel by a grey level at most.
+    The job that makes pixels works on these, too. So stored params give its very bytes, in every look: f is steep (the
+    hue of what is almost grey is almost anything, and a saturation bias shows it), so that no rounding is small enough
+    to move every pixel by a grey level at most.
 
     Raises:
         WeightsError: the logits are not finite.

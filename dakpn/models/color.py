@@ -9,9 +9,15 @@ from torch import Tensor
 
 GREY_CHROMA = 1e-5
 """Below this chroma a colour counts as grey: its hue is 0 and carries no gradient."""
+FAINTEST_CHROMA = 1 / 256
+"""A little less than that of any colour in 8 bits that is not grey."""
+LAST_HUES = 1 / (6 * 256)
+"""The turns before a whole one in which no colour in 8 bits has its hue."""
 
 LOG_OFFSET = 1 / 255
 """Added to cone responses before the logarithm and taken off after: black stays finite, there and back is exact."""
+BRIGHTEST_CONE = 2.0
+"""Twice the response to white; see `lab_to_rgb`."""
 RGB_TO_CONES = ((0.3811, 0.5783, 0.0402), (0.1967, 0.7244, 0.0782), (0.0241, 0.1288, 0.8444))
 """Red, green and blue to the responses of long, medium and short cones (Reinhard et al. 2001)."""
 CONES_TO_RGB = tuple(map(tuple, np.linalg.inv(RGB_TO_CONES).tolist()))
@@ -93,10 +99,14 @@ def rgb_to_lab(rgb: Tensor) -> Tensor:
 
 
 def lab_to_rgb(lab: Tensor) -> Tensor:
-    """RGB colours float [..., 3, H, W] of l-alpha-beta ones; out of 0..1 where the colour cannot be shown."""
-    log_cones = _mix(tuple(zip(*LOG_CONES_TO_LAB, strict=True)), lab)
-    cones = torch.exp(log_cones * math.log(10)) - LOG_OFFSET
-    return _mix(CONES_TO_RGB, cones)
+    """RGB colours float [..., 3, H, W] of l-alpha-beta ones; out of 0..1 where the colour cannot be shown.
+
+    A colour with a cone response over `BRIGHTEST_CONE` is dimmed to it as a whole. No colour that can be shown has one
+    over 1, and of a brighter one the differences that make red, green and blue are lost in rounding, or infinite.
+    """
+    log_cones = _mix(tuple(zip(*LOG_CONES_TO_LAB, strict=True)), lab) * math.log(10)
+    excess = (log_cones.amax(-3, keepdim=True) - math.log(BRIGHTEST_CONE)).clamp(min=0)
+    return _mix(CONES_TO_RGB, torch.exp(log_cones - excess) - LOG_OFFSET)
 
 
 def _mix(matrix: tuple[tuple[float, ...], ...], channels: Tensor) -> Tensor:

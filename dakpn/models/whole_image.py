@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dakpn.errors import WeightsError
-from dakpn.models.blur import MAX_RADIUS
+from dakpn.models.fused_plan import fused_plan, why_not_fused
 from dakpn.models.noise import keyed_noise, normal_quantiles
-from dakpn.models.stages import GaussianBlur, HsvAffine, LabAffine, Noise
 from dakpn.models.translation import TranslationFunction, Window, upsample_params
 
 try:
@@ -30,15 +29,11 @@ except ImportError:  # numba is optional where it has no build
 DEFAULT_PIXELS_IN_FLIGHT = 4_000_000
 """About 100 MB of buffers in the fused form, 1 GB in the torch form."""
 _SMALLEST_BAND = 16
-_FINISHING_PARAMS = 6
-"""Of blur and noise."""
 
 
 def can_fuse(function: TranslationFunction) -> bool:
     """Whether the fused kernels compute exactly these stages."""
-    kinds = [type(stage) for stage in function.stages]
-    fused = [HsvAffine, GaussianBlur, Noise]
-    return fused_kernels is not None and kinds in (fused, [LabAffine, *fused])
+    return fused_kernels is not None and why_not_fused(function) is None
 
 
 def translate_image(
@@ -71,7 +66,9 @@ def translate_image(
             "the predicted params are not finite; expected numbers: the weights are damaged, train again"
         )
     if params.device.type == "cpu" and can_fuse(function):
-        return translate_fused(image, params, seed, max_pixels_in_flight=max_pixels_in_flight, threads=threads)
+        return translate_fused(
+            function, image, params, seed, max_pixels_in_flight=max_pixels_in_flight, threads=threads
+        )
     return translate_tiled(function, image, params, seed, max_pixels_in_flight=max_pixels_in_flight)
 
 
@@ -93,6 +90,7 @@ def translate_tiled(
 
 
 def translate_fused(
+    function: TranslationFunction,
     image: NDArray[np.uint8],
     params: Tensor,
     seed: int,
@@ -100,32 +98,36 @@ def translate_fused(
     max_pixels_in_flight: int = DEFAULT_PIXELS_IN_FLIGHT,
     threads: int = 1,
 ) -> NDArray[np.uint8]:
-    """The fused CPU form of the paper's three stages, with or without the style affine before, band by band.
+    """The fused CPU form, band by band, of stages for which `can_fuse` holds.
 
     Arguments as for `translate_image`.
     """
     kernels = fused_kernels
-    if kernels is None:
-        raise RuntimeError("the fused form needs numba; call translate_image, which falls back to the torch form")
+    reason = why_not_fused(function)
+    if kernels is None or reason is not None:
+        raise RuntimeError(f"these stages have no fused form ({reason}); call translate_image, which takes the other")
+    plan = fused_plan(function)
     height, width = image.shape[:2]
     image = np.ascontiguousarray(image)
     low = np.ascontiguousarray(params[0].numpy(), dtype=np.float32)
-    rows, columns = _axis(low.shape[1], height), _axis(low.shape[2], width)
-    grid = (rows.lower, rows.fraction, columns.lower, columns.fraction)
-    colors, rest = low[:-_FINISHING_PARAMS], low[-_FINISHING_PARAMS:]
+    before, local, after = np.split(low, np.cumsum(plan.params[:2]))
+    grid = (*_axis(low.shape[1], height), *_axis(low.shape[2], width))
+    noise = (np.uint64(seed), normal_quantiles())
     output = np.empty_like(image)
     band = min(height, max(_SMALLEST_BAND, max_pixels_in_flight // width))
-    buffer = np.empty((3, *kernels.buffer_size(band, width)), np.float32)
+    buffer = np.empty((3, *kernels.buffer_size(band, plan.radius, width)), np.float32)
 
     def color(lines: tuple[int, int]) -> None:
-        kernels.color_rows(image, colors, *grid, lines, top - MAX_RADIUS, buffer)
+        kernels.color_rows(image, plan.before, before, grid, lines, top - plan.radius, *noise, buffer)
 
     def finish(lines: tuple[int, int]) -> None:
-        kernels.finish_rows(rest, *grid, lines, top - MAX_RADIUS, buffer, np.uint64(seed), normal_quantiles(), output)
+        kernels.finish_rows(
+            plan.local, plan.radius, plan.after, local, after, grid, lines, top - plan.radius, *noise, buffer, output
+        )
 
     for top in range(0, height, band):
         bottom = min(top + band, height)
-        _in_threads(color, 0, bottom - top + 2 * MAX_RADIUS, threads)
+        _in_threads(color, 0, bottom - top + 2 * plan.radius, threads)
         _in_threads(finish, top, bottom, threads)
     return output
 

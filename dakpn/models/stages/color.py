@@ -6,11 +6,25 @@ import torch
 from torch import Tensor
 
 from dakpn.config import GammaConfig, HsvAffineConfig, LabAffineConfig, RgbAffineConfig
-from dakpn.models.color import channel_values, hsv_to_rgb, lab_to_rgb, rgb_to_hsv, rgb_to_lab
+from dakpn.models.color import (
+    FAINTEST_CHROMA,
+    GREY_CHROMA,
+    LAST_HUES,
+    channel_values,
+    hsv_to_rgb,
+    lab_to_rgb,
+    rgb_to_hsv,
+    rgb_to_lab,
+)
 
 
 class HsvAffine:
-    """`hsv' = gain * hsv + bias`; hue wraps, saturation and value are clamped to 0..1."""
+    """`hsv' = gain * hsv + bias`; hue wraps, saturation and value are clamped to 0..1.
+
+    Departures from the paper's formula, which leaps where a colour has no hue and where the hue comes round, so that
+    rounding decided what became of a colour computed by a stage before: below `FAINTEST_CHROMA` the saturation fades to
+    0, and within `LAST_HUES` the hue's gain fades to 1. No colour in 8 bits lies there but grey, which stays grey.
+    """
 
     names = ("hue_gain", "saturation_gain", "value_gain", "hue_shift", "saturation_bias", "value_bias")
     identity = (1.0, 1.0, 1.0, 0.0, 0.0, 0.0)
@@ -31,8 +45,13 @@ class HsvAffine:
     def apply(self, image: Tensor, params: Tensor, noise: Tensor) -> Tensor:
         """Affine in HSV."""
         gain, bias = params[:, :3], params[:, 3:]
-        hsv = gain * rgb_to_hsv(image) + bias
-        return hsv_to_rgb(torch.cat((hsv[:, :1], hsv[:, 1:].clamp(0, 1)), 1))
+        hue, saturation, value = rgb_to_hsv(image.clamp(0, 1)).split(1, 1)
+        presence = ((saturation * value - GREY_CHROMA) / FAINTEST_CHROMA).clamp(0, 1)
+        turned = torch.minimum(hue, (1 - hue) * (1 / LAST_HUES - 1))
+        hue = hue + (gain[:, :1] - 1) * turned + bias[:, :1]
+        others = torch.addcmul(bias[:, 1:], gain[:, 1:], torch.cat((saturation, value), 1))
+        saturation, value = others.split(1, 1)
+        return hsv_to_rgb(torch.cat((hue, (presence * saturation).clamp(0, 1), value.clamp(0, 1)), 1))
 
 
 class RgbAffine:
@@ -82,7 +101,7 @@ class LabAffine:
 
     def apply(self, image: Tensor, params: Tensor, noise: Tensor) -> Tensor:
         """Affine in l-alpha-beta."""
-        return lab_to_rgb(torch.addcmul(params[:, 3:], params[:, :3], rgb_to_lab(image))).clamp(0, 1)
+        return lab_to_rgb(torch.addcmul(params[:, 3:], params[:, :3], rgb_to_lab(image.clamp(0, 1)))).clamp(0, 1)
 
 
 class Gamma:

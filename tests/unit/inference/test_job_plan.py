@@ -51,3 +51,14 @@ def test_a_shard_without_memory_is_an_error_of_its_own(
     result = shard_job.try_shard(work, plan.todo[0], [], [])
     assert (result["marker"], result["fatal"]) == (None, False)
     assert f"{plan.todo[0].name}.parquet: out of memory; use larger nodes" in str(result["error"])
+
+
+def test_stages_without_a_fused_form_are_said_once_at_the_start(
+    scenes: Scenes, weights: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = TranslateConfig(weights=weights, input=scenes.synthetic, output=str(tmp_path / "out"))
+    plan_translation(config)
+    assert "fused" not in caplog.text
+    monkeypatch.setattr(job_plan, "why_not_fused", lambda function: "2 stages look at a pixel's surroundings")
+    plan_translation(config)
+    assert caplog.text.count("cannot compute the stages of these weights: 2 stages look at a pixel's surroundings") == 1

@@ -8,7 +8,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dakpn.config import GaussianBlurConfig, HsvAffineConfig, LabAffineConfig, NoiseConfig, TranslationConfig
+from dakpn.config import (
+    GaussianBlurConfig,
+    HsvAffineConfig,
+    LabAffineConfig,
+    NoiseConfig,
+    SymmetricKernelConfig,
+    TranslationConfig,
+)
 from dakpn.models.noise import keyed_noise, noise_seed
 from dakpn.models.translation import TranslationFunction, upsample_params
 from dakpn.models.whole_image import can_fuse, translate_fused, translate_image, translate_tiled
@@ -53,14 +60,14 @@ def test_both_forms_are_within_half_a_grey_level_of_float64(size, max_sigma, sty
     function = function_with(max_sigma, styled=styled)
     image, params = random_image(size), random_params(function, noisy=False)
     reference = float64_reference(function, image, params)
-    for form in (translate_fused(image, params, SEED), translate_tiled(function, image, params, SEED)):
+    for form in (translate_fused(function, image, params, SEED), translate_tiled(function, image, params, SEED)):
         assert np.abs(form - reference).max() < 0.51
 
 
 def test_both_forms_add_the_same_noise():
     function = function_with()
     image, params = random_image((40, 50)), random_params(function, noisy=True)
-    fused, torch_form = translate_fused(image, params, SEED), translate_tiled(function, image, params, SEED)
+    fused, torch_form = translate_fused(function, image, params, SEED), translate_tiled(function, image, params, SEED)
     assert np.abs(fused.astype(int) - torch_form).max() <= 1
     assert np.mean(fused != torch_form) < 0.01
 
@@ -70,7 +77,7 @@ def test_noise_is_that_of_the_key():
     function = function_with()
     identity = torch.tensor(function.identity).view(1, -1, 1, 1)
     identity[:, -3:] = 0.1
-    change = (translate_fused(image, identity, SEED).astype(float) - 128) / 25.5
+    change = (translate_fused(function, image, identity, SEED).astype(float) - 128) / 25.5
     assert np.abs(change - keyed_noise(SEED, (64, 64)).permute(1, 2, 0).numpy()).max() < 0.05
 
 
@@ -80,8 +87,8 @@ def test_noise_is_that_of_the_key():
 def test_tiles_bands_and_threads_do_not_change_a_bit(styled, height, width, max_pixels, threads, seed):
     function = function_with(styled=styled)
     image, params = random_image((height, width), seed), random_params(function, noisy=True, seed=seed)
-    whole = translate_fused(image, params, SEED)
-    banded = translate_fused(image, params, SEED, max_pixels_in_flight=max_pixels, threads=threads)
+    whole = translate_fused(function, image, params, SEED)
+    banded = translate_fused(function, image, params, SEED, max_pixels_in_flight=max_pixels, threads=threads)
     assert np.array_equal(banded, whole)
     untiled = translate_tiled(function, image, params, SEED)
     assert np.array_equal(translate_tiled(function, image, params, SEED, max_pixels_in_flight=max_pixels), untiled)
@@ -91,20 +98,20 @@ def test_tiles_bands_and_threads_do_not_change_a_bit(styled, height, width, max_
 def test_images_of_many_blocks_and_strips_come_out_the_same_band_by_band(threads):
     function = function_with(8.0)
     image, params = random_image((151, 531)), random_params(function, noisy=True, low=(12, 40))
-    whole = translate_fused(image, params, SEED)
+    whole = translate_fused(function, image, params, SEED)
     for max_pixels in (531 * 17, 531 * 64, 531 * 101):
-        banded = translate_fused(image, params, SEED, max_pixels_in_flight=max_pixels, threads=threads)
+        banded = translate_fused(function, image, params, SEED, max_pixels_in_flight=max_pixels, threads=threads)
         assert np.array_equal(banded, whole)
     reference = float64_reference(function, image, params)
     params[:, -3:] = 0
-    assert np.abs(translate_fused(image, params, SEED) - reference).max() < 0.51
+    assert np.abs(translate_fused(function, image, params, SEED) - reference).max() < 0.51
 
 
 def test_wide_images_are_tiled_in_both_directions_without_seams():
     function = function_with(1.0)
     image, params = random_image((40, 4200)), random_params(function, noisy=True)
     tiled = translate_tiled(function, image, params, SEED, max_pixels_in_flight=50_000)
-    assert np.mean(tiled != translate_fused(image, params, SEED)) < 0.01
+    assert np.mean(tiled != translate_fused(function, image, params, SEED)) < 0.01
 
 
 @with_and_without_style
@@ -115,7 +122,9 @@ def test_identity_params_return_the_bytes_of_every_colour(form, styled):
     image = np.stack(np.meshgrid(levels, levels, levels), -1).reshape(len(levels), -1, 3)
     identity = torch.tensor(function.identity).view(1, -1, 1, 1).expand(1, -1, 3, 4).contiguous()
     output = (
-        translate_fused(image, identity, SEED) if form == "fused" else translate_tiled(function, image, identity, SEED)
+        translate_fused(function, image, identity, SEED)
+        if form == "fused"
+        else translate_tiled(function, image, identity, SEED)
     )
     assert np.array_equal(output, image)
 
@@ -141,7 +150,8 @@ def test_no_translation_moves_a_delta():
 
 
 def test_other_stages_fall_back_to_the_torch_form():
-    function = TranslationFunction(TranslationConfig(stages=(GaussianBlurConfig(max_sigma=1.0),)))
+    stages = (GaussianBlurConfig(max_sigma=1.0), HsvAffineConfig(), SymmetricKernelConfig())
+    function = TranslationFunction(TranslationConfig(stages=stages))
     assert not can_fuse(function)
     image, params = random_image((20, 30)), random_params(function, noisy=True)
     reference = float64_reference(function, image, params)
@@ -151,9 +161,9 @@ def test_other_stages_fall_back_to_the_torch_form():
 def test_memory_is_bounded_by_the_pixels_in_flight():
     function = function_with()
     image, params = random_image((2000, 1000)), random_params(function, noisy=True)
-    translate_fused(image[:16], params, SEED)
+    translate_fused(function, image[:16], params, SEED)
     tracemalloc.start()
-    translate_fused(image, params, SEED, max_pixels_in_flight=100_000)
+    translate_fused(function, image, params, SEED, max_pixels_in_flight=100_000)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < image.nbytes + 12e6
