@@ -8,10 +8,11 @@ from torch import Tensor
 
 from benchmarks.literal import TILES, literal_translation, tile_size
 from benchmarks.measure import Claim, alternate, at_least, at_most, peak_bytes
+from benchmarks.recipes import shipped_translator, wide_params
 from benchmarks.scenes import GTA5, PREDICTION, function, image, params
 from dakpn.models.noise import noise_seed
 from dakpn.models.translation import upsample_params
-from dakpn.models.whole_image import translate_fused, translate_tiled
+from dakpn.models.whole_image import translate_fused, translate_image, translate_tiled
 
 _ROUNDS = 5
 _SIGMAS = (1.0, 2.0, 4.0)
@@ -22,10 +23,30 @@ _SEED = noise_seed("benchmark")
 def run() -> Iterator[Claim]:
     """Full-res ratios; the literal form's time is its median tile times the 64 tiles of an image."""
     torch.set_num_threads(1)
+    for recipe in ("gta5_cityscapes", "gta5_cityscapes_paper"):
+        yield from _shipped(recipe)
     for sigma in _SIGMAS:
         yield from _whole_image(sigma)
     yield from _patch_gradients()
     yield from _memory()
+
+
+def _shipped(recipe: str) -> Iterator[Claim]:
+    """The stages of a shipped recipe, as a job runs them, with params over the whole of their bounds."""
+    translator = shipped_translator(recipe)
+    stages, theta = translator.predictor.function, wide_params(translator)
+    seconds = alternate(
+        {
+            "literal tile": partial(_literal_tile, 1.0),
+            "fused": lambda: translate_image(stages, image(), theta, _SEED),
+            "torch": lambda: translate_tiled(stages, image(), theta, _SEED),
+        },
+        _ROUNDS,
+    )
+    literal = TILES * TILES * seconds["literal tile"]
+    details = {"literal_s": literal, "fused_s": seconds["fused"], "torch_s": seconds["torch"]}
+    yield at_least(f"{recipe} as shipped vs the paper's literal form", 500, literal / seconds["fused"], **details)
+    yield at_least(f"{recipe} as shipped, fused vs torch form", 6, seconds["torch"] / seconds["fused"], **details)
 
 
 def _whole_image(sigma: float) -> Iterator[Claim]:
@@ -62,11 +83,11 @@ def _inputs(sigma: float) -> None:
     image()
     params(sigma)
     torch.rand(1, 3, 8, 8).sqrt()
-    translate_fused(image((16, 16)), params(sigma), _SEED)
+    translate_fused(function(sigma), image((16, 16)), params(sigma), _SEED)
 
 
 def _fused(sigma: float) -> None:
-    translate_fused(image(), params(sigma), _SEED, max_pixels_in_flight=500_000)
+    translate_fused(function(sigma), image(), params(sigma), _SEED, max_pixels_in_flight=500_000)
 
 
 def _tiled(sigma: float) -> None:

@@ -70,9 +70,7 @@ class LabelSpace:
         Raises:
             DataError: The label holds an id that the class map does not know.
         """
-        table = np.full(np.iinfo(label.dtype).max + 1, -1, np.int16)
-        sources = [source for source in self.class_map if source < len(table)]
-        table[sources] = [self.class_map[source] for source in sources]
+        table = self.table(label.dtype)
         mapped = table[label]
         if mapped.size and mapped.min() < 0:
             ids, counts = np.unique(label[mapped < 0], return_counts=True)
@@ -83,6 +81,13 @@ class LabelSpace:
                 f"{', '.join(map(str, self.class_map))}: choose the preset that fits, or mend the label"
             )
         return mapped.astype(np.uint8)
+
+    def table(self, dtype: np.dtype) -> NDArray[np.int16]:
+        """The train id of each id that a label of this type can hold; -1 where there is none."""
+        table = np.full(np.iinfo(dtype).max + 1, -1, np.int16)
+        sources = [source for source in self.class_map if source < len(table)]
+        table[sources] = [self.class_map[source] for source in sources]
+        return table
 
     def to_dict(self) -> dict[str, Any]:
         """Return a dictionary that JSON can hold."""

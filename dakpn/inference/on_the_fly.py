@@ -111,8 +111,8 @@ class TranslatingDataset(SegmentationDataset):
             raise self._changed(
                 sample, f"has {image.shape[1]} x {image.shape[0]} pixels", f"{row.width} x {row.height}"
             )
-        train_ids = translator.train_ids(sample.label, f"{origin}: label")
-        return translator.translate_known(image, from_stored(row), sample.key, train_ids)
+        shares = translator.label_shares(sample.label, f"{origin}: label")
+        return translator.translate_known(image, from_stored(row), sample.key, shares)
 
     def _draw_of(self, index: int) -> int:
         if isinstance(self.draw, int):

@@ -73,7 +73,7 @@ class TranslatedRow:
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """A row on its way; `pixels` [H, W, 3] are its image, decoded or translated, `train_ids` [H, W] its label.
+    """A row on its way; `pixels` [H, W, 3] are its image, decoded or translated, `shares` its label's classes.
 
     `features` are of the image where params are asked for.
     """
@@ -81,7 +81,7 @@ class _Row:
     source: InputRow
     error: str | None
     pixels: NDArray[np.uint8] | None = None
-    train_ids: NDArray[np.uint8] | None = None
+    shares: NDArray[np.uint8] | None = None
     features: ImageFeatures | None = None
 
 
@@ -124,7 +124,7 @@ def _decode(row: InputRow, translator: Translator, uri: str, spent: Spent) -> _R
     with _timed("decode", spent):
         try:
             pixels = _decoded(sample, uri)
-            return _Row(row, None, pixels, translator.train_ids(sample.label, f"{uri}: {sample.label_path}"))
+            return _Row(row, None, pixels, translator.label_shares(sample.label, f"{uri}: {sample.label_path}"))
         except DataError as error:
             return _Row(row, str(error))
 
@@ -141,7 +141,7 @@ def _decoded(sample: Sample, uri: str) -> NDArray[np.uint8]:
 
 def _translate(rows: Iterable[_Row], translator: Translator, content: Content, spent: Spent) -> Iterator[_Row]:
     for batch in _batches(rows, translator.encoder_batch):
-        images = [EncoderInput(row.pixels, row.source.key, row.train_ids) for row in batch if row.pixels is not None]
+        images = [EncoderInput(row.pixels, row.source.key, row.shares) for row in batch if row.pixels is not None]
         with _timed("translate", spent):
             features = iter(translator.features_of_batch(images) if images else ())
         for row in batch:
@@ -152,7 +152,7 @@ def _translate(rows: Iterable[_Row], translator: Translator, content: Content, s
             else:
                 with _timed("translate", spent):
                     known = as_stored(next(features), translator.precision)
-                    pixels = translator.translate_known(row.pixels, known, row.source.key, row.train_ids)
+                    pixels = translator.translate_known(row.pixels, known, row.source.key, row.shares)
                 yield replace(row, pixels=pixels)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dakpn.config import ParamsPrecision, TranslateConfig
 from dakpn.data import codec
-from dakpn.data.class_shares import class_shares
+from dakpn.data.class_shares import class_shares, label_shares
 from dakpn.data.label_space import LabelSpace
 from dakpn.data.manifest import DatasetIndex
 from dakpn.errors import DataError, UsageError
@@ -25,11 +25,14 @@ from dakpn.models.whole_image import DEFAULT_PIXELS_IN_FLIGHT, translate_image
 
 
 class EncoderInput(NamedTuple):
-    """An image uint8 [H, W, 3], its key, and its label's train ids uint8 [H, W] where the weights look at labels."""
+    """An image uint8 [H, W, 3], its key, and its label's class shares where the weights look at labels.
+
+    These are uint8 [C, h, w] at the prediction size, see `Translator.label_shares`.
+    """
 
     image: NDArray[np.uint8]
     key: str
-    train_ids: NDArray[np.uint8] | None = None
+    shares: NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True)
@@ -160,7 +163,7 @@ class Translator:
 
     def features(self, image: NDArray[np.uint8], key: str, train_ids: NDArray[np.uint8] | None = None) -> ImageFeatures:
         """All that the params need to know of an image, not rounded; arguments as for `translate`."""
-        return self.features_of_batch([EncoderInput(image, key, train_ids)])[0]
+        return self._features(image, key, self._shares(train_ids))
 
     @torch.inference_mode()
     def features_of_batch(self, batch: Sequence[EncoderInput]) -> list[ImageFeatures]:
@@ -177,16 +180,19 @@ class Translator:
         coarse = self.predictor.coarse_logits(filled)
         logits = [None] * len(batch) if coarse is None else coarse.split(1)[: len(batch)]
         return [
-            self.predictor.image_features(image, self._label_classes(one.key, one.train_ids), guess)
+            self.predictor.image_features(image, self._label_classes(one.key, one.shares), guess)
             for image, one, guess in zip(low.split(1), batch, logits, strict=True)
         ]
 
     @torch.inference_mode()
     def translate_known(
-        self, image: NDArray[np.uint8], features: ImageFeatures, key: str, train_ids: NDArray[np.uint8] | None = None
+        self, image: NDArray[np.uint8], features: ImageFeatures, key: str, shares: NDArray[np.uint8] | None = None
     ) -> NDArray[np.uint8]:
-        """Translate an image with these `features`, which are not rounded here; needs no encoder."""
-        return self._apply(image, self._params(features, self._label_classes(key, train_ids), key), key)
+        """Translate an image with these `features`, which are not rounded here; needs no encoder.
+
+        `shares` are those of its label, as `EncoderInput` has them.
+        """
+        return self._apply(image, self._params(features, self._label_classes(key, shares), key), key)
 
     @torch.inference_mode()
     def parameter_maps(
@@ -203,8 +209,9 @@ class Translator:
         Raises:
             DataError: these weights need labels, and there is none.
         """
-        features = as_stored(self.features(image, key, train_ids), self.precision)
-        return self._params(features, self._label_classes(key, train_ids), key)
+        shares = self._shares(train_ids)
+        features = as_stored(self._features(image, key, shares), self.precision)
+        return self._params(features, self._label_classes(key, shares), key)
 
     def train_ids(self, label: bytes | None, origin: str) -> NDArray[np.uint8] | None:
         """What `translate` needs of an encoded label: uint8 [H, W], or None if these weights do not look at labels.
@@ -217,6 +224,17 @@ class Translator:
         if label is None:
             raise DataError(f"{origin} has no label; expected one, for these weights look at labels: pack it again")
         return self.labels.to_train_ids(codec.decode_label(label, origin), origin)
+
+    def label_shares(self, label: bytes | None, origin: str) -> NDArray[np.uint8] | None:
+        """What `translate_known` needs of an encoded label, as `EncoderInput` has it; None where labels do not matter.
+
+        Raises:
+            DataError: as for `train_ids`.
+        """
+        if not self.needs_label or label is None:
+            return self._shares(self.train_ids(label, origin))
+        decoded = codec.decode_label(label, origin)
+        return label_shares(decoded, self.labels, self.predictor.config.prediction_size, origin)
 
     def look(self, key: str) -> Look:
         """The style and the strength of the refinement that an image gets."""
@@ -236,16 +254,23 @@ class Translator:
         low = codec.resize_image(image, self.predictor.config.prediction_size)
         return torch.from_numpy(low).to(self.device).permute(2, 0, 1)[None].float().div(255)
 
-    def _label_classes(self, key: str, train_ids: NDArray[np.uint8] | None) -> Tensor | None:
-        """The label as the predictor takes it, [1, C, h, w]. Raises `DataError` if it is needed and missing."""
+    def _shares(self, train_ids: NDArray[np.uint8] | None) -> NDArray[np.uint8] | None:
+        if train_ids is None or not self.needs_label:
+            return None
+        return class_shares(train_ids, self.labels.num_classes, self.predictor.config.prediction_size)
+
+    def _features(self, image: NDArray[np.uint8], key: str, shares: NDArray[np.uint8] | None) -> ImageFeatures:
+        return self.features_of_batch([EncoderInput(image, key, shares)])[0]
+
+    def _label_classes(self, key: str, shares: NDArray[np.uint8] | None) -> Tensor | None:
+        """The label as the predictor takes it, uint8 [1, C, h, w]. Raises `DataError` if it is needed and missing."""
         if not self.needs_label:
             return None
-        if train_ids is None:
+        if shares is None:
             raise DataError(
                 f"{key} has no label; expected one, for these weights look at labels: pack the dataset with labels"
             )
-        shares = class_shares(train_ids, self.labels.num_classes, self.predictor.config.prediction_size)
-        return torch.from_numpy(shares).to(self.device)[None].float().div(255)
+        return torch.from_numpy(shares).to(self.device)[None]
 
     def _style(self, key: str) -> Tensor:
         return torch.tensor([self.look(key).style], device=self.device)

@@ -8,9 +8,10 @@ from torch import Tensor, nn
 
 from dakpn.config import LabAffineConfig, PredictorConfig, TranslationConfig
 from dakpn.models.folding import optimize_for_inference
+from dakpn.models.label_params import as_fractions, has_kernels_for, label_moments, weighted_sums
 from dakpn.models.networks import build_network
 from dakpn.models.segmenter import resize_to
-from dakpn.models.style import ColorMoments, StyleBank, affine_towards, color_moments
+from dakpn.models.style import ColorMoments, StyleBank, affine_towards, class_affines, color_moments
 from dakpn.models.translation import TranslationFunction
 
 
@@ -78,8 +79,8 @@ class KernelPredictor(nn.Module):
 
         Args:
             low: low-res images, float [B, 3, h, w] in 0..1.
-            label_classes: [B, C, h, w], the share of each class in each low-res pixel; needed by the conditions
-                `label` and `both`.
+            label_classes: [B, C, h, w], the share of each class in each low-res pixel, in 0..1 or as
+                `class_shares` has it; needed by the conditions `label` and `both`.
             styles: int64 [B], entries of the style bank; needed where there is one.
             coarse_logits: the encoder's for these images, if they are known already.
         """
@@ -92,6 +93,8 @@ class KernelPredictor(nn.Module):
         self, low: Tensor, label_classes: Tensor | None = None, coarse_logits: Tensor | None = None
     ) -> ImageFeatures:
         """What `params_of` needs of these images; arguments as for `forward`."""
+        if label_classes is not None and self._sums_of_bytes(label_classes):
+            return ImageFeatures(None, None if self.style_bank is None else label_moments(low, label_classes))
         coarse = self.coarse_logits(low) if coarse_logits is None else coarse_logits
         maps = self._class_maps(coarse, label_classes, (low.shape[-2], low.shape[-1]))
         return ImageFeatures(coarse, self._moments(low, maps))
@@ -100,6 +103,8 @@ class KernelPredictor(nn.Module):
         self, features: ImageFeatures, *, label_classes: Tensor | None = None, styles: Tensor | None = None
     ) -> Tensor:
         """Params as from `forward`, at the prediction size and without the images; needs no encoder."""
+        if label_classes is not None and self._sums_of_bytes(label_classes):
+            return self._params_of_bytes(features.moments, label_classes, styles)
         maps = self._class_maps(features.coarse_logits, label_classes, self.config.prediction_size)
         return self._params(maps, features.moments, styles)
 
@@ -140,9 +145,9 @@ class KernelPredictor(nn.Module):
         if self.config.head.needs_label:
             if label_classes is None:
                 raise ValueError(f"condition {self.config.head.condition!r} needs label_classes, got None")
-            shares.append(label_classes)
-            seen.append(label_classes)
-        return _ClassMaps(torch.cat(seen, 1), shares[-1])
+            shares.append(as_fractions(label_classes))
+            seen.append(shares[-1])
+        return _ClassMaps(seen[0] if len(seen) == 1 else torch.cat(seen, 1), shares[-1])
 
     @torch.no_grad()
     def _moments(self, low: Tensor, maps: _ClassMaps) -> ColorMoments | None:
@@ -152,11 +157,32 @@ class KernelPredictor(nn.Module):
         params = self.refinement.bound(self.head(maps.seen))
         if self.style_bank is None:
             return params
-        if styles is None or moments is None:
-            raise ValueError("a predictor with a style bank needs styles and colour moments, got None")
         with torch.no_grad():
-            affine = affine_towards(self.style_bank(styles), moments, maps.shares, self.config.style)
+            style, own = self._style_and_own(moments, styles)
+            affine = affine_towards(style, own, maps.shares, self.config.style)
         return torch.cat((affine, params), 1)
+
+    def _style_and_own(self, moments: ColorMoments | None, styles: Tensor | None) -> tuple[ColorMoments, ColorMoments]:
+        if self.style_bank is None or styles is None or moments is None:
+            raise ValueError("a predictor with a style bank needs styles and colour moments, got None")
+        return self.style_bank(styles), moments
+
+    def _sums_of_bytes(self, label_classes: Tensor) -> bool:
+        """Whether params and moments are sums over the label alone that the compiled kernels take."""
+        return not self.uses_encoder and not torch.is_grad_enabled() and has_kernels_for(label_classes)
+
+    def _params_of_bytes(self, moments: ColorMoments | None, shares: Tensor, styles: Tensor | None) -> Tensor:
+        """As `_params`: head and style affine are both sums over the classes, so that one pass makes them."""
+        batch = len(shares)
+        weights = self.head.weight[:, :, 0, 0].expand(batch, -1, -1)
+        start = self.head.get_parameter("bias").expand(batch, -1)
+        styled = self.function.num_params - self.refinement.num_params
+        if self.style_bank is not None:
+            whole, apart = class_affines(*self._style_and_own(moments, styles), self.config.style)
+            apart = whole.new_zeros(batch, shares.shape[1], styled) if apart is None else apart
+            weights, start = torch.cat((apart.transpose(1, 2), weights), 1), torch.cat((whole, start), 1)
+        sums = weighted_sums(shares, weights, start)
+        return torch.cat((sums[:, :styled], self.refinement.bound(sums[:, styled:])), 1)
 
     def without_encoder(self) -> Self:
         """A copy for `params_of` alone: small, and quick to send to other processes."""

@@ -15,7 +15,7 @@ from dakpn.models.color import rgb_to_lab
 
 _SMALLEST_SPREAD = 0.02
 """In l-alpha-beta; a flatter region would be stretched by its rounding errors."""
-_SMALLEST_MASS = 1e-5
+SMALLEST_MASS = 1e-5
 """Share of an image below which a class has no moments."""
 
 
@@ -53,7 +53,7 @@ def color_moments(images: Tensor, classes: Tensor) -> ColorMoments:
     lab = rgb_to_lab(images).flatten(2)
     shares = classes.flatten(2)
     mass = shares.mean(2)
-    weights = shares / (shares.sum(2, keepdim=True) + _SMALLEST_MASS * shares.shape[2])
+    weights = shares / (shares.sum(2, keepdim=True) + SMALLEST_MASS * shares.shape[2])
     class_mean = weights @ lab.transpose(1, 2)
     # Centred, for a difference of squares would lose the spread of a dark, flat class to rounding.
     deviation = lab[:, None] - class_mean[..., None]
@@ -105,14 +105,25 @@ def affine_towards(style: ColorMoments, own: ColorMoments, classes: Tensor, conf
     Returns:
         [B, 6, h, w]: three gains, three biases.
     """
+    whole, apart = class_affines(style, own, config)
+    everywhere = whole[..., None, None]
+    if apart is None:
+        return everywhere.expand(-1, -1, *classes.shape[-2:])
+    return everywhere + torch.einsum("bchw,bcp->bphw", classes, apart)
+
+
+def class_affines(style: ColorMoments, own: ColorMoments, config: StyleConfig) -> tuple[Tensor, Tensor | None]:
+    """The affine [B, 6] of whole images, and how far those of the classes [B, C, 6] are from it; None: not at all.
+
+    As differences, so that pixels without a class keep the whole image's. Arguments as for `affine_towards`.
+    """
     whole = _matching(own.mean, own.spread, style.mean, style.spread, config)
     if config.kind == "global":
-        return whole[..., None, None].expand(-1, -1, *classes.shape[-2:])
+        return whole, None
     of_class = _matching(own.class_mean, own.class_spread, style.class_mean, style.class_spread, config)
     trust = (style.class_mass / (style.class_mass + config.scarce_mass))[..., None]
     of_class = trust * of_class + (1 - trust) * whole[:, None]
-    # As differences from the whole image's affine, so that pixels without a class keep that one.
-    return whole[..., None, None] + torch.einsum("bchw,bcp->bphw", classes, of_class - whole[:, None])
+    return whole, of_class - whole[:, None]
 
 
 class Look(NamedTuple):

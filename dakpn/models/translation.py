@@ -44,6 +44,8 @@ class TranslationFunction:
 
     def with_strength(self, params: Tensor, strength: float | Tensor) -> Tensor:
         """`identity + strength * (params - identity)`; 0 is the identity, 1 the params themselves."""
+        if isinstance(strength, float) and strength == 1.0:
+            return params
         identity = channel_values(self.identity, params)
         return identity + strength * (params - identity)
 

@@ -5,7 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dakpn.data.class_shares import class_shares
+from dakpn.data.class_shares import _counted, class_shares, label_shares
+from dakpn.data.label_space import LabelSpace
+from dakpn.errors import DataError
 
 
 def test_a_cell_holds_the_shares_of_its_pixels():
@@ -40,3 +42,24 @@ def test_a_class_of_its_own_is_whole(size):
     assert (shares[0, :, :half] == 255).all()
     assert (shares[1, :, half:] == 255).all()
     assert not shares[0, :, half:].any()
+
+
+@given(st.tuples(SIDE, SIDE), st.tuples(CELLS, CELLS), st.integers(1, 19), st.booleans(), st.integers(0, 99))
+def test_the_compiled_form_counts_as_the_definition_does(size, grid, classes, flat, seed) -> None:
+    label = np.random.default_rng(seed).integers(0, classes + 2, size).astype(np.uint8)
+    label[label > classes] = 255
+    if flat:
+        label[:, : size[1] // 2] = label[0, 0]
+    assert np.array_equal(class_shares(label, classes, grid), _counted(label, classes, grid))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("grid", [(3, 4), (20, 30)])
+def test_a_label_of_a_file_has_the_shares_of_its_train_ids(dtype: type, grid: tuple[int, int]) -> None:
+    space = LabelSpace("tiny", ("road", "sky"), class_map={7: 0, 11: 1, 200: 255, 4: 1})
+    label = np.random.default_rng(0).choice(np.array([7, 11, 200, 4], dtype), (10, 12))
+    expected = class_shares(space.to_train_ids(label, "a.png"), 2, grid)
+    assert np.array_equal(label_shares(label, space, grid, "a.png"), expected)
+    label[3, 5] = 9
+    with pytest.raises(DataError, match=r"a.png: got unknown label id 9 \(1 pixels\); tiny knows 4, 7, 11, 200"):
+        label_shares(label, space, grid, "a.png")
