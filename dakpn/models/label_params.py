@@ -28,15 +28,20 @@ def as_fractions(shares: Tensor) -> Tensor:
 def label_moments(images: Tensor, shares: Tensor) -> ColorMoments:
     """As `color_moments` of images float [B, 3, h, w], given class shares uint8 [B, C, h, w]."""
     lab = rgb_to_lab(images)
-    masses, means, spreads = [], [], []
-    for channels, own in zip(lab, shares, strict=True):
-        mass, mean, spread = (np.zeros(shape) for shape in (len(own), (len(own), 3), (len(own), 3)))
-        _kernels().class_moments(channels.contiguous().numpy(), own.numpy(), SMALLEST_MASS, mass, mean, spread)
-        masses.append(torch.from_numpy(mass).float())
-        means.append(torch.from_numpy(mean).float())
-        spreads.append(torch.from_numpy(spread).float())
-    spread, mean = torch.std_mean(lab.flatten(2), 2, correction=0)
-    return ColorMoments(mean, spread, torch.stack(masses), torch.stack(means), torch.stack(spreads))
+    return ColorMoments(*map(torch.cat, zip(*map(_moments, lab, shares), strict=True)))
+
+
+def _moments(lab: Tensor, shares: Tensor) -> list[Tensor]:
+    """The moments of one image [3, h, w] as `ColorMoments` has them, batches of one."""
+    classes = len(shares)
+    mean, spread, class_mass, class_mean, class_spread = (
+        np.zeros(shape) for shape in (3, 3, classes, (classes, 3), (classes, 3))
+    )
+    channels = lab.contiguous().numpy()
+    _kernels().whole_moments(channels, mean, spread)
+    _kernels().class_moments(channels, shares.numpy(), SMALLEST_MASS, class_mass, class_mean, class_spread)
+    found = (mean, spread, class_mass, class_mean, class_spread)
+    return [torch.from_numpy(values).float()[None] for values in found]
 
 
 def weighted_sums(shares: Tensor, weights: Tensor, start: Tensor) -> Tensor:

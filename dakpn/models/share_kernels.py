@@ -70,6 +70,20 @@ def class_moments(channels, shares, smallest, mass, mean, spread):
 
 
 @_compiled
+def whole_moments(channels, mean, spread):
+    """Mean and spread of all pixels of float32 [3, h, w], into float64 [3] each, zeros before."""
+    pixels = channels.shape[1] * channels.shape[2]
+    ones = np.ones(channels.shape[2], np.float32)
+    for k in range(3):
+        for y in range(channels.shape[1]):
+            mean[k] += _total(channels[k, y])
+        mean[k] /= pixels
+        for y in range(channels.shape[1]):
+            spread[k] += _squares(ones, channels[k, y], np.float32(mean[k]))
+        spread[k] = np.sqrt(spread[k] / pixels)
+
+
+@_compiled
 def _as_fractions(shares, out):
     """The shares of a row in 0..1, and whether there are any; only then are they written."""
     some = np.uint8(0)
