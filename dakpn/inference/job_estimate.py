@@ -12,7 +12,7 @@ from dakpn.inference.job_plan import TranslationPlan
 from dakpn.inference.row_pipeline import translate_rows
 from dakpn.inference.shard_job import ShardTask
 from dakpn.inference.shard_rows import InputRow, input_rows
-from dakpn.inference.translator import Translator
+from dakpn.inference.translator import Translator, device_at_hand
 
 _BASE_BYTES = 700_000_000
 """A worker that has loaded torch, numba's kernels and Ray."""
@@ -67,7 +67,7 @@ def estimate(plan: TranslationPlan) -> Estimate:
     images, size = sum(task.rows for task in todo), sum(task.bytes for task in todo)
     if not todo:
         return Estimate(0, 0, 0, 0.0, 0.0, 0.0, 0, 0)
-    translator = Translator.of_job(config, plan.index)
+    translator = Translator.of_job(config, plan.index, device_at_hand(config))
     seconds, bad, sampled = 0.0, 0, 0
     for number, task in enumerate(_spread(todo)):
         rows = _read(config, task)

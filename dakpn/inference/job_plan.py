@@ -93,7 +93,7 @@ def plan_translation(
             f"{config.input} has no shard {unknown[0]!r}; its {len(index.shards)} shards are named as "
             f"{index.shards[0].name if index.shards else 'none'}"
         )
-    translator = Translator.of_job(config, index)
+    translator = Translator.of_job(config, index, device="cpu")
     reason = why_not_fused(translator.predictor.function)
     if reason is not None and not config.num_gpus:
         logger.warning(

@@ -16,7 +16,7 @@ from dakpn.inference.row_pipeline import translate_rows
 from dakpn.inference.shard_job import translate_sample
 from dakpn.inference.shard_rows import InputRow
 from dakpn.inference.stored_features import params_difference
-from dakpn.inference.translator import Translator
+from dakpn.inference.translator import Translator, device_at_hand
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Retranslation:
     @classmethod
     def load(cls, config: TranslateConfig, sample: int | None, seed: int, tolerance: int) -> Self:
         """Load the config's weights for its input. Raises `WeightsError`, and `UsageError` if they do not fit."""
-        translator = Translator.of_job(config, read_index(config.input))
+        translator = Translator.of_job(config, read_index(config.input), device_at_hand(config))
         return cls(translator, config, sample, seed, tolerance)
 
     def picked(self, shard: str, rows: int) -> Container[int]:

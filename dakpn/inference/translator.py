@@ -1,5 +1,6 @@
 """Translate single images with trained weights."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Self
@@ -22,6 +23,8 @@ from dakpn.models.style import Look, drawn_look
 from dakpn.models.translation import upsample_params
 from dakpn.models.weights import load_predictor
 from dakpn.models.whole_image import DEFAULT_PIXELS_IN_FLIGHT, translate_image
+
+logger = logging.getLogger(__name__)
 
 
 class EncoderInput(NamedTuple):
@@ -93,8 +96,13 @@ class Translator:
         return translator
 
     @classmethod
-    def of_job(cls, config: TranslateConfig, index: DatasetIndex) -> Self:
+    def of_job(cls, config: TranslateConfig, index: DatasetIndex, device: str | None = None) -> Self:
         """Load what a translation job needs for the dataset with this index.
+
+        Args:
+            config: of the job.
+            index: of its input.
+            device: None: that of the job's workers. A process that only plans has none of their GPUs, and says "cpu".
 
         Raises:
             WeightsError: the weights cannot be used.
@@ -109,7 +117,7 @@ class Translator:
             precision=config.precision,
             encoder_batch=config.encoder_batch,
             max_pixels_in_flight=config.max_pixels_in_flight,
-            device="cuda" if config.num_gpus else "cpu",
+            device=device or ("cuda" if config.num_gpus else "cpu"),
         )
         return translator.for_dataset(index, config.input)
 
@@ -291,6 +299,19 @@ class Translator:
             max_pixels_in_flight=self.max_pixels_in_flight,
             threads=self.threads,
         )
+
+
+def device_at_hand(config: TranslateConfig) -> str:
+    """The device of a job's workers, or the CPU where this process has no GPU; then a warning says so."""
+    if not config.num_gpus:
+        return "cpu"
+    if torch.cuda.is_available():
+        return "cuda"
+    logger.warning(
+        "the job's workers translate on GPUs and this process has none: it takes the CPU, which is slower and differs "
+        "by up to one grey level"
+    )
+    return "cpu"
 
 
 def _available(name: str) -> torch.device:
