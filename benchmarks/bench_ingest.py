@@ -14,14 +14,12 @@ from statistics import median
 import numpy as np
 import torch
 
-import workflows
 from benchmarks.datasets import workspace, write_scenes
 from benchmarks.measure import Claim, at_least, at_most
+from benchmarks.recipes import shipped_config
 from benchmarks.scenes import GTA5
 from cluster.ingest import prepared_on_ray, stream_cpus
 from cluster.session import ray_session
-from dakpn.config import TrainConfig
-from dakpn.config_file import load_config
 from dakpn.data import codec
 from dakpn.data.datasets import load_preset
 from dakpn.data.image_header import ImageFormat
@@ -106,7 +104,7 @@ def _consume(packed: Path, prepared: PreparedStream) -> tuple[float, float]:
 
 def _batches(packed: Path, prepared: PreparedStream, size: int) -> Iterator[AdversarialBatch]:
     """Batches on a device to which nothing is copied: what remains is this thread's own work."""
-    config = recipe()
+    config = shipped_config()
     sizes = (config.prediction_size, config.adversarial.patch_size)
     synthetic, real = (PackedDataset.open(str(packed / domain)) for domain in ("synthetic", "real"))
     space = LabelSpace.from_dict(synthetic.index.label_space or {})
@@ -115,14 +113,8 @@ def _batches(packed: Path, prepared: PreparedStream, size: int) -> Iterator[Adve
     return BatchLoader(prepared, torch.device("meta")).adversarial_batches(ours, theirs, size)
 
 
-def recipe() -> TrainConfig:
-    """The shipped recipe for GTA5."""
-    given = ("run=unused", "synthetic=unused", "real=unused")
-    return load_config(TrainConfig, Path(workflows.__file__).parent / "configs/gta5_cityscapes.yaml", given)
-
-
 def _decode_resize_cut(uri: str, count: int) -> None:
-    config, dataset = recipe(), PackedDataset.open(uri)
+    config, dataset = shipped_config(), PackedDataset.open(uri)
     height, width = config.adversarial.patch_size
     samples = (sample for shard in dataset.index.shards for sample in dataset.read(shard.name))
     for sample in islice(samples, count):

@@ -2,18 +2,16 @@
 
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from unittest import mock
 
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-import workflows
 from benchmarks.literal import literal_blur
 from benchmarks.measure import Claim, alternate, at_least, at_most
+from benchmarks.recipes import shipped_config
 from benchmarks.scenes import GTA5
 from dakpn.config import TrainConfig
-from dakpn.config_file import load_config
 from dakpn.models.precision import compute_dtype, place
 from dakpn.models.predictor import KernelPredictor
 from dakpn.models.stages import local
@@ -23,7 +21,7 @@ from dakpn.training.loop import Step, take_step
 from dakpn.training.players import adversarial_state
 from dakpn.training.state import TrainState
 
-_RECIPES = ("gta5_cityscapes.yaml", "gta5_cityscapes_paper.yaml")
+RECIPES = ("gta5_cityscapes", "gta5_cityscapes_paper")
 _CLASSES = 19
 _ROUNDS = 3
 _GPU_STEPS = 30
@@ -32,11 +30,11 @@ _GPU_STEPS = 30
 def run() -> Iterator[Claim]:
     """On one core; and on a GPU, where there is one, at the recipe's batch size."""
     torch.set_num_threads(1)
-    for recipe in _RECIPES:
-        config = _config(recipe)
+    for recipe in RECIPES:
+        config = shipped_config(recipe)
         yield from _against_literal(recipe, config)
         if torch.cuda.is_available():
-            yield from _on_a_gpu(recipe, config)
+            yield from steps_on_a_gpu(recipe, config)
 
 
 def _against_literal(recipe: str, config: TrainConfig) -> Iterator[Claim]:
@@ -50,11 +48,12 @@ def _against_literal(recipe: str, config: TrainConfig) -> Iterator[Claim]:
 
     ours = alternate({"ours": lambda: _step(state, batch, config)}, _ROUNDS)["ours"]
     literal = size * alternate({"literal": literal_step}, 1, warm_up=False)["literal"]
-    claim = f"step of batch {size} vs the literal function, {recipe.removesuffix('.yaml')}"
+    claim = f"step of batch {size} vs the literal function, {recipe}"
     yield at_least(claim, 15, literal / ours, ours_s=ours, literal_s=literal)
 
 
-def _on_a_gpu(recipe: str, config: TrainConfig) -> Iterator[Claim]:
+def steps_on_a_gpu(recipe: str, config: TrainConfig) -> Iterator[Claim]:
+    """Time and kernels of a step of the recipe's batch size."""
     device = torch.device("cuda")
     state = _state(config, device)
     batch = _batch(config, config.adversarial.batch_size_per_worker).to(device)
@@ -71,14 +70,9 @@ def _on_a_gpu(recipe: str, config: TrainConfig) -> Iterator[Claim]:
         torch.cuda.synchronize()
     events = [event for event in profiled.events() if event.device_type.name == "CUDA"]
     busy = sum(event.device_time for event in events) / 1000
-    name = f"{recipe.removesuffix('.yaml')}, {torch.cuda.get_device_name()}"
+    name = f"{recipe}, {torch.cuda.get_device_name()}"
     yield at_most(f"ms a step, {name}", 15, 1000 * seconds, busy_ms=busy)
     yield at_most(f"kernels a step, {name}", 600, len(events))
-
-
-def _config(recipe: str) -> TrainConfig:
-    given = ("run=unused", "synthetic=unused", "real=unused")
-    return load_config(TrainConfig, Path(workflows.__file__).parent / "configs" / recipe, given)
 
 
 def _state(config: TrainConfig, device: torch.device) -> TrainState:

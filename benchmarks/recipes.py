@@ -23,9 +23,15 @@ _FOLDER = Path(workflows.__file__).parent / "configs"
 
 
 @cache
+def shipped_config(recipe: str = SHIPPED) -> TrainConfig:
+    """`workflows/configs/RECIPE.yaml`."""
+    return load_config(TrainConfig, _FOLDER / f"{recipe}.yaml", ("run=RUN", "synthetic=SYNTHETIC", "real=REAL"))
+
+
+@cache
 def shipped_translator(recipe: str = SHIPPED) -> Translator:
     """A translator of `workflows/configs/RECIPE.yaml` for labels of GTA5, on one CPU thread."""
-    config = load_config(TrainConfig, _FOLDER / f"{recipe}.yaml", ("run=RUN", "synthetic=SYNTHETIC", "real=REAL"))
+    config = shipped_config(recipe)
     space = load_preset("gta5").label_space
     keys = tuple(map(str, range(config.style.entries))) if config.style.kind != "none" else ()
     generator = torch.Generator().manual_seed(0)

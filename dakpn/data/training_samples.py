@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dakpn.data import codec
-from dakpn.data.class_shares import class_shares
+from dakpn.data.class_shares import label_shares
 from dakpn.data.datasets import LabelSpace
 from dakpn.data.schema import Sample
 from dakpn.data.stream import Arrays, Prepare
@@ -61,8 +61,7 @@ def synthetic_example(low_size: Size, patch_size: Size, label_space: LabelSpace 
             "image_number": np.array(key_number(sample.key)),
         }
         if label_space is not None:
-            train_ids = label_space.to_train_ids(_label(sample), str(sample.label_path))
-            arrays["class_shares"] = class_shares(train_ids, label_space.num_classes, low_size)
+            arrays["class_shares"] = label_shares(_label(sample), label_space, low_size, str(sample.label_path))
         return arrays
 
     return prepare

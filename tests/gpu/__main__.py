@@ -18,6 +18,8 @@ from typing import Any, NamedTuple
 
 import torch
 
+from benchmarks.bench_training import RECIPES, steps_on_a_gpu
+from benchmarks.recipes import shipped_config
 from dakpn.data.procedural import photograph, render_scene, write_dataset
 from dakpn.models.blur import StackedGather, gaussian_blur
 from dakpn.models.noise import keyed_noise
@@ -27,6 +29,7 @@ from dakpn.training.reporting import read_metrics
 REPOSITORY = Path(__file__).parents[2]
 SIZE = (540, 960)
 IMAGES = 48
+_PATIENCE_S = 120
 SMALL = (
     "prediction_size=[96, 160]",
     "encoder.training={size: [135, 240], steps: 40, batch_size_per_worker: 8, learning_rate: 1.0e-3}",
@@ -68,7 +71,7 @@ def main() -> int:
 
 def parity() -> Iterator[Row]:
     """The function, its noise and its gradients are on the GPU what they are on the CPU."""
-    function = TranslationFunction(config("gta5_cityscapes.yaml").translation)
+    function = TranslationFunction(shipped_config().translation)
     size = (1052, 1914)
     image = torch.from_numpy(render_scene(7, size).image)
     params = function.bound(torch.randn(1, function.num_params, 192, 320, generator=torch.Generator().manual_seed(0)))
@@ -110,19 +113,17 @@ def parity() -> Iterator[Row]:
 
 def steps() -> Iterator[Row]:
     """A step of each recipe, by the benchmark of training."""
-    from benchmarks.bench_training import _RECIPES, _config, _on_a_gpu
-
-    for recipe in _RECIPES:
-        for claim in _on_a_gpu(recipe, _config(recipe)):
+    for recipe in RECIPES:
+        for claim in steps_on_a_gpu(recipe, shipped_config(recipe)):
             yield Row(claim.claim.partition(", NVIDIA")[0], True, f"{claim.measured:.4g} (target {claim.target})")
 
 
-def commands(folder: Path, *, gpu: bool = True) -> Iterator[Row]:
-    """Each command as a user gives it; without a GPU this tries the script itself."""
+def commands(folder: Path, *more: str, gpu: bool = True) -> Iterator[Row]:
+    """Each command as a user gives it; without a GPU, and with smaller networks, this tries the script itself."""
     for domain, renderer in (("synthetic", render_scene), ("real", photograph)):
         write_dataset(folder / "source" / domain, IMAGES, 100, partial(renderer, size=SIZE), processes=8)
         dakpn(folder, "pack", f"source/{domain}", domain, "--rows-per-shard", "12")
-    data = ("synthetic=synthetic", "real=real", f"use_gpu={str(gpu).lower()}")
+    data = ("synthetic=synthetic", "real=real", f"use_gpu={str(gpu).lower()}", *more)
     recipe = str(REPOSITORY / "workflows/configs/gta5_cityscapes.yaml")
     for workers in (0, 1):
         run = f"run{workers}"
@@ -171,23 +172,19 @@ def stopped(folder: Path, recipe: str, data: Sequence[str]) -> Row:
     return Row("stop and resume", good, figures + said(straight) + said(again))
 
 
-def config(recipe: str) -> Any:
-    """A shipped recipe."""
-    from dakpn.config import TrainConfig
-    from dakpn.config_file import load_config
-
-    given = ("run=unused", "synthetic=unused", "real=unused")
-    return load_config(TrainConfig, REPOSITORY / "workflows/configs" / recipe, given)
-
-
 def command(*arguments: str) -> list[str]:
     """The `dakpn` command of this Python."""
     return [sys.executable, "-c", "from workflows.cli import main; main()", *arguments]
 
 
 def dakpn(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the command in a folder."""
-    return subprocess.run(command(*arguments), cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+    """Run the command in a folder; one that takes too long is ended and counts as failed."""
+    try:
+        return subprocess.run(
+            command(*arguments), cwd=folder, capture_output=True, text=True, timeout=_PATIENCE_S, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        return subprocess.CompletedProcess(error.cmd, 124, "", f"it did not end within {_PATIENCE_S} s")
 
 
 def timed(work: Callable[[], Any]) -> tuple[Any, float]:
