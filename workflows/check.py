@@ -1,13 +1,13 @@
 """Check a dataset before any worker starts: the table for people, the exclusion manifest."""
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from dakpn.data.check import CheckReport, CheckRequest, check_dataset
 from dakpn.data.datasets import load_preset
 from dakpn.errors import UsageError
 from dakpn.progress import progress
+from workflows.inventory_table import print_inventory, printable
 
 _SHOWN_PROBLEMS = 20
 _SHOWN_SIZES = 5
@@ -25,9 +25,9 @@ def main(
     """Check the dataset at `uri`; see `dakpn.data.check.CheckRequest`.
 
     Args:
-        uri: of a folder or a packed dataset, local or `s3://`.
-        dataset: name of a folder's preset; None takes camvid.
-        split: name of a split of a folder; None takes all.
+        uri: of what can be packed, or of a packed dataset; local or `s3://`.
+        dataset: name of the preset; None takes camvid for a folder of `images`.
+        split: name of a split; None takes the only one, "all" takes every one.
         labelled: of a folder: True requires labels, False ignores them, None takes them if there are any.
         sample: decode so many images; None decodes all.
         seed: of the sample.
@@ -60,8 +60,13 @@ def exit_code(report: CheckReport, quarantined: bool) -> int:
 
 def print_report(report: CheckReport) -> None:
     """Print tables for people to stdout."""
+    _print_findings(report)
+    print_inventory(report.inventory)
+
+
+def _print_findings(report: CheckReport) -> None:
     console = Console()
-    overview = Table("", "", title=_text(f"{report.dataset} ({report.source})"), show_header=False)
+    overview = Table("", "", title=printable(f"{report.dataset} ({report.source})"), show_header=False)
     checked = f"{len(report.keys)} checked" if len(report.keys) < report.images else "all checked"
     overview.add_row("images", f"{report.images}, {checked}")
     overview.add_row("labels", f"{report.labelled} labelled, {len(report.keys) - report.labelled} without label")
@@ -77,7 +82,7 @@ def print_report(report: CheckReport) -> None:
         return
     table = Table("problem", "key", "what", title="problems")
     for problem in report.problems[:_SHOWN_PROBLEMS]:
-        table.add_row(problem.kind, _text(problem.key), _text(problem.message))
+        table.add_row(problem.kind, printable(problem.key), printable(problem.message))
     console.print(table)
     if len(report.problems) > _SHOWN_PROBLEMS:
         console.print(f"and {len(report.problems) - _SHOWN_PROBLEMS} more; --json prints all")
@@ -88,18 +93,13 @@ def _class_table(report: CheckReport) -> Table:
     table = Table("id", "class", "pixels", "share", title="label ids against the class map")
     for share in report.classes():
         seen = f"{100 * share.share:.2f} %" if share.pixels else "never occurs"
-        table.add_row(str(share.train_id), _text(share.name), str(share.pixels), seen)
+        table.add_row(str(share.train_id), printable(share.name), str(share.pixels), seen)
     if report.label_space is not None:
         ignored = report.train_id_pixels()[report.label_space.ignore_id]
         table.add_row(str(report.label_space.ignore_id), "ignored", str(ignored), "")
     for unknown in report.unknown_ids():
         table.add_row(f"file id {unknown.id}", "UNKNOWN", str(unknown.pixels), f"in {unknown.labels} labels")
     return table
-
-
-def _text(text: str) -> str:
-    """Return what a terminal can show of a file's name."""
-    return escape(text.encode("utf-8", "backslashreplace").decode())
 
 
 if __name__ == "__main__":

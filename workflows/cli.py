@@ -55,9 +55,12 @@ def pack(
     ],
     output: Annotated[str, typer.Argument(metavar="OUT", help="URI of the packed dataset: a path or s3://...")],
     dataset: Annotated[
-        str | None, typer.Option(help="Preset that describes a folder and its classes; camvid by default.")
+        str | None,
+        typer.Option(help="Preset that describes layout and classes; camvid by default for images/ and labels/."),
     ] = None,
-    split: Annotated[str | None, typer.Option(help="Take one split, such as train; all by default.")] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Take one split, such as train, or `all`; needed where there are several.")
+    ] = None,
     rows_per_shard: Annotated[
         int | None, typer.Option(min=1, help="Images in one shard; by default up to 256, or as a packed SRC has them.")
     ] = None,
@@ -83,10 +86,12 @@ def pack(
             "the regular expression's group matches.",
         ),
     ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Pack a folder of images (and labels) into checked shards, or convert a packed dataset to another format.
 
-    The preset camvid expects SRC/images/[SPLIT/]NAME.png and SRC/labels/[SPLIT/]NAME.png with class ids.
+    Without --dataset, SRC/images/[SPLIT/]NAME.png and SRC/labels/[SPLIT/]NAME.png are taken for the preset camvid.
+    A table of what was taken, changed and left out ends the output; OUT/_dakpn/run.json keeps it.
     Interrupted, the same command goes on where it stopped and ends with the same bytes.
     """
     from workflows import pack as workflow
@@ -94,17 +99,17 @@ def pack(
     index = workflow.main(
         source, output, dataset, split, rows_per_shard, labels, output_format, workers, exclude, keep, check
     )
-    kind = "labelled" if index.labelled else "unlabelled"
-    typer.echo(f"{output}: {index.rows} {kind} images in {len(index.shards)} shards")
+    workflow.print_result(output, index, as_json)
 
 
 @app.command()
 def check(
-    uri: Annotated[str, typer.Argument(metavar="URI", help="Folder of images and labels; or URI of a packed dataset.")],
+    uri: Annotated[str, typer.Argument(metavar="URI", help="What can be packed, or a packed dataset.")],
     dataset: Annotated[
-        str | None, typer.Option(help="Preset that describes a folder and its classes; camvid by default.")
+        str | None,
+        typer.Option(help="Preset that describes layout and classes; camvid by default for images/ and labels/."),
     ] = None,
-    split: Annotated[str | None, typer.Option(help="Take one split of a folder; all by default.")] = None,
+    split: Annotated[str | None, typer.Option(help="Take one split, or `all`; needed where there are several.")] = None,
     labels: Annotated[
         bool | None, typer.Option(help="Require or ignore a folder's labels; by default they are taken if there.")
     ] = None,

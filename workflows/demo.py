@@ -15,6 +15,7 @@ from dakpn.config_file import load_config
 from dakpn.data.datasets import load_preset
 from dakpn.data.pack import pack_dataset
 from dakpn.data.procedural import photograph, render_scene, write_dataset
+from dakpn.data.source_kinds import ALL_SPLITS
 from dakpn.evaluation.run_report import ReportInputs
 from dakpn.evaluation.summary import OURS, SOURCE_ONLY
 from workflows import evaluate, report, train, translate, verify
@@ -115,7 +116,7 @@ def _pack(demo: _Demo) -> _Domains:
         real = _render(demo, "real", config.real_count, _REAL_SEED, photograph, split="train")
         _render(demo, "real", config.real_count // 2, _REAL_SEED + config.real_count, photograph, split="val")
     synthetic_preset, real_preset = load_preset(config.synthetic_dataset), load_preset(config.real_dataset)
-    pack_dataset(synthetic, demo.uri("data", "synthetic"), synthetic_preset, None, _ROWS_PER_SHARD, labelled=True)
+    pack_dataset(synthetic, demo.uri("data", "synthetic"), synthetic_preset, ALL_SPLITS, _ROWS_PER_SHARD, labelled=True)
     packed = _Domains(demo.uri("data", "synthetic"), demo.uri("data", "real"), demo.uri("data", "real_test"))
     if {"train", "val"} <= set(real_preset.find_splits(real)):
         index = pack_dataset(real, packed.real, real_preset, "train", _ROWS_PER_SHARD)
@@ -123,7 +124,7 @@ def _pack(demo: _Demo) -> _Domains:
             pack_dataset(real, demo.uri("data", "real_test"), real_preset, "val", _ROWS_PER_SHARD, labelled=True)
             return packed
     else:
-        pack_dataset(real, packed.real, real_preset, None, _ROWS_PER_SHARD, labelled=False)
+        pack_dataset(real, packed.real, real_preset, ALL_SPLITS, _ROWS_PER_SHARD, labelled=False)
     logger.info("nothing will be scored: that takes labelled real images in the splits train and val")
     return replace(packed, test=None)
 

@@ -1,19 +1,24 @@
 """Pack images and labels into shards, or convert a packed dataset: in this process, or as Ray tasks."""
 
+import json
 import logging
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any, cast
 
+import typer
+
 from dakpn.data import storage
 from dakpn.data.datasets import load_preset
 from dakpn.data.exclusion import Exclusions
 from dakpn.data.formats import FormatName
+from dakpn.data.inventory import Inventory
 from dakpn.data.keep_rule import KeepRule, source_keys
-from dakpn.data.manifest import DatasetIndex, ShardMarker
+from dakpn.data.manifest import DatasetIndex, ShardMarker, read_run
 from dakpn.data.pack import PackPlan, PackRequest, ShardJob, finish_pack, pack_shard, plan_pack
 from dakpn.data.row_checks import CheckDepth
 from dakpn.errors import DakpnError, DataError
+from workflows.inventory_table import print_inventory
 
 logger = logging.getLogger(__name__)
 
@@ -36,8 +41,8 @@ def main(
     Args:
         source: URI of a folder, a packed dataset or other tools' files.
         output: URI of the packed dataset.
-        dataset: name of the preset; None takes camvid for a folder.
-        split: name of a split; None takes all.
+        dataset: name of the preset; None takes camvid for a folder of `images`.
+        split: name of a split; None takes the only one, "all" takes every one.
         rows_per_shard: None takes 256 for a folder, fewer of large images; else as the source is cut.
         labelled: True requires labels, False leaves them out, None takes them if there are any.
         output_format: of the shards.
@@ -71,6 +76,19 @@ def main(
         markers.append(marker)
         logger.info("%s: %d images (%d of %d shards)", marker.name, marker.rows, len(markers), len(jobs))
     return finish_pack(plan, markers)
+
+
+def print_result(output: str, index: DatasetIndex, as_json: bool = False) -> None:
+    """Print what was packed, and what became of all that the source holds, to stdout."""
+    kind = "labelled" if index.labelled else "unlabelled"
+    inventory = Inventory.from_dict(read_run(output).get("inventory", {}))
+    if as_json:
+        shards = [shard.name for shard in index.shards]
+        values = {"dataset": output, "images": index.rows, "labelled": index.labelled, "shards": shards}
+        typer.echo(json.dumps({**values, "inventory": inventory.to_dict()}, indent=2))
+        return
+    typer.echo(f"{output}: {index.rows} {kind} images in {len(index.shards)} shards")
+    print_inventory(inventory)
 
 
 def _tell_of_exclusions(exclusions: Exclusions, plan: PackPlan) -> None:

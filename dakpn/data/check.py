@@ -14,13 +14,17 @@ from typing import Protocol
 
 from dakpn.data import manifest, storage
 from dakpn.data.check_report import CheckReport, Problem, ProblemKind
-from dakpn.data.check_row import Finding, check_pair, check_row, kind_of
-from dakpn.data.datasets import DatasetPreset, Refusal, load_preset
+from dakpn.data.check_row import Finding, check_pair, check_row, check_source_row, kind_of
+from dakpn.data.datasets import DatasetPreset, Refusal
+from dakpn.data.folder_inventory import folder_inventory, labels_among_images
+from dakpn.data.inventory import Inventory
 from dakpn.data.label_space import LabelSpace
 from dakpn.data.manifest import ShardEntry
-from dakpn.data.pack_sources import DEFAULT_PRESET
+from dakpn.data.pack_sources import DEFAULT_ROWS, look_like_labels, open_source
 from dakpn.data.shards import shard_rows
-from dakpn.data.source_path import BucketPath, SourcePath, name_below, source_path
+from dakpn.data.source_kinds import FolderSource, PackedSource, find_source
+from dakpn.data.source_pairs import SourcePair
+from dakpn.data.source_path import ListedPath, SourcePath, name_below
 from dakpn.data.source_rows import READS_IN_FLIGHT
 from dakpn.data.threads import map_in_threads
 from dakpn.errors import DataError, StorageError, UsageError
@@ -33,9 +37,10 @@ class CheckRequest:
     """What to check.
 
     Attributes:
-        uri: A folder in the preset's layout, or a packed dataset in any format, local or `s3://`.
-        preset: Layout and classes of a folder; None means camvid. A packed dataset has its own.
-        split: Split to take from a folder; None takes all.
+        uri: All that can be packed (see `open_source`), or a packed dataset in any format, local or `s3://`.
+        preset: Layout and classes of a folder; None means camvid for a folder of `images`. A packed dataset has
+            its own.
+        split: Split to take; None takes the only one, "all" takes every one.
         labelled: For a folder: True requires labels, False ignores them, None takes them if there are any.
         sample: Decode so many images, spread over the dataset; None decodes all.
         seed: Of the sample.
@@ -58,6 +63,7 @@ class _Rows(Protocol):
     label_space: LabelSpace | None
     total: int
     threads: int
+    inventory: Inventory
 
     def checks(self, picked: Sequence[int], problems: list[Problem]) -> Iterator[Callable[[], Finding]]:
         """Yield functions, to be called in threads, that check a row each; add problems of no row to `problems`."""
@@ -80,13 +86,18 @@ def check_dataset(
     """
     if request.sample is not None and request.sample < 1:
         raise UsageError(f"got a sample of {request.sample} images, expected 1 or more; leave it out to check all")
-    packed = storage.exists(storage.join(request.uri, manifest.FOLDER))
-    rows: _Rows = _PackedRows(request) if packed else _FolderRows(request)
+    found = find_source(request.uri, request.preset, request.split)
+    rows: _Rows
+    if isinstance(found, PackedSource):
+        rows = _PackedRows(request)
+    else:
+        rows = _FolderRows(request, found) if isinstance(found, FolderSource) else _ForeignRows(request)
     if not rows.total:
         raise UsageError(f"{request.uri} holds no image; expected at least one: check the URI")
     report = CheckReport(storage.absolute(request.uri), rows.source, rows.label_space, rows.total)
+    report.inventory.add(rows.inventory)
     picked = _spread(rows.total, request.sample, request.seed)
-    seen = _Seen(packed)
+    seen = _Seen(not isinstance(found, FolderSource))
     checks = rows.checks(picked, report.problems)
     for done, finding in enumerate(map_in_threads(lambda check: check(), checks, rows.threads), start=1):
         seen.compare(finding)
@@ -98,23 +109,26 @@ def check_dataset(
 class _FolderRows:
     """The pairs of files of a folder; names, missing labels and double keys are looked at in all of them."""
 
-    def __init__(self, request: CheckRequest) -> None:
-        preset, self._root = request.preset or load_preset(DEFAULT_PRESET), source_path(request.uri)
-        self.threads = READS_IN_FLIGHT if isinstance(self._root, BucketPath) else request.threads
+    def __init__(self, request: CheckRequest, found: FolderSource) -> None:
+        preset, self._root = found.preset, found.root
+        self.threads = READS_IN_FLIGHT if isinstance(self._root, ListedPath) else request.threads
         self._refusals: list[Refusal] = []
-        self._pairs = preset.find_pairs(self._root, request.split, request.labelled, self._refusals.append)
+        self._pairs = preset.find_pairs(self._root, found.split, request.labelled, self._refusals.append)
         # Where labels are expected and all are missing, they are refusals, and no pair tells.
         labelled = any(pair.label_path for pair in self._pairs) or any(
             r.kind == "missing_label" for r in self._refusals
         )
         self.label_space = preset.label_space if labelled else None
-        self._stray_labels = preset.find_stray_labels(self._root, request.split, self._pairs) if labelled else []
+        self._stray_labels = preset.find_stray_labels(self._root, found.split, self._pairs) if labelled else []
+        self.inventory = folder_inventory(self._root, preset, found.split, self._pairs)
+        self._maps = [] if request.labelled is False else list(labels_among_images(preset, self._pairs))
         self.source = preset.name
         self.total = len(self._pairs)
 
     def checks(self, picked: Sequence[int], problems: list[Problem]) -> Iterator[Callable[[], Finding]]:
         problems += [Problem(found.kind, found.key, str(found.path), str(found.error)) for found in self._refusals]
         problems += [self._without_image(path) for path in self._stray_labels]
+        problems += [self._label_map(pair) for pair in self._maps]
         return (partial(check_pair, self._pairs[index], self.label_space) for index in picked)
 
     def _without_image(self, label: SourcePath) -> Problem:
@@ -123,6 +137,35 @@ class _FolderRows:
             f"{label}: the label belongs to no image, expected one of its name; add the image, or remove the label"
         )
         return Problem("missing_image", key, str(label), message)
+
+    def _label_map(self, pair: SourcePair) -> Problem:
+        path = str(pair.image_path)
+        return Problem("label_among_images", pair.key, path, look_like_labels(str(self._root), [path]))
+
+
+class _ForeignRows:
+    """The rows of other tools' files; a file that cannot be read on ends its rows."""
+
+    def __init__(self, request: CheckRequest) -> None:
+        source = open_source(request.uri, request.preset, request.split, DEFAULT_ROWS, request.labelled)
+        self._shards = source.shards
+        self.label_space = source.label_space
+        self.source = source.title
+        self.inventory = source.inventory
+        self.total = source.inventory.taken.get("images", 0)
+        self.threads = request.threads
+
+    def checks(self, picked: Sequence[int], problems: list[Problem]) -> Iterator[Callable[[], Finding]]:
+        wanted = set(picked)
+        position = 0
+        for shard in self._shards:
+            try:
+                for load in shard.load():
+                    if position in wanted:
+                        yield partial(check_source_row, load, self.label_space)
+                    position += 1
+            except (DataError, StorageError) as error:
+                problems.append(Problem(kind_of(error), "", str(error).partition(": ")[0], str(error)))
 
 
 class _PackedRows:
@@ -136,6 +179,8 @@ class _PackedRows:
         self.label_space = LabelSpace.from_dict(index.label_space) if index.labelled and index.label_space else None
         self.source = index.format
         self.total = index.rows
+        self.inventory = Inventory({"images": index.rows})
+        self.inventory.take("labels", index.rows if index.labelled else 0)
         self.threads = request.threads
 
     def checks(self, picked: Sequence[int], problems: list[Problem]) -> Iterator[Callable[[], Finding]]:

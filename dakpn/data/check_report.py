@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from dakpn.data.exclusion import BadRow, Exclusions
+from dakpn.data.inventory import Inventory
 from dakpn.data.label_space import LabelSpace
 
 ProblemKind = Literal[
@@ -14,6 +15,7 @@ ProblemKind = Literal[
     "duplicate_image",
     "duplicate_key",
     "empty_file",
+    "label_among_images",
     "missing_image",
     "missing_label",
     "missing_row",
@@ -75,6 +77,7 @@ class CheckReport:
         label_ids: Id in the label files -> pixels.
         labels_with_id: Id in the label files -> labels that hold it.
         problems: All that is wrong, as it was found.
+        inventory: What the source holds: taken, to be changed when it is packed, or left out.
     """
 
     dataset: str
@@ -87,6 +90,7 @@ class CheckReport:
     label_ids: Counter[int] = field(default_factory=Counter)
     labels_with_id: Counter[int] = field(default_factory=Counter)
     problems: list[Problem] = field(default_factory=list)
+    inventory: Inventory = field(default_factory=Inventory)
 
     @property
     def ok(self) -> bool:
@@ -151,6 +155,7 @@ class CheckReport:
             "absent_classes": [share["name"] for share in classes if not share["pixels"]] if self.labelled else [],
             "ignored_pixels": ignored,
             "unknown_ids": [unknown._asdict() for unknown in self.unknown_ids()],
+            "inventory": self.inventory.to_dict(),
             "problem_counts": self.problem_counts,
             "problems": [problem._asdict() for problem in self.problems],
         }

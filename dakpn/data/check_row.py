@@ -1,7 +1,7 @@
 """The check of one row, which collects what is wrong with it instead of raising the first error."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -15,6 +15,7 @@ from dakpn.data.label_space import LabelSpace
 from dakpn.data.row_checks import require_same_size
 from dakpn.data.source_pairs import SourcePair
 from dakpn.data.source_path import read_file
+from dakpn.data.source_rows import SourceRow
 from dakpn.errors import DataError, EmptyFileError, FormatError, OversizedError, StorageError
 
 _KINDS: tuple[tuple[type[Exception], ProblemKind], ...] = (  # the first that fits
@@ -73,6 +74,18 @@ def check_row(row: ShardRow, uri: str, space: LabelSpace | None, labelled: bool)
         elif labelled and sample.label is None:
             message = f"{origin} has no label, expected one as other rows have; add it, or pack without labels"
             finding.problems.append(Problem("missing_label", row.key, uri, message))
+    return finding
+
+
+def check_source_row(load: Callable[[], SourceRow], space: LabelSpace | None) -> Finding:
+    """Check a row of another tool's file, which is read by `load`."""
+    row = load()
+    finding = Finding(row.sample.key, row.source)
+    with finding.noting(row.source):
+        _check_image(finding, row.sample.image, row.image_origin)
+    if row.sample.label is not None and space is not None:
+        with finding.noting(row.source):
+            _check_label(finding, row.sample.label, row.label_origin, row.image_origin, space)
     return finding
 
 

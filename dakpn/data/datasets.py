@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_vali
 
 from dakpn.config_file import load_config, parse_config
 from dakpn.data.label_space import LabelSpace
-from dakpn.data.layout import Layout, SourceImage, require_folder
+from dakpn.data.layout import IMAGE_SUFFIXES, Layout, SourceImage, require_folder
 from dakpn.data.schema import key_from_path
 from dakpn.data.source_pairs import CelebAMaskParts, LabelFormat, LabelPart, SourcePair
 from dakpn.data.source_path import SourcePath
@@ -140,7 +140,7 @@ class DatasetPreset(BaseModel):
             UsageError: A folder is missing, it holds no image, an image has no label while there is a labels
                 folder, or two images would get the same key.
         """
-        layout = self._layout(root)
+        layout = self.layout_at(root)
         if split is not None:
             self._require_split(layout, root, split)
         if labelled is None:
@@ -150,7 +150,7 @@ class DatasetPreset(BaseModel):
         images = list(layout.find_images(root, split))
         if not images:
             searched = layout.images_folder(root) / (split or "")
-            suffixes = layout.images.rpartition("{name}")[2].replace(".*", ".png, .jpg, .jpeg")
+            suffixes = layout.images.rpartition("{name}")[2].replace(".*", ", ".join(IMAGE_SUFFIXES))
             raise UsageError(
                 f"{searched} holds no image; expected files that end in {suffixes}: check the folder and the preset"
             )
@@ -166,8 +166,8 @@ class DatasetPreset(BaseModel):
         """
         used = {path for pair in pairs for path in pair.files}
         names = {pair.image_path.stem for pair in pairs}
-        labels = self._layout(root).find_labels(root, split)
-        return sorted(path for name, path in labels if path not in used and not _is_version(name, names))
+        labels = self.layout_at(root).find_labels(root, split)
+        return sorted(path for name, path in labels if path not in used and not is_version_of(name, names))
 
     def find_splits(self, root: SourcePath) -> list[str]:
         """Return the names of the split folders below `root`, sorted; empty if its images lie in no split.
@@ -175,9 +175,10 @@ class DatasetPreset(BaseModel):
         Raises:
             UsageError: There is no images folder.
         """
-        return self._layout(root).find_splits(root)
+        return self.layout_at(root).find_splits(root)
 
-    def _layout(self, root: SourcePath) -> Layout:
+    def layout_at(self, root: SourcePath) -> Layout:
+        """Return the layout that the folder `root` has. Raises `UsageError` if it has none of them."""
         require_folder(root, "the dataset")
         for layout in self.layouts:
             if layout.images_folder(root).is_dir():
@@ -262,7 +263,8 @@ def load_preset(name: str) -> DatasetPreset:
         raise UsageError(f"the preset file {name}.yaml is damaged: {error}; install dakpn again") from error
 
 
-def _is_version(name: str, names: set[str]) -> bool:
+def is_version_of(name: str, names: set[str]) -> bool:
+    """Tell whether a label's name is that of an image and more: NAME_labelTrainIds, beside NAME_labelIds."""
     words = name.rpartition("/")[2].split("_")
     return any("_".join(words[:count]) in names for count in range(1, len(words)))
 

@@ -10,6 +10,8 @@ from dakpn.data import png
 from dakpn.errors import DataError, EmptyFileError, FormatError, OversizedError
 
 ImageFormat = Literal["png", "jpeg"]
+SourceFormat = Literal["png", "jpeg", "webp"]
+"""Formats of images that can be packed; a packed dataset holds PNG and JPEG."""
 
 MAX_PIXELS = 200_000_000
 """Largest height x width that is decoded: 600 MB as an RGB array."""
@@ -33,6 +35,25 @@ class ImageHeader(NamedTuple):
     bits: int
     channels: str
     scans: int = 1
+
+
+def detect_source_format(data: bytes, origin: str) -> SourceFormat:
+    """Return the format of what can be packed: PNG, JPEG, or WebP, which packing decodes.
+
+    Raises:
+        FormatError: The bytes are empty or of any other format.
+    """
+    return "webp" if is_webp(data) else detect_format(data, origin)
+
+
+def is_webp(data: bytes) -> bool:
+    """Tell whether a file is a WebP image, by its first bytes."""
+    return data[:4] == b"RIFF" and data[8:12] == b"WEBP"
+
+
+def holds_one_channel(head: bytes) -> bool:
+    """Tell whether a file is a grey or palette PNG, as label maps are, by its first 26 bytes or more."""
+    return head.startswith(png.SIGNATURE) and len(head) > 25 and head[25] in (0, 3)
 
 
 def detect_format(data: bytes, origin: str) -> ImageFormat:

@@ -10,12 +10,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
-from dakpn.data import manifest, storage
-from dakpn.data.datasets import DatasetPreset, load_preset
+from dakpn.data import manifest
+from dakpn.data.datasets import DatasetPreset
 from dakpn.data.exclusion import BadRow, Exclusions
-from dakpn.data.pack_sources import DEFAULT_PRESET
 from dakpn.data.sequences import sequence_of
-from dakpn.data.source_path import source_path
+from dakpn.data.source_kinds import FileSource, PackedSource, find_source
 from dakpn.errors import UsageError
 
 _FORM = re.compile(r"(?P<pattern>.+):(?P<low>[0-9.]+)-(?P<high>[0-9.]+)", re.DOTALL)
@@ -86,9 +85,12 @@ def source_keys(uri: str, preset: DatasetPreset | None, split: str | None) -> li
     """Keys of the rows of a folder in the preset's layout, or of a packed dataset.
 
     Raises:
-        UsageError: neither of them is there.
+        UsageError: neither of them is there, or several splits and none was named.
     """
-    if storage.exists(storage.join(uri, manifest.FOLDER)):
+    found = find_source(uri, preset, split)
+    if isinstance(found, PackedSource):
         shards = manifest.read_index(uri).shards
         return [row.key for shard in shards for row in manifest.read_rows(uri, shard.name)]
-    return [pair.key for pair in (preset or load_preset(DEFAULT_PRESET)).find_pairs(source_path(uri), split, False)]
+    if isinstance(found, FileSource):
+        raise UsageError(f"{uri} holds files of other tools, whose rows cannot be chosen; pack them first, then that")
+    return [pair.key for pair in found.preset.find_pairs(found.root, found.split, False)]

@@ -11,9 +11,9 @@ from dakpn.data.schema import validate_path
 from dakpn.data.source_path import SourcePath, files_below, is_left_out, name_below
 from dakpn.errors import DataError, UsageError
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp")
 """What `.*` at the end of a pattern for images stands for."""
-UNREADABLE_SUFFIXES = (".avif", ".bmp", ".exr", ".gif", ".heic", ".jp2", ".ppm", ".tga", ".tif", ".tiff", ".webp")
+UNREADABLE_SUFFIXES = (".avif", ".bmp", ".exr", ".gif", ".heic", ".jp2", ".ppm", ".tga", ".tif", ".tiff")
 """Images of formats that are not read. `.*` finds them too, so that they are refused by name and not passed over."""
 
 _PATTERN = re.compile(
@@ -36,7 +36,7 @@ class Layout(BaseModel):
     for one folder; where `{name}` follows at once, files may also lie in no split folder.
 
     Attributes:
-        images: Pattern of the images; `.*` at its end stands for .png, .jpg and .jpeg.
+        images: Pattern of the images; `.*` at its end stands for `IMAGE_SUFFIXES`.
         labels: Pattern of the label that belongs to split and name of an image; None where there are no labels.
     """
 
@@ -141,6 +141,16 @@ class Layout(BaseModel):
         if not set(folders) & set(self._searched(self.images, root, split)):
             return bool(folders)
         return next(self.find_labels(root, split), None) is not None
+
+    def split_of_image(self, name: str) -> str | None:
+        """Return the split, or an empty text, of the image with this name below the dataset; None if it is none."""
+        found = self._as_image(name)
+        return None if found is None else found.groupdict().get("split") or ""
+
+    def name_of_label(self, name: str) -> str | None:
+        """Return the {name} of the label with this name below the dataset; None if it is none."""
+        found = None if self.labels is None else _expression(self.labels).fullmatch(name)
+        return None if found is None else found["name"]
 
     def _as_image(self, name: str) -> re.Match[str] | None:
         found = _expression(self.images).fullmatch(name)

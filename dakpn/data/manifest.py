@@ -122,6 +122,7 @@ class ShardMarker(_Record):
         quarantined: Rows of the input that are in the quarantine instead.
         sha256, bytes: As in `ShardEntry`.
         certificate: Of a translated shard, as JSON: `dakpn.data.certificate.ShardCertificate`.
+        changed: Of a packed shard, as JSON: an `Inventory` of images and labels that are not stored as they were.
     """
 
     name: str
@@ -131,6 +132,7 @@ class ShardMarker(_Record):
     sha256: str
     bytes: int
     certificate: dict[str, JsonValue] | None = None
+    changed: dict[str, JsonValue] | None = None
 
 
 def shard_uri(

@@ -20,6 +20,7 @@ from dakpn.data.claim import claim_folder, refuse_other_shards
 from dakpn.data.datasets import DatasetPreset
 from dakpn.data.exclusion import Exclusions
 from dakpn.data.formats import FORMATS, FormatName
+from dakpn.data.inventory import Inventory
 from dakpn.data.label_space import LabelSpace
 from dakpn.data.manifest import DatasetIndex, RowRecord, ShardEntry, ShardMarker
 from dakpn.data.pack_sources import Source, open_source
@@ -40,8 +41,9 @@ class PackRequest:
         source: A folder in the preset's layout; or a packed dataset in any format; or a folder of Parquet files or
             archives of other tools (see `read_foreign`). Each local or `s3://`.
         output: Folder to write, local or `s3://`; only this job should write there.
-        preset: Layout and classes of the source; None means camvid for a folder. A packed dataset has its own.
-        split: Split to take from a folder; None takes all.
+        preset: Layout and classes of the source; None means camvid for a folder of `images`. A packed dataset has its
+            own.
+        split: Split to take; None takes the only one, "all" takes every one.
         rows_per_shard: At least 1; the last shard may hold fewer. None means 256 for a folder, or as
             many as have about 64 MiB if those are fewer; else as the source is cut.
         labelled: True requires labels, False leaves them out, None takes them if there are any.
@@ -152,10 +154,13 @@ def pack_shard(job: ShardJob, threads: int = _CHECK_THREADS) -> ShardMarker:
         StorageError: A file that cannot be read or written.
     """
     records: list[RowRecord] = []
+    changed = Inventory()
 
     def recorded() -> Iterator[Sample]:
         for sample, record in checked_rows(job.rows, job.label_space, threads, job.check):
             records.append(record)
+            for change in filter(None, (record.reason or "").split("; ")):
+                changed.change(change, sample.key)
             yield sample
 
     written = write_shard(manifest.shard_uri(job.output, job.name, job.format), recorded())
@@ -166,6 +171,7 @@ def pack_shard(job: ShardJob, threads: int = _CHECK_THREADS) -> ShardMarker:
         quarantined=0,
         sha256=written.sha256,
         bytes=written.bytes,
+        changed=changed.to_dict() if changed.changed else None,
     )
     manifest.write_rows(job.output, job.name, records)
     manifest.write_marker(job.output, marker)
@@ -194,7 +200,11 @@ def finish_pack(plan: PackPlan, markers: Sequence[ShardMarker]) -> DatasetIndex:
             shards=[_entry(done[job.name]) for job in plan.jobs],
         )
         manifest.write_index(output, index)
-        manifest.write_run(output, _run_record(plan, index))
+        inventory = Inventory()
+        inventory.add(plan.source.inventory)
+        for job in plan.jobs:
+            inventory.add(Inventory.from_dict(done[job.name].changed or {}))
+        manifest.write_run(output, _run_record(plan, index, inventory))
         storage.write_bytes(storage.join(output, "README.md"), _card(plan.source, index).encode())
         manifest.mark_success(output)
     return manifest.read_index(output)
@@ -238,7 +248,7 @@ def _require_unique_keys(plan: PackPlan) -> None:
                 )
 
 
-def _run_record(plan: PackPlan, index: DatasetIndex) -> dict[str, object]:
+def _run_record(plan: PackPlan, index: DatasetIndex, inventory: Inventory) -> dict[str, object]:
     versions = {name: metadata.version(name) for name in ("numpy", "pillow", "pyarrow")}
     request = plan.request
     return {
@@ -252,6 +262,7 @@ def _run_record(plan: PackPlan, index: DatasetIndex) -> dict[str, object]:
         "rows": index.rows,
         "checked": "headers" if "headers" in (request.check, plan.source.checked) else "pixels",
         "excluded": [row.model_dump() for row in plan.source.excluded],
+        "inventory": inventory.to_dict(),
         "versions": {"dakpn": __version__, **versions, "python": platform.python_version()},
     }
 

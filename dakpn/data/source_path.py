@@ -1,24 +1,36 @@
-"""Where the files of a dataset lie: a local `Path`, or a path in a bucket whose folder was listed once.
+"""Where the files of a dataset lie: a local `Path`, or a path in a bucket or in archives that were listed once.
 
-A `BucketPath` answers from that listing what is asked of a `Path` when a dataset is looked for, so that images and
-labels are found by the same code in both.
+A `ListedPath` answers from that listing what is asked of a `Path` when a dataset is looked for, so that images and
+labels are found by the same code in all of them.
 """
 
 import os
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property, total_ordering
 from pathlib import Path, PurePosixPath
-from typing import TypeAlias, cast
+from typing import NamedTuple, TypeAlias, cast
 
 from dakpn.data import storage
 from dakpn.data.storage import ListedFile
 
 
-class _Tree:
-    """The files below the folder of a bucket. Names are never cleaned up: "a//b" and "a/../b" are what they are."""
+class MemberFile(NamedTuple):
+    """A file inside an uncompressed archive: its bytes, what changes when it does, and where in which archive it is."""
 
-    def __init__(self, uri: str, files: dict[str, ListedFile]) -> None:
+    size: int
+    version: str
+    archive: str
+    start: int
+
+
+class _Tree:
+    """The files below the folder of a bucket, or inside archives.
+
+    Names are never cleaned up: "a//b" and "a/../b" are what they are.
+    """
+
+    def __init__(self, uri: str, files: Mapping[str, ListedFile | MemberFile]) -> None:
         self.uri, self.files = uri, files
 
     @cached_property
@@ -44,8 +56,8 @@ class _Tree:
 
 
 @total_ordering
-class BucketPath:
-    """A file or folder of a bucket: its name below a listed folder, and what of `pathlib.Path` datasets need.
+class ListedPath:
+    """A file or folder of a bucket or archive: its name below what was listed, and what of `Path` datasets need.
 
     Its text is its URI. Sent to another process, a path knows of its own file only.
     """
@@ -59,20 +71,20 @@ class BucketPath:
         return f"{self._tree.uri}/{self._name}" if self._name else self._tree.uri
 
     def __repr__(self) -> str:
-        return f"BucketPath({str(self)!r})"
+        return f"ListedPath({str(self)!r})"
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, BucketPath) and str(self) == str(other)
+        return isinstance(other, ListedPath) and str(self) == str(other)
 
-    def __lt__(self, other: "BucketPath") -> bool:
+    def __lt__(self, other: "ListedPath") -> bool:
         return str(self) < str(other)
 
     def __hash__(self) -> int:
         return hash(str(self))
 
-    def __truediv__(self, below: str) -> "BucketPath":
+    def __truediv__(self, below: str) -> "ListedPath":
         parts = filter(None, (self._name, below.removesuffix("/")))
-        return BucketPath(self._tree, "/".join(parts))
+        return ListedPath(self._tree, "/".join(parts))
 
     def __reduce__(self) -> tuple[object, ...]:
         files = {self._name: self.listed} if self.is_file() else {}
@@ -94,7 +106,7 @@ class BucketPath:
         return self._name
 
     @property
-    def listed(self) -> ListedFile:
+    def listed(self) -> ListedFile | MemberFile:
         """What the listing tells of the file. Raises `KeyError` if there is none."""
         return self._tree.files[self._name]
 
@@ -106,25 +118,30 @@ class BucketPath:
         """Return whether the listing has a file below."""
         return self._name in self._tree.folders
 
-    def iterdir(self) -> Iterator["BucketPath"]:
+    def iterdir(self) -> Iterator["ListedPath"]:
         """Yield files and folders of the folder, each once."""
         start = len(self._name) + 1 if self._name else 0
         parts = {name[start:].partition("/")[0] for name in self._tree.below(self._name)}
         yield from (self / part for part in sorted(parts) if part)
 
-    def files_below(self) -> Iterator["BucketPath"]:
+    def names_below(self) -> Iterator[str]:
+        """Yield the names of all files below the folder, relative to it, sorted."""
+        start = len(self._name) + 1 if self._name else 0
+        return (name[start:] for name in self._tree.below(self._name))
+
+    def files_below(self) -> Iterator["ListedPath"]:
         """Yield the files below the folder, sorted; hidden ones and junk are left out, also what is in such folders."""
         start = len(self._name) + 1 if self._name else 0
         for name in self._tree.below(self._name):
             if not any(is_left_out(part) for part in name[start:].split("/")):
-                yield BucketPath(self._tree, name)
+                yield ListedPath(self._tree, name)
 
-    def resolve(self) -> "BucketPath":
+    def resolve(self) -> "ListedPath":
         """Return the path itself: a bucket has no links."""
         return self
 
 
-SourcePath: TypeAlias = Path | BucketPath
+SourcePath: TypeAlias = Path | ListedPath
 
 
 def source_path(uri: str) -> SourcePath:
@@ -136,7 +153,12 @@ def source_path(uri: str) -> SourcePath:
     if (path := _local_path(uri)) is not None:
         return path
     folder = uri.rstrip("/")
-    return BucketPath(_Tree(folder, storage.list_tree(folder)), "")
+    return ListedPath(_Tree(folder, storage.list_tree(folder)), "")
+
+
+def listed_root(uri: str, files: Mapping[str, ListedFile | MemberFile]) -> ListedPath:
+    """Return the path of a folder of files that were listed by other means, such as the members of archives."""
+    return ListedPath(_Tree(uri, files), "")
 
 
 def is_folder(uri: str) -> bool:
@@ -150,7 +172,7 @@ def files_below(folder: SourcePath) -> Iterator[SourcePath]:
 
     Linked folders are followed, not back to where they lie.
     """
-    if isinstance(folder, BucketPath):
+    if isinstance(folder, ListedPath):
         yield from folder.files_below()
         return
     # os.walk, since Path.rglob passes by linked folders, which large datasets are often made of.
@@ -159,24 +181,38 @@ def files_below(folder: SourcePath) -> Iterator[SourcePath]:
         yield from (Path(parent, name) for name in names if not is_left_out(name))
 
 
+def all_names_below(folder: SourcePath) -> Iterator[str]:
+    """Yield the names of all files below a folder, relative to it, hidden ones and junk included, in no order."""
+    if isinstance(folder, ListedPath):
+        yield from folder.names_below()
+        return
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not _leads_back(Path(parent, name))]
+        yield from (Path(parent, name).relative_to(folder).as_posix() for name in names)
+
+
 def name_below(path: SourcePath, root: SourcePath) -> str:
     """Return the name of a path relative to the dataset's folder `root`, with "/" between its parts."""
-    return path.below_root if isinstance(path, BucketPath) else path.relative_to(cast(Path, root)).as_posix()
+    return path.below_root if isinstance(path, ListedPath) else path.relative_to(cast(Path, root)).as_posix()
 
 
 def read_file(path: SourcePath) -> bytes:
     """Return the content of a file. Raises `StorageError` if it does not exist or cannot be read."""
-    return storage.read_bytes(str(path), path.listed.size if isinstance(path, BucketPath) else None)
+    if isinstance(path, ListedPath) and isinstance(path.listed, MemberFile):
+        with storage.open_input(path.listed.archive) as file:
+            file.seek(path.listed.start)
+            return file.read(path.listed.size)
+    return storage.read_bytes(str(path), path.listed.size if isinstance(path, ListedPath) else None)
 
 
 def file_size(path: SourcePath) -> int:
     """Return the bytes of a file, of one in a bucket by its listing. Raises `StorageError`."""
-    return path.listed.size if isinstance(path, BucketPath) else storage.file_size(str(path))
+    return path.listed.size if isinstance(path, ListedPath) else storage.file_size(str(path))
 
 
 def fingerprint(path: SourcePath) -> str:
     """Return `storage.fingerprint` of a file, of one in a bucket by its listing. Raises `StorageError`."""
-    return path.listed.version if isinstance(path, BucketPath) else storage.fingerprint(str(path))
+    return path.listed.version if isinstance(path, ListedPath) else storage.fingerprint(str(path))
 
 
 def _local_path(uri: str) -> Path | None:
@@ -186,8 +222,8 @@ def _local_path(uri: str) -> Path | None:
     return None if "://" in path else Path(path)
 
 
-def _restored(uri: str, files: dict[str, ListedFile], name: str) -> BucketPath:
-    return BucketPath(_Tree(uri, files), name)
+def _restored(uri: str, files: dict[str, ListedFile | MemberFile], name: str) -> ListedPath:
+    return ListedPath(_Tree(uri, files), name)
 
 
 _JUNK = frozenset(
@@ -198,8 +234,17 @@ _JUNK = frozenset(
 
 def is_left_out(part: str) -> bool:
     """Tell whether a file or folder of this name is hidden, or junk of a file manager."""
-    hidden = part.startswith(".") and part not in (".", "..")  # those two are refused by name, not passed over
-    return hidden or part in _JUNK
+    return is_hidden(part) or is_junk(part)
+
+
+def is_hidden(part: str) -> bool:
+    """Tell whether a file or folder of this name is hidden."""
+    return part.startswith(".") and part not in (".", "..")  # those two are refused by name, not passed over
+
+
+def is_junk(part: str) -> bool:
+    """Tell whether a file or folder of this name was left by a file manager."""
+    return part in _JUNK
 
 
 def _leads_back(folder: Path) -> bool:

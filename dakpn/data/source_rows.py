@@ -10,7 +10,7 @@ from dakpn.data import codec, manifest
 from dakpn.data.manifest import RowRecord
 from dakpn.data.schema import Sample
 from dakpn.data.source_pairs import SourcePair
-from dakpn.data.source_path import BucketPath, SourcePath, file_size, fingerprint, name_below, read_file
+from dakpn.data.source_path import ListedPath, SourcePath, file_size, fingerprint, name_below, read_file
 from dakpn.data.threads import call_ahead
 from dakpn.errors import DataError, StorageError
 
@@ -57,7 +57,7 @@ class PairRows:
     def load(self) -> Iterator[Callable[[], SourceRow]]:
         """See `Rows.load`."""
         reads = (partial(_read_pair, pair, self.root) for pair in self.pairs)
-        return call_ahead(reads, READS_IN_FLIGHT) if isinstance(self.root, BucketPath) else reads
+        return call_ahead(reads, READS_IN_FLIGHT) if isinstance(self.root, ListedPath) else reads
 
     def state(self) -> list[Any]:
         """See `Rows.state`."""

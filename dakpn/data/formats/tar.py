@@ -41,9 +41,19 @@ class TarMember:
     _start: int
     _origin: str
 
+    @property
+    def start(self) -> int:
+        """Position of the first byte of the content in the archive."""
+        return self._start
+
     def read(self) -> bytes:
         """Return the content. Raises `DataError` if it is too large."""
         return self.read_from(self._file)
+
+    def head(self, size: int) -> bytes:
+        """Return the first bytes of the content."""
+        self._file.seek(self._start)
+        return self._file.read(min(size, self.size))
 
     def read_from(self, file: BinaryIO) -> bytes:
         """Return the content, read from the same archive opened once more.

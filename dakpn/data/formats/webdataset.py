@@ -39,7 +39,7 @@ class WebdatasetFormat(ShardFormat):
     def access(self, uri: str) -> "_ArchiveRows":
         """See `ShardFormat.access`; every header is read, no content."""
         with open_input(uri) as file:
-            return _ArchiveRows(uri, list(_grouped(file, uri, _ENDINGS, lambda member: member)))
+            return _ArchiveRows(uri, list(grouped_members(file, uri, _ENDINGS, lambda member: member)))
 
     def write(self, uri: str, samples: Iterable[Sample]) -> WrittenShard:
         """See `ShardFormat.write`."""
@@ -96,17 +96,18 @@ def tar_rows(
         DataError: It is not safe to read or damaged, see `tar_members`; or a row has the same field twice.
     """
     with open_input(uri) as file:
-        yield from _grouped(file, uri, endings, TarMember.read, passed_over)
+        yield from grouped_members(file, uri, endings, TarMember.read, passed_over)
 
 
-def _grouped(
+def grouped_members(
     file: BinaryIO,
     uri: str,
     endings: Mapping[str, str],
     take: Callable[[TarMember], _Field],
     passed_over: Callable[[str], None] = lambda name: None,
+    hidden: Callable[[str], None] = lambda name: None,
 ) -> Iterator[tuple[str, dict[str, _Field]]]:
-    """Yield key and fields of each row, a field being what `take` makes of its member."""
+    """Yield key and fields of each row, a field being what `take` makes of its member. See `tar_rows`."""
     key: str | None = None
     fields: dict[str, _Field] = {}
     for member in tar_members(file, uri):
@@ -114,6 +115,7 @@ def _grouped(
         stem, _, ending = name.partition(".")
         field = endings.get(ending.lower())
         if not stem:
+            hidden(member.name)
             continue
         if field is None:
             passed_over(member.name)

@@ -13,7 +13,7 @@ import pytest
 from dakpn.data import manifest
 from dakpn.data.codec import encode_image, encode_label
 from dakpn.data.datasets import load_preset
-from dakpn.data.formats.foreign import count_foreign, read_foreign
+from dakpn.data.formats.foreign import read_foreign, survey_foreign
 from dakpn.data.pack import pack_dataset
 from dakpn.data.schema import Sample
 from dakpn.data.shards import read_shard
@@ -84,7 +84,7 @@ def test_archives_of_others_are_understood(
 ) -> None:
     uri = write_tar(tmp_path / "x.tar", members)
     assert [(s.key, s.image, s.label) for s in read_foreign(uri)] == [("a", image, label)]
-    assert count_foreign(uri) == 1
+    assert survey_foreign(uri).rows == 1
 
 
 def test_parquet_files_become_a_dataset(tmp_path: Path) -> None:
@@ -127,12 +127,18 @@ def test_a_key_in_two_files_is_found_before_the_dataset_counts_as_finished(tmp_p
 
 
 def test_labels_need_classes_and_must_be_there_in_every_row(tmp_path: Path) -> None:
-    write_tar(tmp_path / "x.tar", {"a.png": IMAGE, "a.seg.png": LABEL, "b.png": IMAGE})
+    write_tar(tmp_path / "x.tar", {"a.png": IMAGE, "a.seg.png": LABEL})
     with pytest.raises(UsageError, match="has labels, and nothing says what their ids mean; name the preset"):
         pack_dataset(tmp_path, str(tmp_path / "out"), None, None, None)
-    with pytest.raises(DataError, match=r"x\.tar: the row 'b' has no label, expected one as other rows have"):
-        pack_dataset(tmp_path, str(tmp_path / "out"), CAMVID, None, None)
-    with pytest.raises(UsageError, match="a folder of tar files, which takes no split"):
+    write_tar(tmp_path / "y.tar", {"b.png": IMAGE, "c.png": IMAGE})
+    words = (
+        r"1 rows have a label \(such as a\) and 2 have none \(such as b, c\); expected labels in all rows or in none"
+    )
+    for labelled in (None, True):  # whichever comes first
+        with pytest.raises(UsageError, match=words):
+            pack_dataset(tmp_path, str(tmp_path / "out"), CAMVID, None, None, labelled)
+    assert pack_dataset(tmp_path, str(tmp_path / "out"), CAMVID, None, None, labelled=False).rows == 3
+    with pytest.raises(UsageError, match="has 2 files and no splits, got --split train; leave it out"):
         pack_dataset(tmp_path, str(tmp_path / "out"), CAMVID, "train", None)
 
 
@@ -163,21 +169,27 @@ def test_an_image_that_hides_in_a_label_column_is_checked(tmp_path: Path) -> Non
         pack_dataset(tmp_path, str(tmp_path / "out"), CAMVID, None, None)
 
 
-@pytest.mark.parametrize("name", ["frame.0001.jpg", "a.0001.png", "b.webp", "c/d.tiff"])
+@pytest.mark.parametrize("name", ["frame.0001.jpg", "a.0001.png", "b.avif", "c/d.tiff"])
 def test_an_archive_whose_images_would_be_lost_is_refused_with_their_names(tmp_path: Path, name: str) -> None:
     uri = write_tar(tmp_path / "a.tar", {"a.png": IMAGE, name: PHOTO, f"x{name}": PHOTO})
     words = rf"2 members look like images and have names that are not taken, such as '{name}', 'x{name}'; expected KEY"
-    for read in (count_foreign, lambda uri: list(read_foreign(uri))):
-        with pytest.raises(DataError, match=words):
-            read(uri)
+    with pytest.raises(DataError, match=words):
+        survey_foreign(uri)
 
 
-def test_what_an_archive_holds_beside_a_row_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_an_archive_holds_beside_a_row_is_counted(tmp_path: Path) -> None:
     members = {"a.jpg": PHOTO, "a.labels.png": LABEL, "a.json": b"{}", "._a.jpg": b"", "b.jpg": PHOTO, "mean.npy": b""}
-    with caplog.at_level("WARNING", logger="dakpn"):
-        found = list(read_foreign(write_tar(tmp_path / "a.tar", members)))
-    assert [sample.key for sample in found] == ["a", "b"]
-    assert caplog.messages == [f"{tmp_path}/a.tar: 1 members are not taken, such as a.labels.png"]
+    uri = write_tar(tmp_path / "a.tar", members)
+    assert [sample.key for sample in read_foreign(uri)] == ["a", "b"]
+    survey = survey_foreign(uri)
+    assert survey.unused == ["a.labels.png"]
+    left_out = {reason: (found.first, found.data) for reason, found in survey.inventory.left_out.items()}
+    assert left_out == {
+        "images and labels of other names": (["a.labels.png"], True),
+        "arrays and archives among the members": (["mean.npy"], True),
+        "hidden members": (["._a.jpg"], False),
+        "other members": (["a.json"], False),
+    }
 
 
 def test_a_source_without_rows_is_no_dataset(tmp_path: Path) -> None:
@@ -214,10 +226,12 @@ def test_every_arrow_type_of_text_and_bytes_is_taken(tmp_path: Path, text: pa.Da
     assert [(sample.key, sample.image, sample.label) for sample in found] == [(key, IMAGE, LABEL) for key in keys]
 
 
-def test_columns_of_images_that_are_not_taken_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_columns_of_images_that_are_not_taken_are_named(tmp_path: Path) -> None:
     table = {"image": [encoded(IMAGE)], "semantic": [encoded(LABEL)], "layers": [[encoded(LABEL)]], "note": ["x"]}
     kinds = [("image", ENCODED), ("semantic", ENCODED), ("layers", pa.large_list(ENCODED)), ("note", pa.string())]
     pq.write_table(pa.table(table, pa.schema(kinds)), tmp_path / "a.parquet")
-    with caplog.at_level("WARNING", logger="dakpn"):
-        assert [sample.label for sample in read_foreign(str(tmp_path / "a.parquet"))] == [None]
-    assert "the columns semantic, layers hold bytes or images and are not taken" in caplog.text
+    survey = survey_foreign(str(tmp_path / "a.parquet"))
+    assert survey.unused == ["semantic"]
+    left_out = survey.inventory.left_out
+    assert left_out["columns of bytes or images"].first == ["a.parquet: semantic", "a.parquet: layers"]
+    assert left_out["other columns"].first == ["a.parquet: note"]

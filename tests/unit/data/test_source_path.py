@@ -14,7 +14,7 @@ from dakpn.data.exclusion import BadRow, Exclusions
 from dakpn.data.keep_rule import source_keys
 from dakpn.data.layout import Layout
 from dakpn.data.pack import PackRequest, pack_dataset, pack_shard, plan_pack
-from dakpn.data.source_path import BucketPath, name_below, read_file, source_path
+from dakpn.data.source_path import ListedPath, name_below, read_file, source_path
 from dakpn.errors import StorageError, UsageError
 from tests.key_server import KeyServer
 
@@ -41,14 +41,14 @@ FILES = {  # of each preset, hidden ones and such as are none of its images amon
 FILES["cityscapes16"] = FILES["cityscapes"]
 
 
-def both(root: Path, names: list[str], serve: Serve) -> tuple[Path, BucketPath]:
+def both(root: Path, names: list[str], serve: Serve) -> tuple[Path, ListedPath]:
     """The same files in a local folder and in a bucket."""
     for name in names:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(RGB)
     serve({f"data/set/{name}": RGB for name in names})
     path = source_path("s3://bucket/data/set/")
-    assert isinstance(path, BucketPath)
+    assert isinstance(path, ListedPath)
     return root, path
 
 
@@ -97,8 +97,8 @@ def test_errors_name_the_key(tmp_path: Path, serve_keys: Serve) -> None:
     with pytest.raises(UsageError, match=r"s3://bucket/data/set/images/b does not exist; .*there are: a\)"):
         CAMVID.find_pairs(root, "b")
     for uri, preset, said in (
-        ("s3://bucket/nothing", None, "s3://bucket/nothing does not exist; expected the dataset there"),
-        ("s3://bucket/data", None, "s3://bucket/data/images does not exist; expected images of the camvid layout"),
+        ("s3://bucket/nothing", None, "s3://bucket/nothing does not exist; expected a dataset there"),
+        ("s3://bucket/data", None, "s3://bucket/data holds the files .*, which no preset that has labels fits"),
         ("s3://bucket/data/set/labels/a", load_preset("gta5"), "labels/a/images does not exist"),
     ):
         for act in (

@@ -1,0 +1,273 @@
+"""`dakpn pack` and `check` on what people have: archives, tables, splits; nothing of it is passed over in silence."""
+
+import io
+import json
+import tarfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dakpn.data import manifest
+from dakpn.data.codec import encode_image, encode_label
+from dakpn.data.shards import read_shard
+from tests.command import assert_failed, dakpn
+
+LABEL = encode_label(np.full((3, 4), 5, np.uint8))
+ENCODED = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+
+
+def photo(number: int, kind: str = "jpeg") -> bytes:
+    return encode_image(np.random.default_rng(number).integers(0, 256, (3, 4, 3), np.uint8), kind)  # pyright: ignore[reportArgumentType]
+
+
+def write_tar(path: Path, members: Mapping[str, bytes]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w") as archive:
+        for name, data in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+
+
+def write_parquet(path: Path, start: int = 0, **columns: pa.Array) -> None:
+    images = [{"bytes": photo(start + i), "path": f"{start + i}.jpg"} for i in range(2)]
+    labels = [{"bytes": LABEL, "path": None}] * 2
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table({"image": pa.array(images, ENCODED), "label": pa.array(labels, ENCODED), **columns}), path)
+
+
+def write_folder(root: Path, files: Mapping[str, bytes]) -> None:
+    for name, data in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(data)
+
+
+def rows_of(out: Path) -> dict[str, tuple[bytes, bytes | None]]:
+    index = manifest.read_index(str(out))
+    uris = [manifest.shard_uri(str(out), shard.name, index.format) for shard in index.shards]
+    return {row.key: (row.image, row.label) for uri in uris for row in read_shard(uri)}
+
+
+def inventory_of(out: Path) -> dict[str, tuple[int, list[str], bool]]:
+    found = manifest.read_run(str(out))["inventory"]["left_out"]
+    return {entry["reason"]: (entry["count"], entry["first"], entry["data"]) for entry in found}
+
+
+@pytest.mark.parametrize("top", ["", "dataset/", "a/b/"])
+@pytest.mark.parametrize(
+    ("preset", "images", "labels"),
+    [
+        ("camvid", "images/{}.png", "labels/{}.png"),
+        ("cityscapes", "leftImg8bit/train/ulm/{}_leftImg8bit.png", "gtFine/train/ulm/{}_gtFine_labelIds.png"),
+    ],
+)
+def test_a_folder_in_an_archive_is_read_by_its_preset(
+    tmp_path: Path, top: str, preset: str, images: str, labels: str
+) -> None:
+    files = {images.format(i): photo(i, "png") for i in range(3)} | {labels.format(i): LABEL for i in range(3)}
+    write_folder(tmp_path / "folder", files)
+    write_tar(tmp_path / "in/set.tar", {f"{top}{name}": data for name, data in files.items()})
+    sentence = assert_failed(dakpn("pack", tmp_path / "in", tmp_path / "out"), 2, "as the presets", "--dataset")
+    assert preset in sentence
+    assert_failed(dakpn("pack", tmp_path / "in", tmp_path / "out", "--dataset", "synthia"), 2, preset, "not synthia")
+    for source in ("folder", "in", "in/set.tar"):
+        done = dakpn("pack", tmp_path / source, tmp_path / f"{source}-out", "--dataset", preset)
+        assert done.returncode == 0, done.stderr
+        assert dakpn("check", tmp_path / source, "--dataset", preset).returncode in (0, 1)
+    expected = rows_of(tmp_path / "folder-out")
+    assert len(expected) == 3
+    assert rows_of(tmp_path / "in-out") == rows_of(tmp_path / "in/set.tar-out") == expected
+
+
+def test_a_dataset_in_several_archives_is_one(tmp_path: Path) -> None:
+    write_tar(tmp_path / "in/a.tar", {f"images/{i}.png": photo(i, "png") for i in range(2)})
+    write_tar(tmp_path / "in/b.tar", {f"labels/{i}.png": LABEL for i in range(2)})
+    assert dakpn("pack", tmp_path / "in", tmp_path / "out", "--dataset", "camvid").returncode == 0
+    assert [label for _, label in rows_of(tmp_path / "out").values()] == [LABEL] * 2
+    write_tar(tmp_path / "in/c.tar", {"images/1.png": photo(7, "png")})
+    assert_failed(
+        dakpn("pack", tmp_path / "in", tmp_path / "no", "--dataset", "camvid"), 2, "'images/1.png' is also in"
+    )
+
+
+@pytest.mark.parametrize("ending", ["_mask.png", "-labelIds.png", ".labels.png", ".target.png", ".semantic.png"])
+@pytest.mark.parametrize("preset", [None, "camvid"])
+def test_label_maps_of_other_names_are_asked_about(tmp_path: Path, ending: str, preset: str | None) -> None:
+    members = {f"{i}{end}": data for i in range(4) for end, data in ((".jpg", photo(i)), (ending, LABEL))}
+    write_tar(tmp_path / "in/a.tar", members)
+    options = ["--dataset", preset] if preset else []
+    first = ", ".join(f"{i}{ending}".removesuffix(".png" if ending[0] in "_-" else "") for i in range(3))
+    assert_failed(dakpn("pack", tmp_path / "in", tmp_path / "out", *options), 2, first, "--no-labels")
+    assert dakpn("pack", tmp_path / "in", tmp_path / "out", "--no-labels", *options).returncode == 0
+    assert {key: label for key, (_, label) in rows_of(tmp_path / "out").items()} == dict.fromkeys("0123")
+    (left,) = (found for found in inventory_of(tmp_path / "out").values())
+    assert (left[0], left[2]) == (4, True)
+
+
+def test_label_maps_among_photographs_in_a_folder_are_asked_about(tmp_path: Path) -> None:
+    files = {f"{i}.jpg": photo(i) for i in range(2)} | {f"{i}_mask.png": LABEL for i in range(2)}
+    write_folder(tmp_path / "in", files | {"2.png": LABEL, "3_night.png": photo(3, "png")})
+    options = ("--dataset", "images")
+    assert_failed(dakpn("pack", tmp_path / "in", tmp_path / "out", *options), 2, "0_mask.png", "--no-labels")
+    done = dakpn("check", tmp_path / "in", *options, "--json")
+    problems = [
+        problem["key"] for problem in json.loads(done.stdout)["problems"] if problem["kind"] != "duplicate_image"
+    ]
+    assert problems == ["0_mask", "1_mask"]
+    assert dakpn("pack", tmp_path / "in", tmp_path / "out", *options, "--no-labels").returncode == 0
+    assert sorted(rows_of(tmp_path / "out")) == ["0", "1", "2", "3_night"]
+    assert inventory_of(tmp_path / "out") == {"images that look like labels": (2, ["0_mask", "1_mask"], True)}
+
+
+def test_a_second_label_of_a_row_is_named(tmp_path: Path) -> None:
+    write_tar(tmp_path / "in/a.tar", {"0.jpg": photo(0), "0.png": photo(1, "png"), "0.seg.png": LABEL})
+    done = dakpn("pack", tmp_path / "in", tmp_path / "out", "--dataset", "camvid")
+    assert "second labels of a row" in done.stdout
+    assert rows_of(tmp_path / "out")["0"][1] == LABEL
+
+
+HUB = {
+    "data": lambda split: f"data/{split}-00000-of-00001.parquet",
+    "folders": lambda split: f"{split}/0000.parquet",
+    "files": lambda split: f"{split}.parquet",
+}
+
+
+@pytest.mark.parametrize("layout", HUB)
+def test_splits_are_never_mixed_unless_that_is_asked_for(tmp_path: Path, layout: str) -> None:
+    for number, split in enumerate(("train", "validation", "test")):
+        write_parquet(tmp_path / "in" / HUB[layout](split), start=10 * number)
+    command = ["pack", tmp_path / "in", tmp_path / "out", "--dataset", "camvid"]
+    assert_failed(dakpn(*command), 2, "several splits: test, train, validation", "--split all")
+    assert_failed(dakpn(*command, "--split", "val"), 2, "no split 'val' (there are: test, train, validation)")
+    assert dakpn(*command, "--split", "validation").returncode == 0
+    assert sorted(rows_of(tmp_path / "out")) == ["10", "11"]
+    assert inventory_of(tmp_path / "out")["files of another split"][0] == 2
+    assert (
+        json.loads(dakpn(*command[:2], tmp_path / "all", *command[3:], "--split", "all", "--json").stdout)["images"]
+        == 6
+    )
+
+
+def test_splits_of_a_card_and_of_archives_are_known(tmp_path: Path) -> None:
+    for number, name in enumerate(("a", "b")):
+        write_parquet(tmp_path / f"in/data/{name}.parquet", start=10 * number)
+    card = (
+        "---\nconfigs:\n- config_name: default\n  data_files:\n  - split: first\n    path: data/a*\n  - split: second\n"
+    )
+    (tmp_path / "in/README.md").write_text(card + "    path:\n    - data/b.parquet\n---\n# words\n")
+    assert_failed(dakpn("pack", tmp_path / "in", tmp_path / "x", "--dataset", "camvid"), 2, "splits: first, second")
+    done = dakpn("pack", tmp_path / "in", tmp_path / "out", "--dataset", "camvid", "--split", "second")
+    assert done.returncode == 0, done.stderr
+    assert sorted(rows_of(tmp_path / "out")) == ["10", "11"]
+    for split in ("train", "val"):
+        write_tar(tmp_path / f"tars/{split}-000000.tar", {f"{split}.jpg": photo(1)})
+    assert_failed(dakpn("pack", tmp_path / "tars", tmp_path / "x"), 2, "several splits: train, val")
+    assert_failed(dakpn("check", tmp_path / "tars"), 2, "several splits: train, val")
+    assert dakpn("pack", tmp_path / "tars", tmp_path / "tars-out", "--split", "val").returncode == 0
+    assert list(rows_of(tmp_path / "tars-out")) == ["val"]
+
+
+def test_split_folders_of_a_preset_are_not_mixed_either(tmp_path: Path) -> None:
+    files = {f"images/{split}/{i}.png": photo(i, "png") for split in ("train", "test") for i in range(2)}
+    write_folder(tmp_path / "in", files)
+    assert_failed(dakpn("pack", tmp_path / "in", tmp_path / "out"), 2, "several splits: test, train", "--split all")
+    assert dakpn("pack", tmp_path / "in", tmp_path / "out", "--split", "all").returncode == 0
+    assert len(rows_of(tmp_path / "out")) == 4
+    (tmp_path / "in/images/test").rename(tmp_path / "in/images/seq2")  # sequences are no splits
+    assert dakpn("pack", tmp_path / "in", tmp_path / "seq").returncode == 0
+
+
+def test_what_img2dataset_writes_is_taken(tmp_path: Path) -> None:
+    for shard in ("00000", "00001"):
+        members = {f"{shard}{i}.{end}": data for i in range(2) for end, data in (("jpg", photo(i)), ("txt", b"a road"))}
+        write_tar(tmp_path / f"in/{shard}.tar", members)
+        pq.write_table(pa.table({"url": ["x"], "key": ["y"]}), tmp_path / f"in/{shard}.parquet")
+        (tmp_path / f"in/{shard}_stats.json").write_text("{}")
+    done = dakpn("pack", tmp_path / "in", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert len(rows_of(tmp_path / "out")) == 4
+    found = inventory_of(tmp_path / "out")
+    assert {reason: entry[0] for reason, entry in found.items()} == {
+        "tables of metadata": 2, "other files": 2, "other members": 4,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ({"state.json": b"{}", "dataset_info.json": b"{}", "data-00000-of-00001.arrow": b""}, "save_to_disk"),
+        ({"dataset_dict.json": b"{}"}, "to_parquet"),
+        ({"GTA.zip": b"PK"}, "GTA.zip, a file that is not read; unpack it"),
+        ({"a.tar.gz": b""}, "decompress it"),
+        ({"a/b.tfrecord": b"", "c.txt": b""}, "the folders a and the files c.txt"),
+        ({"RGB/0.png": b"", "GT/LABELS/0.png": b""}, "as the presets synthia, synthia_trainids have them"),
+        ({"img_dir/0.png": b""}, "mmseg"),
+        ({"0.png": b""}, "for images without labels give --dataset images"),
+        ({}, "does not exist"),
+    ],
+)
+def test_what_is_not_read_is_named_with_the_way_out(tmp_path: Path, files: dict[str, bytes], words: str) -> None:
+    write_folder(tmp_path / "in", files)
+    for command in (("pack", tmp_path / "in", tmp_path / "out"), ("check", tmp_path / "in")):
+        assert "camvid" not in assert_failed(dakpn(*command), 2, words, str(tmp_path / "in"))
+
+
+def test_files_of_a_folder_are_taken_or_counted(tmp_path: Path) -> None:
+    files = {
+        f"{kind}/{i}.png": photo(i, "png") if kind == "images" else LABEL
+        for i in range(2)
+        for kind in ("images", "labels")
+    }
+    beside = {
+        ".git/HEAD": b"", "images/@eaDir/0.png": b"", "README.txt": b"", "labels/0_color.png": b"", 
+        "labels/9.png": LABEL, "labels/0.npy": b"", "depth/0.png": b"", "images.zip": b"", "images/0.json": b"{}",
+    }  # fmt: skip
+    write_folder(tmp_path / "in", files | beside)
+    done = dakpn("pack", tmp_path / "in", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert inventory_of(tmp_path / "out") == {
+        "arrays, archives and tables": (2, ["images.zip", "labels/0.npy"], True),
+        "hidden files": (1, [".git/HEAD"], False),
+        "images and labels outside the layout": (1, ["depth/0.png"], True),
+        "labels without an image": (1, ["labels/9.png"], True),
+        "left by file managers": (1, ["images/@eaDir/0.png"], False),
+        "other files": (2, ["README.txt", "images/0.json"], False),
+        "other versions of labels": (1, ["labels/0_color.png"], False),
+    }
+    assert "depth/0.png" in done.stdout
+    report = json.loads(dakpn("check", tmp_path / "in", "--json").stdout)
+    assert report["inventory"]["left_out"] == manifest.read_run(str(tmp_path / "out"))["inventory"]["left_out"]
+
+
+ENDINGS = st.sampled_from(
+    ["jpg", "png", "seg.png", "json", "depth.png", "labels.png", "npy", "0001.jpg", "webm", "JPEG"]
+)
+MEMBERS = st.lists(st.tuples(st.sampled_from(["a", "b", "d/c", "._a"]), ENDINGS), min_size=1, max_size=8, unique=True)
+
+
+@given(MEMBERS, st.booleans())
+@settings(max_examples=25, deadline=None)
+def test_members_are_taken_or_counted_or_the_archive_is_refused(
+    tmp_path_factory: pytest.TempPathFactory, members: list[tuple[str, str]], labelled: bool
+) -> None:
+    folder = tmp_path_factory.mktemp("any")
+    names = sorted(f"{key}.{ending}" for key, ending in members)
+    write_tar(folder / "in/a.tar", {name: LABEL if name.endswith("png") else photo(1) for name in names})
+    options = ["--dataset", "camvid"] if labelled else ["--no-labels"]
+    done = dakpn("pack", folder / "in", folder / "out", *options)
+    if done.returncode:
+        assert_failed(done, done.returncode)
+        assert not manifest.is_complete(str(folder / "out"))
+        return
+    rows = rows_of(folder / "out")
+    found = manifest.read_run(str(folder / "out"))["inventory"]
+    assert found["taken"]["images"] == len(rows)
+    assert found["taken"].get("labels", 0) == sum(label is not None for _, label in rows.values())
+    assert sum(found["taken"].values()) + sum(entry["count"] for entry in found["left_out"]) == len(names)
