@@ -10,7 +10,7 @@ earlier ones, and the file itself over all; sections are merged key by key.
 """
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
@@ -70,8 +70,21 @@ def load_config(
         ConfigError: a file is missing or not YAML, or extends itself; an override is malformed; or a value or key
             does not fit the schema: the message names the path of the key and, for unknown keys, the valid ones.
     """
-    values = {key: value for key, value in _read(Path(path), ()).items() if key not in leave_out}
+    values = {key: value for key, value in read_config(path).items() if key not in leave_out}
     return build_config(schema, values, overrides, origin=str(path))
+
+
+def read_config(path: Path | str, named: Callable[[str], str | None] = lambda name: None) -> dict[str, Any]:
+    """Read a YAML file and those that it extends, without validating anything.
+
+    Args:
+        path: of the file.
+        named: the text of a file that goes by a name, to be extended by it; None for all other names, which are paths.
+
+    Raises:
+        ConfigError: a file is missing or not YAML, or extends itself.
+    """
+    return _read(Path(path), (), named)
 
 
 def parse_config(schema: type[C], text: str, overrides: Iterable[str] = (), *, origin: str) -> C:
@@ -98,7 +111,7 @@ def to_yaml(config: BaseModel) -> str:
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def _read(path: Path, within: tuple[Path, ...]) -> dict[str, Any]:
+def _read(path: Path, within: tuple[Path, ...], named: Callable[[str], str | None]) -> dict[str, Any]:
     """The values of a file, laid over those of the files that it extends."""
     if path.resolve() in within:
         raise ConfigError(f"config {path} extends itself; take it out of its own {_EXTENDS!r}")
@@ -113,7 +126,9 @@ def _read(path: Path, within: tuple[Path, ...]) -> dict[str, Any]:
     for base in [bases] if isinstance(bases, str) else bases:
         if not isinstance(base, str):
             raise ConfigError(f"config {path}: {_EXTENDS} holds {base!r}; expected the path of a YAML file, or several")
-        merged = _laid_over(merged, _read(path.parent / base, (*within, path.resolve())))
+        text = named(base)
+        below = _read(path.parent / base, (*within, path.resolve()), named) if text is None else _mapping(text, base)
+        merged = _laid_over(merged, below)
     return _laid_over(merged, values)
 
 

@@ -5,6 +5,7 @@ from rich.table import Table
 
 from dakpn.data.check import CheckReport, CheckRequest, check_dataset
 from dakpn.data.datasets import load_preset
+from dakpn.data.upright import Orientation
 from dakpn.errors import UsageError
 from dakpn.progress import progress
 from workflows.inventory_table import print_inventory, printable
@@ -21,6 +22,7 @@ def main(
     sample: int | None = None,
     seed: int = 0,
     exclusions: str | None = None,
+    orientation: Orientation | None = None,
 ) -> CheckReport:
     """Check the dataset at `uri`; see `dakpn.data.check.CheckRequest`.
 
@@ -32,6 +34,7 @@ def main(
         sample: decode so many images; None decodes all.
         seed: of the sample.
         exclusions: URI of the exclusion manifest to be written; None writes none.
+        orientation: how the label of an image with an orientation tag lies, where sizes do not tell.
 
     Raises:
         UsageError: bad arguments, or nothing there that can be checked.
@@ -43,7 +46,7 @@ def main(
             "got --sample and --fix quarantine; to tell good rows from bad all must be looked at: leave one out"
         )
     preset = load_preset(dataset) if dataset else None
-    request = CheckRequest(uri, preset, split, labelled, sample, seed)
+    request = CheckRequest(uri, preset, split, labelled, sample, seed, orientation=orientation)
     with progress("checking", "images") as on_progress:
         report = check_dataset(request, on_progress)
     if exclusions:
@@ -91,8 +94,10 @@ def _print_findings(report: CheckReport) -> None:
 
 def _class_table(report: CheckReport) -> Table:
     table = Table("id", "class", "pixels", "share", title="label ids against the class map")
+    without_id = report.classes_without_id()
     for share in report.classes():
-        seen = f"{100 * share.share:.2f} %" if share.pixels else "never occurs"
+        absent = "no label id means it" if share.name in without_id else "never occurs"
+        seen = f"{100 * share.share:.2f} %" if share.pixels else absent
         table.add_row(str(share.train_id), printable(share.name), str(share.pixels), seen)
     if report.label_space is not None:
         ignored = report.train_id_pixels()[report.label_space.ignore_id]

@@ -86,6 +86,10 @@ def pack(
             "the regular expression's group matches.",
         ),
     ] = None,
+    orientation: Annotated[
+        Literal["shown", "stored"] | None,
+        typer.Option(help="How labels of images with an orientation tag lie, where sizes do not tell."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Pack a folder of images (and labels) into checked shards, or convert a packed dataset to another format.
@@ -97,7 +101,18 @@ def pack(
     from workflows import pack as workflow
 
     index = workflow.main(
-        source, output, dataset, split, rows_per_shard, labels, output_format, workers, exclude, keep, check
+        source,
+        output,
+        dataset,
+        split,
+        rows_per_shard,
+        labels,
+        output_format,
+        workers,
+        exclude,
+        keep,
+        check,
+        orientation,
     )
     workflow.print_result(output, index, as_json)
 
@@ -118,6 +133,10 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     fix: Annotated[Literal["quarantine"] | None, typer.Option(help="List bad and good rows in --output.")] = None,
     output: Annotated[str | None, typer.Option(help="URI of that list, for `dakpn pack --exclude`.")] = None,
+    orientation: Annotated[
+        Literal["shown", "stored"] | None,
+        typer.Option(help="How labels of images with an orientation tag lie, where sizes do not tell."),
+    ] = None,
 ) -> None:
     """Find bad images, labels and label ids before any work starts. Nothing is changed, moved or deleted.
 
@@ -127,7 +146,7 @@ def check(
         raise UsageError("--fix quarantine and --output FILE belong together; got one of them")
     from workflows import check as workflow
 
-    report = workflow.main(uri, dataset, split, labels, sample, seed, output)
+    report = workflow.main(uri, dataset, split, labels, sample, seed, output, orientation)
     if as_json:
         typer.echo(json.dumps(report.to_dict(), indent=2))
     else:

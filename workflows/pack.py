@@ -17,6 +17,7 @@ from dakpn.data.keep_rule import KeepRule, source_keys
 from dakpn.data.manifest import DatasetIndex, ShardMarker, read_run
 from dakpn.data.pack import PackPlan, PackRequest, ShardJob, finish_pack, pack_shard, plan_pack
 from dakpn.data.row_checks import CheckDepth
+from dakpn.data.upright import Orientation
 from dakpn.errors import DakpnError, DataError
 from workflows.inventory_table import print_inventory
 
@@ -35,6 +36,7 @@ def main(
     exclude: str | None = None,
     keep: str | None = None,
     check: CheckDepth = "pixels",
+    orientation: Orientation | None = None,
 ) -> DatasetIndex:
     """Pack `source` into `output`; see `dakpn.data.pack.PackRequest`.
 
@@ -51,6 +53,7 @@ def main(
         exclude: URI of an exclusion manifest, as `dakpn check --fix quarantine` writes it; its bad rows are left out.
         keep: a rule `PATTERN:LOW-HIGH` (see `KeepRule`); rows that it does not keep are left out too.
         check: "headers" leaves pixels and label ids unread, for a source that `dakpn check` has found clean.
+        orientation: how the label of an image with an orientation tag lies, where sizes do not tell; None refuses it.
 
     Raises:
         UsageError: bad arguments, a source that cannot be packed, or an output that holds something else.
@@ -64,7 +67,9 @@ def main(
     if keep:
         rest = KeepRule.parse(keep).exclusions(source_keys(source, preset, split), source)
         exclusions = exclusions.joined(rest) if exclusions else rest
-    request = PackRequest(source, output, preset, split, rows_per_shard, labelled, output_format, exclusions, check)
+    request = PackRequest(
+        source, output, preset, split, rows_per_shard, labelled, output_format, exclusions, check, orientation
+    )
     plan = plan_pack(request)
     if exclusions:
         _tell_of_exclusions(exclusions, plan)

@@ -27,6 +27,7 @@ from dakpn.data.source_pairs import SourcePair
 from dakpn.data.source_path import ListedPath, SourcePath, name_below
 from dakpn.data.source_rows import READS_IN_FLIGHT
 from dakpn.data.threads import map_in_threads
+from dakpn.data.upright import Orientation
 from dakpn.errors import DataError, StorageError, UsageError
 
 __all__ = ["CheckReport", "CheckRequest", "Problem", "check_dataset"]
@@ -45,6 +46,7 @@ class CheckRequest:
         sample: Decode so many images, spread over the dataset; None decodes all.
         seed: Of the sample.
         threads: Images decoded at a time; of a folder in a bucket `READS_IN_FLIGHT`.
+        orientation: See `PackRequest`.
     """
 
     uri: str
@@ -54,6 +56,7 @@ class CheckRequest:
     sample: int | None = None
     seed: int = 0
     threads: int = min(8, os.cpu_count() or 1)
+    orientation: Orientation | None = None
 
 
 class _Rows(Protocol):
@@ -113,6 +116,7 @@ class _FolderRows:
         preset, self._root = found.preset, found.root
         self.threads = READS_IN_FLIGHT if isinstance(self._root, ListedPath) else request.threads
         self._refusals: list[Refusal] = []
+        self._orientation: Orientation | None = request.orientation
         self._pairs = preset.find_pairs(self._root, found.split, request.labelled, self._refusals.append)
         # Where labels are expected and all are missing, they are refusals, and no pair tells.
         labelled = any(pair.label_path for pair in self._pairs) or any(
@@ -129,7 +133,7 @@ class _FolderRows:
         problems += [Problem(found.kind, found.key, str(found.path), str(found.error)) for found in self._refusals]
         problems += [self._without_image(path) for path in self._stray_labels]
         problems += [self._label_map(pair) for pair in self._maps]
-        return (partial(check_pair, self._pairs[index], self.label_space) for index in picked)
+        return (partial(check_pair, self._pairs[index], self.label_space, self._orientation) for index in picked)
 
     def _without_image(self, label: SourcePath) -> Problem:
         key = name_below(label, self._root)  # with its ending: the key of no image
@@ -149,6 +153,8 @@ class _ForeignRows:
     def __init__(self, request: CheckRequest) -> None:
         source = open_source(request.uri, request.preset, request.split, DEFAULT_ROWS, request.labelled)
         self._shards = source.shards
+        self._uri = request.uri
+        self._orientation: Orientation | None = request.orientation
         self.label_space = source.label_space
         self.source = source.title
         self.inventory = source.inventory
@@ -162,7 +168,7 @@ class _ForeignRows:
             try:
                 for load in shard.load():
                     if position in wanted:
-                        yield partial(check_source_row, load, self.label_space)
+                        yield partial(check_source_row, load, self.label_space, self._uri, self._orientation)
                     position += 1
             except (DataError, StorageError) as error:
                 problems.append(Problem(kind_of(error), "", str(error).partition(": ")[0], str(error)))
@@ -249,6 +255,8 @@ def _add(finding: Finding, report: CheckReport) -> None:
     report.keys.append(finding.key)
     report.labelled += finding.labelled
     report.problems += finding.problems
+    for what, which in finding.changes:
+        report.inventory.change(what, f"{finding.key} ({which})" if which else finding.key)
     report.label_ids.update(finding.label_ids)
     report.labels_with_id.update(finding.label_ids.keys())
     if finding.size is not None:

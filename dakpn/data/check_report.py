@@ -21,6 +21,7 @@ ProblemKind = Literal[
     "missing_row",
     "oversized",
     "size_mismatch",
+    "undecidable_orientation",
     "unknown_label_id",
     "unreadable",
     "wrong_format",
@@ -120,6 +121,13 @@ class CheckReport:
         for train_id, name in enumerate(self.label_space.class_names):
             yield ClassShare(train_id, name, pixels[train_id], pixels[train_id] / total if total else 0.0)
 
+    def classes_without_id(self) -> list[str]:
+        """Return the classes that no label id of the dataset means, so that no label can hold them."""
+        if self.label_space is None:
+            return []
+        meant = set(self.label_space.class_map.values())
+        return [name for train_id, name in enumerate(self.label_space.class_names) if train_id not in meant]
+
     def unknown_ids(self) -> list[UnknownId]:
         """Return the ids that the class map does not know, sorted."""
         if self.label_space is None:
@@ -153,6 +161,7 @@ class CheckReport:
             "label_ids": {str(id_): self.label_ids[id_] for id_ in sorted(self.label_ids)},
             "classes": classes,
             "absent_classes": [share["name"] for share in classes if not share["pixels"]] if self.labelled else [],
+            "classes_without_id": self.classes_without_id() if self.labelled else [],
             "ignored_pixels": ignored,
             "unknown_ids": [unknown._asdict() for unknown in self.unknown_ids()],
             "inventory": self.inventory.to_dict(),

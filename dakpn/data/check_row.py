@@ -1,5 +1,6 @@
 """The check of one row, which collects what is wrong with it instead of raising the first error."""
 
+import contextlib
 import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,14 +12,17 @@ from dakpn.data import codec
 from dakpn.data.check_report import Problem, ProblemKind
 from dakpn.data.formats import ShardRow
 from dakpn.data.formats.base import require_safe_names
+from dakpn.data.label_reading import ReadLabel
 from dakpn.data.label_space import LabelSpace
 from dakpn.data.row_checks import require_same_size
 from dakpn.data.source_pairs import SourcePair
 from dakpn.data.source_path import read_file
 from dakpn.data.source_rows import SourceRow
+from dakpn.data.upright import Orientation, UndecidableError, stored_pair
 from dakpn.errors import DataError, EmptyFileError, FormatError, OversizedError, StorageError
 
 _KINDS: tuple[tuple[type[Exception], ProblemKind], ...] = (  # the first that fits
+    (UndecidableError, "undecidable_orientation"),
     (EmptyFileError, "empty_file"),
     (FormatError, "wrong_format"),
     (OversizedError, "oversized"),
@@ -37,6 +41,7 @@ class Finding:
     labelled: bool = False
     label_ids: dict[int, int] = field(default_factory=dict)
     image_digest: bytes | None = None
+    changes: list[tuple[str, str]] = field(default_factory=list)
 
     @contextmanager
     def noting(self, path: str, kind: ProblemKind | None = None) -> Iterator[None]:
@@ -47,16 +52,61 @@ class Finding:
             self.problems.append(Problem(kind or kind_of(error), self.key, path, str(error)))
 
 
-def check_pair(pair: SourcePair, space: LabelSpace | None) -> Finding:
-    """Check a pair of files; a label is read only if there is a label space."""
+def check_pair(pair: SourcePair, space: LabelSpace | None, orientation: Orientation | None = None) -> Finding:
+    """Check a pair of files as it would be packed; a label is read only if there is a label space."""
     finding = Finding(pair.key, str(pair.image_path))
+    image: bytes | None = None
+    label: ReadLabel | None = None
+    label_path = str(pair.label_path)
     with finding.noting(finding.path):
-        _check_image(finding, read_file(pair.image_path), finding.path)
+        image = read_file(pair.image_path)
     if pair.label_path is not None and space is not None:
-        label_path = str(pair.label_path)
         with finding.noting(label_path):
-            _check_label(finding, pair.read_label(finding.size or (0, 0)), label_path, finding.path, space)
+            size = (0, 0)
+            with contextlib.suppress(DataError):  # which is noted below
+                size = codec.image_size(image or b"", finding.path)
+            label = pair.read_label(size)
+            finding.changes += label.changes
+    _check_stored(finding, image, label and label.data, (finding.path, label_path), space, orientation)
     return finding
+
+
+def check_source_row(
+    load: Callable[[], SourceRow], space: LabelSpace | None, uri: str, orientation: Orientation | None = None
+) -> Finding:
+    """Check a row of another tool's file, which is read by `load`, as it would be packed."""
+    finding = Finding("", uri)
+    with finding.noting(uri):
+        row = load()
+        finding = Finding(row.sample.key, row.source, finding.problems, changes=list(row.changes))
+        origins = row.image_origin, row.label_origin
+        _check_stored(finding, row.sample.image, row.sample.label, origins, space, orientation)
+    return finding
+
+
+def _check_stored(
+    finding: Finding,
+    image: bytes | None,
+    label: bytes | None,
+    origins: tuple[str, str],
+    space: LabelSpace | None,
+    orientation: Orientation | None,
+) -> None:
+    """Check image and label, each if it could be read, as they would be stored."""
+    origin, label_origin = origins
+    label_path = finding.path if label_origin.startswith(f"{finding.path}: ") else label_origin
+    if image is not None:
+        if image:
+            finding.image_digest = hashlib.blake2b(image, digest_size=16).digest()
+        with finding.noting(finding.path):
+            image, turned, changes = stored_pair(image, label, origin, label_origin, orientation)
+            label = turned
+            finding.changes += changes
+            height, width, _ = codec.decode_image(image, origin).shape
+            finding.size = height, width
+    if label is not None and space is not None:
+        with finding.noting(label_path):
+            _check_label(finding, label, label_origin, origin, space)
 
 
 def check_row(row: ShardRow, uri: str, space: LabelSpace | None, labelled: bool) -> Finding:
@@ -74,18 +124,6 @@ def check_row(row: ShardRow, uri: str, space: LabelSpace | None, labelled: bool)
         elif labelled and sample.label is None:
             message = f"{origin} has no label, expected one as other rows have; add it, or pack without labels"
             finding.problems.append(Problem("missing_label", row.key, uri, message))
-    return finding
-
-
-def check_source_row(load: Callable[[], SourceRow], space: LabelSpace | None) -> Finding:
-    """Check a row of another tool's file, which is read by `load`."""
-    row = load()
-    finding = Finding(row.sample.key, row.source)
-    with finding.noting(row.source):
-        _check_image(finding, row.sample.image, row.image_origin)
-    if row.sample.label is not None and space is not None:
-        with finding.noting(row.source):
-            _check_label(finding, row.sample.label, row.label_origin, row.image_origin, space)
     return finding
 
 

@@ -80,6 +80,27 @@ def decode_image(data: bytes, origin: str) -> NDArray[np.uint8]:
     return _opaque_rgb(stored, origin) if isinstance(stored, Image.Image) else _plain_rgb(stored, origin)
 
 
+def decode_colors(data: bytes, origin: str) -> NDArray[np.uint8]:
+    """Decode a PNG of 8 bits a channel, or of a palette, to RGB, [H, W, 3], whatever its alpha channel holds.
+
+    For labels whose colors mean classes: alpha means nothing there.
+
+    Raises:
+        DataError: More than `MAX_PIXELS` pixels, or a truncated or damaged file.
+    """
+    header = bounded_header(data, origin)
+    stored = _load(data, header, origin)
+    if not isinstance(stored, Image.Image):
+        return np.repeat(stored, 3, axis=2) if stored.shape[2] == 1 else stored[..., :3]
+    return np.array(stored.convert("RGBA"))[..., :3]
+
+
+def without_alpha(rgba: NDArray[np.uint8], origin: str) -> NDArray[np.uint8]:
+    """Return RGB, [H, W, 3], of opaque [H, W, 4]. Raises `FormatError` if a pixel is transparent."""
+    _check_opaque(rgba, origin)
+    return rgba[..., :3].copy()
+
+
 def decode_label(data: bytes, origin: str) -> NDArray[np.uint8] | NDArray[np.uint16]:
     """Decode a label to class ids, [H, W], `uint8`, or `uint16` when the file holds 16 bits, writable.
 

@@ -4,19 +4,21 @@ Presets are data (`presets/NAME.yaml`), so that another dataset needs a YAML fil
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from importlib import resources
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple, NoReturn, Self
+from typing import Annotated, Any, Literal, NamedTuple, NoReturn, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
-from dakpn.config_file import load_config, parse_config
+from dakpn.config_file import build_config, parse_config, read_config
+from dakpn.data.label_reading import Color, LabelFormat, LabelReader
 from dakpn.data.label_space import LabelSpace
 from dakpn.data.layout import IMAGE_SUFFIXES, Layout, SourceImage, require_folder
 from dakpn.data.schema import key_from_path
-from dakpn.data.source_pairs import CelebAMaskParts, LabelFormat, LabelPart, SourcePair
+from dakpn.data.source_pairs import CelebAMaskParts, LabelPart, SourcePair
 from dakpn.data.source_path import SourcePath
 from dakpn.errors import ConfigError, DataError, UsageError
 
@@ -24,10 +26,15 @@ __all__ = ["DatasetPreset", "LabelSpace", "SourcePair", "load_preset", "preset_n
 
 _PART = re.compile(r"[A-Za-z0-9_]+")
 _YAML = (".yaml", ".yml")
+IGNORE = "ignore"
+"""In a class map by names: what belongs to no class."""
 _LABEL_NOTES = {
     "class_ids": "Labels are the original files.",
     "first_channel": "Labels are PNG files of the first channel of the original 16-bit files; originals of a single "
     "channel are kept as they are.",
+    "first_channel_8bit": "Labels are PNG files of the red channel of the original ones.",
+    "grey": "Labels are PNG files of one channel of the original grey ones.",
+    "colors": "Labels are PNG files of class ids, made of the colors of the original ones.",
     "celebamask_parts": "Labels are PNG files, merged from the original mask of each part and enlarged to the image.",
 }
 
@@ -59,8 +66,17 @@ class DatasetPreset(BaseModel):
         label_format: What the label files hold.
         label_parts: Of "celebamask_parts": name of each part and its id, in the order in which parts are laid
             over each other.
+        label_colors: Label id -> red, green and blue in label files: what "colors" are read by, and what the palette
+            of a file of ids is compared with. Where empty, it is `class_colors` by the ids of each class.
+        palette: Whether the palette of a label file is compared, or its indices are the ids whatever their color.
+        most_unknown: Of "colors": the largest share, 0..1, of an image's pixels whose color is unknown and which are no
+            blend of two colors beside them (edges drawn smoothly): both are ignored.
         class_names: See `LabelSpace`, like `ignore_id`, `class_map` and `class_colors`. Without classes the
             dataset is one of images alone.
+        classes_of: Another preset, whose classes the packed dataset shall have, so that a network trained on one side
+            is scored on the other.
+        renamed: Class of this preset -> class of the other one, or "ignore"; a class that has the same name there may
+            be left out. In a file these entries stand in `class_map`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -73,10 +89,26 @@ class DatasetPreset(BaseModel):
     layouts: Annotated[tuple[Layout, ...], Field(min_length=1)]
     label_format: LabelFormat = "class_ids"
     label_parts: dict[str, Annotated[int, Field(ge=1, le=255)]] = {}
+    label_colors: dict[int, Color] = {}
+    palette: Literal["compared", "ignored"] = "compared"
+    most_unknown: Annotated[float, Field(ge=0, le=1)] = 0.001
     class_names: tuple[str, ...] = ()
     ignore_id: int = 255
     class_map: dict[int, int] = {}
     class_colors: tuple[tuple[int, int, int], ...] = ()
+    classes_of: str | None = None
+    renamed: dict[str, str] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split_class_map(cls, values: Any) -> Any:
+        """Tell the names in a class map from the ids."""
+        given = values.get("class_map") if isinstance(values, dict) else None
+        if not isinstance(given, dict):
+            return values
+        names = {key: to for key, to in given.items() if isinstance(key, str) and not key.lstrip("-").isdecimal()}
+        ids = {key: to for key, to in given.items() if key not in names}
+        return {**values, "class_map": ids, "renamed": {**names, **values.get("renamed", {})}}
 
     @field_validator("label_parts")
     @classmethod
@@ -98,19 +130,93 @@ class DatasetPreset(BaseModel):
                 f"{self.name}: label_format celebamask_parts and label_parts belong together; got one of them"
             )
         if self.class_names:
-            _ = self.label_space
+            _ = self.label_reader, self.label_space
         return self
 
     @property
-    def label_space(self) -> LabelSpace:
-        """The classes of the dataset.
-
-        Raises:
-            UsageError: It has none.
-        """
+    def own_space(self) -> LabelSpace:
+        """The classes that the label files have. Raises `UsageError` if there are none."""
         if not self.class_names:
             raise UsageError(f"the preset {self.name} has no classes; choose or write one that names them")
         return LabelSpace(self.name, self.class_names, self.ignore_id, self.class_map, self.class_colors)
+
+    @cached_property
+    def label_space(self) -> LabelSpace:
+        """The classes of the packed dataset: those of `classes_of`, or its own.
+
+        Raises:
+            UsageError: It has none, or a class of which nothing says what it is in `classes_of`.
+        """
+        own = self.own_space
+        if self.classes_of is None:
+            if self.renamed:
+                raise UsageError(
+                    f"{self.name}: class_map has names of classes ({', '.join(self.renamed)}) and no classes_of; "
+                    "name the preset that has the others"
+                )
+            return own
+        other = load_preset(self.classes_of).label_space
+        if strange := sorted(self.renamed.keys() - set(own.class_names)):
+            raise UsageError(
+                f"{self.name}: class_map has {', '.join(strange)}; expected its own classes: "
+                f"{', '.join(own.class_names)}"
+            )
+        named = {name: self.renamed.get(name, name) for name in own.class_names}
+        lost = [name for name, to in named.items() if to != IGNORE and to not in other.class_names]
+        if lost:
+            raise UsageError(
+                f"{self.name}: nothing says what {', '.join(lost)} is among the classes of {self.classes_of} "
+                f"({', '.join(other.class_names)}); add to class_map: {{{lost[0]}: NAME}}, or {{{lost[0]}: {IGNORE}}}"
+            )
+        ids = {name: other.class_names.index(to) if to != IGNORE else other.ignore_id for name, to in named.items()}
+        ids_of = {own_id: ids[name] for own_id, name in enumerate(own.class_names)} | {own.ignore_id: other.ignore_id}
+        mapped = {id_: ids_of[own_id] for id_, own_id in own.class_map.items()}
+        return LabelSpace(self.name, other.class_names, other.ignore_id, mapped, other.class_colors)
+
+    @cached_property
+    def label_reader(self) -> LabelReader:
+        """How label files are read.
+
+        Raises:
+            UsageError: There are no classes; or colors that cannot be told apart, are out of range, or lack.
+        """
+        class_map, ignore_id = self.own_space.class_map, self.ignore_id
+        classes = frozenset(id_ for id_, train_id in class_map.items() if train_id != ignore_id)
+        colors = dict(self.label_colors)
+        if not colors and self.class_colors:
+            colors = {id_: self.class_colors[class_map[id_]] for id_ in sorted(classes)}
+        ignored = [id_ for id_, train_id in class_map.items() if train_id == ignore_id]
+        if self.label_format == "colors":
+            self._check_colors(colors, classes, ignored)
+        return LabelReader(
+            self.label_format,
+            tuple(colors.items()),
+            classes,
+            255 if 255 in ignored else next(iter(ignored), None),
+            self.most_unknown,
+            self.palette == "compared",
+        )
+
+    def _check_colors(self, colors: Mapping[int, Color], classes: frozenset[int], ignored: Sequence[int]) -> None:
+        class_map = self.own_space.class_map
+        if not colors:
+            raise UsageError(
+                f"{self.name}: label_format colors takes label_colors or class_colors; give the color of each id"
+            )
+        if not ignored:
+            raise UsageError(
+                f"{self.name}: label_format colors ignores pixels of unknown color, and class_map ignores no id; add "
+                f"one, such as 255: {self.ignore_id}"
+            )
+        meaning: dict[Color, int] = {}
+        for id_, color in colors.items():
+            if id_ not in class_map or not all(0 <= value <= 255 for value in color):
+                raise UsageError(
+                    f"{self.name}: label_colors has {id_}: {list(color)}; expected an id of class_map and numbers of "
+                    "0..255"
+                )
+            if id_ in classes and meaning.setdefault(color, class_map[id_]) != class_map[id_]:
+                raise UsageError(f"{self.name}: two classes have the color {list(color)}; give each its own")
 
     @property
     def label_note(self) -> str:
@@ -229,7 +335,7 @@ class DatasetPreset(BaseModel):
         except UsageError as error:
             refuse(Refusal("missing_label", key, image.path, error))
             return SourcePair(key, image.path, None)
-        return SourcePair(key, image.path, label, self.label_format, parts)
+        return SourcePair(key, image.path, label, self.label_format, parts, self.label_reader)
 
 
 def preset_names() -> list[str]:
@@ -246,7 +352,11 @@ def load_preset(name: str) -> DatasetPreset:
     """
     if name.endswith(_YAML):
         try:
-            return load_config(DatasetPreset, name)
+            values = read_config(name, _text_of)
+            other = values.get("classes_of")
+            if isinstance(other, str) and other.endswith(_YAML):
+                values["classes_of"] = str(Path(name).parent / other)
+            return build_config(DatasetPreset, values, origin=name)
         except ConfigError:
             raise
         except UsageError as error:
@@ -256,11 +366,17 @@ def load_preset(name: str) -> DatasetPreset:
         raise UsageError(
             f"unknown dataset preset {name!r}; expected one of: {', '.join(known)}, or the path of a YAML file"
         )
-    text = (resources.files("dakpn.data") / "presets" / f"{name}.yaml").read_text(encoding="utf-8")
     try:
-        return parse_config(DatasetPreset, text, origin=f"{name}.yaml")
+        return parse_config(DatasetPreset, _text_of(name) or "", origin=f"{name}.yaml")
     except UsageError as error:
         raise UsageError(f"the preset file {name}.yaml is damaged: {error}; install dakpn again") from error
+
+
+def _text_of(name: str) -> str | None:
+    """Return the file of a preset that comes with the project; None for all other names."""
+    if name not in preset_names():
+        return None
+    return (resources.files("dakpn.data") / "presets" / f"{name}.yaml").read_text(encoding="utf-8")
 
 
 def is_version_of(name: str, names: set[str]) -> bool:

@@ -162,8 +162,8 @@ def label_header(data: bytes, origin: str) -> ImageHeader:
         raise FormatError(f"{origin}: got a JPEG label, expected PNG, for JPEG changes class ids; get the original")
     if header.channels not in ("grey", "palette"):
         raise FormatError(
-            f"{origin}: got a label with channels {header.channels}, expected a single channel of class ids; "
-            "convert colours to ids first"
+            f"{origin}: got a label with channels {header.channels}, expected a single channel of class ids; choose or "
+            "write a preset that says what they mean: label_format colors, first_channel_8bit or grey"
         )
     return header
 

@@ -28,6 +28,7 @@ from dakpn.data.row_checks import CheckDepth, checked_rows
 from dakpn.data.schema import Sample
 from dakpn.data.shards import shard_name, write_shard
 from dakpn.data.source_rows import Rows
+from dakpn.data.upright import Orientation
 from dakpn.errors import DataError, UsageError
 
 _CHECK_THREADS = min(4, os.cpu_count() or 1)
@@ -51,6 +52,7 @@ class PackRequest:
         exclude: Rows to leave out, each of which the run record names; None for none.
         check: "headers" leaves pixels and label ids unread, for a source that a check has found clean. Rows of a
             packed dataset that still have their digests are not decoded a second time either way.
+        orientation: How the label of an image with an orientation tag lies, where sizes do not tell; None refuses it.
     """
 
     source: str
@@ -62,6 +64,7 @@ class PackRequest:
     format: FormatName = "parquet"
     exclude: Exclusions | None = None
     check: CheckDepth = "pixels"
+    orientation: Orientation | None = None
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,7 @@ class ShardJob:
     rows: Rows
     fingerprint: str
     check: CheckDepth = "pixels"
+    orientation: Orientation | None = None
 
 
 @dataclass(frozen=True)
@@ -157,11 +161,11 @@ def pack_shard(job: ShardJob, threads: int = _CHECK_THREADS) -> ShardMarker:
     changed = Inventory()
 
     def recorded() -> Iterator[Sample]:
-        for sample, record in checked_rows(job.rows, job.label_space, threads, job.check):
-            records.append(record)
-            for change in filter(None, (record.reason or "").split("; ")):
-                changed.change(change, sample.key)
-            yield sample
+        for row in checked_rows(job.rows, job.label_space, threads, job.check, job.orientation):
+            records.append(row.record)
+            for what, which in row.changes:
+                changed.change(what, f"{row.sample.key} ({which})" if which else row.sample.key)
+            yield row.sample
 
     written = write_shard(manifest.shard_uri(job.output, job.name, job.format), recorded())
     marker = ShardMarker(
@@ -216,14 +220,16 @@ def _entry(marker: ShardMarker) -> ShardEntry:
 
 def _job(name: str, rows: Rows, request: PackRequest, source: Source) -> ShardJob:
     space = source.label_space
-    fingerprint = _fingerprint(rows, space, request.check)
-    return ShardJob(name, request.output, request.format, space, rows, fingerprint, request.check)
+    fingerprint = _fingerprint(rows, space, request)
+    return ShardJob(name, request.output, request.format, space, rows, fingerprint, request.check, request.orientation)
 
 
-def _fingerprint(rows: Rows, space: LabelSpace | None, check: CheckDepth) -> str:
+def _fingerprint(rows: Rows, space: LabelSpace | None, request: PackRequest) -> str:
     """Return a digest that changes with source files, label space, format version, and what was checked."""
     # Pixels, once the only choice, add nothing: what was packed before keeps its fingerprint.
-    depth = [] if check == "pixels" else [check]
+    depth = [] if request.check == "pixels" else [request.check]
+    if request.orientation:
+        depth.append(request.orientation)
     text = json.dumps([manifest.FORMAT_VERSION, space.to_dict() if space else None, rows.state(), *depth])
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -260,6 +266,7 @@ def _run_record(plan: PackPlan, index: DatasetIndex, inventory: Inventory) -> di
         "rows_per_shard": request.rows_per_shard,
         "format": index.format,
         "rows": index.rows,
+        "orientation": request.orientation,
         "checked": "headers" if "headers" in (request.check, plan.source.checked) else "pixels",
         "excluded": [row.model_dump() for row in plan.source.excluded],
         "inventory": inventory.to_dict(),

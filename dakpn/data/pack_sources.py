@@ -236,7 +236,8 @@ def _foreign(
     cuts = cut_parts(wholes, rows_per_shard) if rows_per_shard else [[whole] for whole in wholes]
     title, space = preset.name if preset else "Images", preset.label_space if preset and keep else None
     read = partial(read_foreign, leave_out=left_out) if left_out else read_foreign
-    shards = [ShardRows(read, parts, keep) for parts in cuts]
+    reader = preset.label_reader if preset and keep else None
+    shards = [ShardRows(read, parts, keep, reader=reader) for parts in cuts]
     note = "Labels are the original ones, byte for byte."
     return Source(storage.absolute(uri), title, space, note, shards, unique_keys=False, inventory=inventory)
 

@@ -2,8 +2,9 @@
 
 import hashlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from dakpn.data import codec
 from dakpn.data.image_header import image_header, label_header
@@ -12,26 +13,39 @@ from dakpn.data.manifest import RowRecord
 from dakpn.data.schema import Sample
 from dakpn.data.source_rows import Rows, SourceRow
 from dakpn.data.threads import map_in_threads
+from dakpn.data.upright import Orientation, stored_pair, stored_path
 from dakpn.errors import DataError
 
 CheckDepth = Literal["pixels", "headers"]
 """How closely rows are looked at: every pixel and label id, or the headers of image and label alone."""
 
 
-def checked_rows(
-    rows: Rows, space: LabelSpace | None, threads: int, depth: CheckDepth = "pixels"
-) -> Iterator[tuple[Sample, RowRecord]]:
-    """Yield each row and its record, loaded and checked in threads (decoding and hashing leave the interpreter lock).
+class CheckedRow(NamedTuple):
+    """A row as it is to be stored, its record, and what was done to make it so: (what, which of it)."""
 
-    A row that still has the digests of its record from an earlier packing is not decoded again. A few rows are held
-    at a time.
+    sample: Sample
+    record: RowRecord
+    changes: tuple[tuple[str, str], ...]
+
+
+def checked_rows(
+    rows: Rows,
+    space: LabelSpace | None,
+    threads: int,
+    depth: CheckDepth = "pixels",
+    orientation: Orientation | None = None,
+) -> Iterator[CheckedRow]:
+    """Yield each row, made upright (see `stored_pair`), loaded and checked in threads.
+
+    Decoding and hashing leave the interpreter lock. A row that still has the digests of its record from an earlier
+    packing is not decoded again. A few rows are held at a time.
 
     Raises:
         DataError: An image or label that cannot be decoded, sizes that differ, an unknown label id; looking at
             headers alone, only what they tell.
         StorageError: A file that cannot be read.
     """
-    yield from map_in_threads(partial(_check, space=space, depth=depth), rows.load(), threads)
+    yield from map_in_threads(partial(_check, space=space, depth=depth, orientation=orientation), rows.load(), threads)
 
 
 def require_same_size(
@@ -45,10 +59,17 @@ def require_same_size(
         )
 
 
-def _check(load: Callable[[], SourceRow], space: LabelSpace | None, depth: CheckDepth) -> tuple[Sample, RowRecord]:
+def _check(
+    load: Callable[[], SourceRow], space: LabelSpace | None, depth: CheckDepth, orientation: Orientation | None
+) -> CheckedRow:
     row = load()
+    source_digest = _digest(row.sample.image)
+    stored = stored_pair(row.sample.image, row.sample.label, row.image_origin, row.label_origin, orientation)
+    if stored.changes:
+        path = stored_path(row.sample.image_path, row.sample.image, stored.image)
+        row = row._replace(sample=replace(row.sample, image=stored.image, label=stored.label, image_path=path))
     sample = row.sample
-    digest = _digest(sample.image)
+    digest = _digest(sample.image) if stored.changes else source_digest
     label_digest = None if sample.label is None else _digest(sample.label)
     if row.record and row.record.image_sha256 == digest and label_digest in (None, row.record.label_sha256):
         height, width = row.record.height, row.record.width
@@ -59,7 +80,7 @@ def _check(load: Callable[[], SourceRow], space: LabelSpace | None, depth: Check
     record = RowRecord(
         key=sample.key,
         source=row.source,
-        source_sha256=digest,
+        source_sha256=source_digest,
         image_sha256=digest,
         label_sha256=label_digest,
         height=height,
@@ -67,7 +88,7 @@ def _check(load: Callable[[], SourceRow], space: LabelSpace | None, depth: Check
         status="done",
         reason=None,
     )
-    return sample, record
+    return CheckedRow(sample, record, row.changes + stored.changes)
 
 
 def _check_pixels(row: SourceRow, space: LabelSpace | None) -> tuple[int, int]:

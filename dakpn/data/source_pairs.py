@@ -1,22 +1,14 @@
 """Images of a dataset on disk with their labels, and how label files that no net can use become ones."""
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dakpn.data import codec, png
-from dakpn.data.image_header import read_header
+from dakpn.data import codec
+from dakpn.data.label_reading import LabelFormat, LabelReader, ReadLabel
 from dakpn.data.source_path import SourcePath, read_file
 from dakpn.errors import DataError, FormatError, UsageError
-
-try:  # the one decoder here that keeps 16 bits a channel
-    import pyspng
-except ImportError:
-    pyspng = None
-
-LabelFormat = Literal["class_ids", "first_channel", "celebamask_parts"]
-"""What label files hold: class ids as they are; 16-bit RGB with class ids in red; a mask for each part of a face."""
 
 _CELEBAMASK_IMAGES_PER_FOLDER = 2000
 
@@ -38,6 +30,7 @@ class SourcePair(NamedTuple):
         label_format: What the label files hold.
         label_parts: The masks that a "celebamask_parts" label is made from, in the order in which they are laid
             over each other.
+        label_reader: How the label file is read; None reads its format without knowing any colors.
     """
 
     key: str
@@ -45,6 +38,7 @@ class SourcePair(NamedTuple):
     label_path: SourcePath | None
     label_format: LabelFormat = "class_ids"
     label_parts: tuple[LabelPart, ...] = ()
+    label_reader: LabelReader | None = None
 
     @property
     def files(self) -> tuple[SourcePath, ...]:
@@ -53,10 +47,15 @@ class SourcePair(NamedTuple):
             return (self.image_path, *(part.path for part in self.label_parts))
         return (self.image_path,) if self.label_path is None else (self.image_path, self.label_path)
 
-    def read_label(self, image_size: tuple[int, int]) -> bytes:
+    @property
+    def reader(self) -> LabelReader:
+        """How the label file is read."""
+        return self.label_reader or LabelReader(self.label_format)
+
+    def read_label(self, image_size: tuple[int, int]) -> ReadLabel:
         """Return the encoded label: the original file where a net can use it, else a PNG of its class ids.
 
-        A "first_channel" file that has a single channel is taken as it is. Merged parts are enlarged to
+        A file that has a single channel is mostly taken as it is, see `LabelReader`. Merged parts are enlarged to
         `image_size`, (height, width), if that is a whole multiple of theirs (CelebAMask-HQ: 512 to 1024); each
         pixel then becomes a square of equal ids and nothing is lost.
 
@@ -69,9 +68,9 @@ class SourcePair(NamedTuple):
         if self.label_path is None:
             raise ValueError(f"{self.key} has no label")
         if self.label_format == "celebamask_parts":
-            return codec.encode_label(_enlarged(_merge_parts(self.label_parts), image_size))
-        data = read_file(self.label_path)
-        return _first_channel(data, str(self.label_path)) if self.label_format == "first_channel" else data
+            merged = codec.encode_label(_enlarged(_merge_parts(self.label_parts), image_size))
+            return ReadLabel(merged, (("labels merged from parts", ""),))
+        return self.reader.read(read_file(self.label_path), str(self.label_path))
 
 
 class CelebAMaskParts:
@@ -108,27 +107,6 @@ class CelebAMaskParts:
             names = (path.name for path in folder.iterdir()) if folder.is_dir() else ()
             self._listed[folder] = frozenset(names)
         return self._listed[folder]
-
-
-def _first_channel(data: bytes, origin: str) -> bytes:
-    header = read_header(data, origin)
-    if header.format != "png" or header.channels != "rgb":
-        return data  # for the codec to take or to refuse
-    if header.bits != 16:
-        raise FormatError(
-            f"{origin}: got a label with 8-bit colours, expected 16-bit RGB with class ids in red, or a single channel "
-            "of class ids; get the original"
-        )
-    if pyspng is None:
-        raise UsageError(f"{origin}: reading 16-bit RGB labels takes pyspng, which is missing: pip install pyspng")
-    codec.image_size(data, origin)  # refuses what is too large
-    try:
-        # pyspng does not check checksums and knows chunks that change colours: only verified pixels reach it.
-        stored = pyspng.load(png.join_chunks(png.read_chunks(data)))
-    except (RuntimeError, ValueError, TypeError, LookupError) as error:
-        raise DataError(f"{origin}: the PNG file is damaged ({error}); copy or download it again") from error
-    ids = stored[..., 0]
-    return codec.encode_label(np.ascontiguousarray(ids.astype(np.uint8) if ids.max() <= 255 else ids))
 
 
 def _merge_parts(parts: tuple[LabelPart, ...]) -> NDArray[np.uint8]:

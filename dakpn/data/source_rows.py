@@ -1,12 +1,14 @@
 """The rows of a source, cut into shards to be; each cut knows how to read its rows later, in any process."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple, Protocol
 
 from dakpn.data import codec, manifest
+from dakpn.data.image_header import is_webp
+from dakpn.data.label_reading import LabelReader
 from dakpn.data.manifest import RowRecord
 from dakpn.data.schema import Sample
 from dakpn.data.source_pairs import SourcePair
@@ -26,6 +28,7 @@ class SourceRow(NamedTuple):
         source: Its file, for the record.
         image_origin, label_origin: What to call image and label in errors.
         record: What was found out about it when it was packed before; None if nothing is known.
+        changes: What was done to its label when it was read: (what, which of it).
     """
 
     sample: Sample
@@ -33,6 +36,7 @@ class SourceRow(NamedTuple):
     image_origin: str
     label_origin: str
     record: RowRecord | None = None
+    changes: tuple[tuple[str, str], ...] = ()
 
 
 class Rows(Protocol):
@@ -66,17 +70,20 @@ class PairRows:
 
 def _how(pair: SourcePair) -> list[Any]:
     """Return how a label is made; nothing where it is the original file."""
-    return [] if pair.label_format == "class_ids" else [pair.label_format, [part.class_id for part in pair.label_parts]]
+    if pair.label_format in ("first_channel", "celebamask_parts"):
+        return [pair.label_format, [part.class_id for part in pair.label_parts]]
+    return pair.reader.state()
 
 
 def _read_pair(pair: SourcePair, root: SourcePath) -> SourceRow:
     origin = str(pair.image_path)
     image = read_file(pair.image_path)
-    label = pair.read_label(codec.image_size(image, origin)) if pair.label_path else None
+    size = (0, 0) if pair.label_path is None or is_webp(image) else codec.image_size(image, origin)
+    made = pair.read_label(size) if pair.label_path else None
     image_path = name_below(pair.image_path, root)
     label_path = name_below(pair.label_path, root) if pair.label_path else None
-    sample = Sample(pair.key, image, image_path, label, label_path)
-    return SourceRow(sample, image_path, origin, str(pair.label_path))
+    sample = Sample(pair.key, image, image_path, made and made.data, label_path)
+    return SourceRow(sample, image_path, origin, str(pair.label_path), changes=made.changes if made else ())
 
 
 class Part(NamedTuple):
@@ -97,12 +104,14 @@ class ShardRows:
         parts: What to take, in order.
         labelled: Whether labels are kept, and must be there.
         dataset: URI of the packed dataset that the shards belong to; None for other tools' files.
+        reader: How labels are read; None takes them as they are.
     """
 
     read: Callable[[str], Iterator[Sample]]
     parts: list[Part]
     labelled: bool
     dataset: str | None = None
+    reader: LabelReader | None = None
 
     def load(self) -> Iterator[Callable[[], SourceRow]]:
         """See `Rows.load`."""
@@ -120,7 +129,8 @@ class ShardRows:
 
     def state(self) -> list[Any]:
         """See `Rows.state`."""
-        return [self.labelled, *([part.fingerprint, part.start, part.rows] for part in self.parts)]
+        how = self.reader.state() if self.reader and self.labelled else []
+        return [self.labelled, *([part.fingerprint, part.start, part.rows] for part in self.parts), *how]
 
     def _row(self, sample: Sample, uri: str, record: RowRecord | None) -> SourceRow:
         if not self.labelled:
@@ -131,7 +141,11 @@ class ShardRows:
                 "without labels"
             )
         origin = f"{uri}: {sample.key}"
-        return SourceRow(sample, uri, origin, f"{origin}: label", record)
+        changes: tuple[tuple[str, str], ...] = ()
+        if self.reader and sample.label is not None:
+            label, changes = self.reader.read(sample.label, f"{origin}: label")
+            sample = replace(sample, label=label)
+        return SourceRow(sample, uri, origin, f"{origin}: label", record, changes)
 
 
 def _known_records(dataset: str | None, uri: str) -> dict[str, RowRecord]:

@@ -331,7 +331,7 @@ def test_labels_in_colours_are_named(tmp_path: Path, make_dataset) -> None:
     label(root, 1).write_bytes(encode_image(np.full((12, 16, 3), 128, np.uint8), "png"))
     (problem,) = check(root).problems
     assert (problem.kind, problem.path) == ("wrong_format", str(label(root, 1)))
-    assert "channels rgb, expected a single channel of class ids; convert colours to ids first" in problem.message
+    assert "channels rgb, expected a single channel of class ids; choose or write a preset" in problem.message
 
 
 def test_labels_of_the_wrong_byte_order_are_told_by_their_ids(make_dataset) -> None:

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from dakpn.data import codec, source_pairs
+from dakpn.data import codec, label_reading
 from dakpn.data.datasets import SourcePair, load_preset
 from dakpn.data.manifest import shard_uri
 from dakpn.data.pack import pack_dataset
@@ -58,7 +58,7 @@ def random_label(seed: int = 0, highest: int = 22) -> NDArray[np.uint16]:
 def test_the_first_channel_of_16_bits_is_read_exactly(tmp_path: Path, filters: list[int]) -> None:
     pixels = random_label()
     pair = synthia_pair(tmp_path, write_rgb16(pixels, filters))
-    label = codec.decode_label(pair.read_label((13, 11)), "x")
+    label = codec.decode_label(pair.read_label((13, 11)).data, "x")
     assert label.dtype == np.uint8
     assert np.array_equal(label, pixels[..., 0])
     assert pair.read_label((13, 11)) == pair.read_label((13, 11))
@@ -66,7 +66,7 @@ def test_the_first_channel_of_16_bits_is_read_exactly(tmp_path: Path, filters: l
 
 def test_ids_beyond_8_bits_are_kept_for_the_class_map_to_refuse(tmp_path: Path) -> None:
     pixels = random_label(highest=300)
-    label = codec.decode_label(synthia_pair(tmp_path, write_rgb16(pixels, [1])).read_label((13, 11)), "x")
+    label = codec.decode_label(synthia_pair(tmp_path, write_rgb16(pixels, [1])).read_label((13, 11)).data, "x")
     assert np.array_equal(label, pixels[..., 0])
     with pytest.raises(DataError, match="unknown label id"):
         load_preset("synthia").label_space.to_train_ids(label, "x")
@@ -75,7 +75,7 @@ def test_ids_beyond_8_bits_are_kept_for_the_class_map_to_refuse(tmp_path: Path) 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_a_single_channel_is_kept_byte_for_byte(tmp_path: Path, dtype: type) -> None:
     data = codec.encode_label(random_label()[..., 0].astype(dtype))
-    assert synthia_pair(tmp_path, data).read_label((13, 11)) == data
+    assert synthia_pair(tmp_path, data).read_label((13, 11)).data == data
 
 
 def test_8_bit_colours_are_refused(tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_rows_that_are_missing_are_damage(tmp_path: Path) -> None:
 
 
 def test_without_its_decoder_the_way_out_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(source_pairs, "pyspng", None)
+    monkeypatch.setattr(label_reading, "pyspng", None)
     with pytest.raises(UsageError, match="pip install pyspng"):
         synthia_pair(tmp_path, write_rgb16(random_label(), [0])).read_label((13, 11))
 
@@ -133,11 +133,11 @@ def test_the_later_part_wins_and_missing_parts_are_none(tmp_path: Path) -> None:
     assert [part.class_id for part in pair.label_parts] == [1, 2, 13, 18]
     assert len(pair.files) == 5
     merged = [[13, 13, 1, 1], [0, 1, 2, 0], [0, 1, 18, 18], [0, 0, 18, 18]]
-    assert codec.decode_label(pair.read_label((4, 4)), "x").tolist() == merged
-    enlarged = codec.decode_label(pair.read_label((8, 8)), "x")
+    assert codec.decode_label(pair.read_label((4, 4)).data, "x").tolist() == merged
+    enlarged = codec.decode_label(pair.read_label((8, 8)).data, "x")
     assert np.array_equal(enlarged, np.array(merged).repeat(2, 0).repeat(2, 1))
     for size in ((6, 6), (8, 4), (2, 2)):  # for the size check to refuse
-        assert codec.decode_label(pair.read_label(size), "x").shape == (4, 4)
+        assert codec.decode_label(pair.read_label(size).data, "x").shape == (4, 4)
 
 
 def test_every_part_is_known_and_found_in_the_folder_of_its_number(tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_every_part_is_known_and_found_in_the_folder_of_its_number(tmp_path: Pat
     first, second = make_faces(tmp_path, masks, ("13999", "14001"))
     assert (first.key, second.key) == ("13999", "14001")
     assert [part.path.name for part in second.label_parts] == [f"14001_{part}.png" for part in parts]
-    assert codec.decode_label(second.read_label((1, 18)), "x").tolist() == [[18] * 18]
+    assert codec.decode_label(second.read_label((1, 18)).data, "x").tolist() == [[18] * 18]
     assert second.label_path == tmp_path / "CelebAMask-HQ-mask-anno/14001.png"
 
 

@@ -29,9 +29,10 @@ TREES = {
     "camvid": {"images/val/a.b.png": ("labels/val/a.b.png", "val/a_b"), "images/0.jpg": ("labels/0.png", "0")},
     "facesynthetics": {"000000.png": ("000000_seg.png", "000000"), "000001.png": ("000001_seg.png", "000001")},
     "mmseg": {"img_dir/1.png": ("ann_dir/1.png", "1"), "img_dir/train/0.jpg": ("ann_dir/train/0.png", "train/0")},
+    "carla": {"rgb/town/1.png": ("semantic/town/1.png", "town/1"), "rgb/2.jpg": ("semantic/2.png", "2")},
     "images": {"a/b/0.png": (None, "a/b/0"), "1.JPG": (None, "1"), "a/2.jpeg": (None, "a/2")},
 }
-TREES["cityscapes16"] = TREES["cityscapes"]
+TREES |= {"cityscapes16": TREES["cityscapes"], "carla_0_9_13": TREES["carla"]}
 
 CITYSCAPES_TRAIN_IDS = dict(zip([7, 8, 11, 12, 13, 17, *range(19, 29), 31, 32, 33], range(19), strict=True))
 SYNTHIA_TRAIN_IDS = {
@@ -83,7 +84,7 @@ def test_pairs_and_keys(name: str, tmp_path: Path) -> None:
         assert pair.label_path == (root / label if label else None)
         assert pair.files == tuple(filter(None, (pair.image_path, pair.label_path)))
         if label:
-            assert pair.read_label((8, 8)) == LABEL
+            assert pair.read_label((8, 8)).data == LABEL
 
 
 @pytest.mark.parametrize("name", [name for name in TREES if name != "images"])
@@ -151,7 +152,7 @@ def test_the_indices_of_a_palette_image_are_gta5_ids(tmp_path: Path) -> None:
     root = write(tmp_path, {"images/1.png": RGB, "labels/1.png": b""})
     image.save(root / "labels/1.png")
     pair = load_preset("gta5").find_pairs(root, None)[0]
-    ids = codec.decode_label(pair.read_label((2, 2)), "x")
+    ids = codec.decode_label(pair.read_label((2, 2)).data, "x")
     assert load_preset("gta5").label_space.to_train_ids(ids, "x").tolist() == [[0, 13], [255, 255]]
 
 
@@ -219,9 +220,78 @@ def test_the_real_face_synthetics_are_found_and_every_id_is_known() -> None:
     pairs = faces.find_pairs(SHARED_DATA / "facesynth100", None, labelled=True)
     assert len(pairs) == 100
     for pair in pairs[:20]:
-        ids = codec.decode_label(pair.read_label((256, 256)), pair.key)
+        ids = codec.decode_label(pair.read_label((256, 256)).data, pair.key)
         train_ids = faces.label_space.to_train_ids(ids, pair.key)
         left, right = (
             np.nonzero(train_ids == faces.class_names.index(f"{side} brow"))[1] for side in ("left", "right")
         )
         assert not (left.size and right.size) or left.mean() < right.mean()
+
+
+CARLA_TAGS = [
+    "Unlabeled",
+    "Roads",
+    "SideWalks",
+    "Building",
+    "Wall",
+    "Fence",
+    "Pole",
+    "TrafficLight",
+    "TrafficSign",
+    "Vegetation",
+    "Terrain",
+    "Sky",
+    "Pedestrian",
+    "Rider",
+    "Car",
+    "Truck",
+    "Bus",
+    "Train",
+    "Motorcycle",
+    "Bicycle",
+    "Static",
+    "Dynamic",
+    "Other",
+    "Water",
+    "RoadLine",
+    "Ground",
+    "Bridge",
+    "RailTrack",
+    "GuardRail",
+]
+OLD_CARLA_TAGS = [
+    "Unlabeled",
+    "Building",
+    "Fence",
+    "Other",
+    "Pedestrian",
+    "Pole",
+    "RoadLine",
+    "Road",
+    "SideWalk",
+    "Vegetation",
+    "Vehicles",
+    "Wall",
+    "TrafficSign",
+    "Sky",
+    "Ground",
+    "Bridge",
+    "RailTrack",
+    "GuardRail",
+    "TrafficLight",
+    "Static",
+    "Dynamic",
+    "Water",
+    "Terrain",
+]
+CARLA_CLASSES = {
+    "Roads": "road", "Road": "road", "RoadLine": "road", "SideWalks": "sidewalk", "Pedestrian": "person",
+    "TrafficLight": "traffic light", "TrafficSign": "traffic sign", "Vehicles": "car", "SideWalk": "sidewalk",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "tags"), [("carla", CARLA_TAGS), ("carla_0_9_13", OLD_CARLA_TAGS)])
+def test_tags_of_carla_have_the_classes_of_cityscapes(name: str, tags: list[str]) -> None:
+    names = load_preset("cityscapes").class_names
+    expected = [CARLA_CLASSES.get(tag, tag.lower()) for tag in tags]
+    assert mapped(name, list(range(len(tags)))) == [names.index(n) if n in names else 255 for n in expected]

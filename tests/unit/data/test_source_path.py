@@ -38,7 +38,7 @@ FILES = {  # of each preset, hidden ones and such as are none of its images amon
     "mmseg": ["img_dir/train/0.jpg", "ann_dir/train/0.png", "img_dir/1.png", "ann_dir/1.png", "ann_dir/2.png"],
     "images": ["a/b/0.png", "1.JPG", ".hidden/2.png", "a/.3.png", "a/@eaDir/b.png", "__MACOSX/1.jpg"],
 }
-FILES["cityscapes16"] = FILES["cityscapes"]
+FILES |= {"cityscapes16": FILES["cityscapes"], "carla": FILES["camvid"], "carla_0_9_13": FILES["camvid"]}
 
 
 def both(root: Path, names: list[str], serve: Serve) -> tuple[Path, ListedPath]:
