@@ -3,19 +3,29 @@
 import logging
 import os
 import signal
+import socket
+import tempfile
 import threading
 import time
 import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import ray
 
 from dakpn.errors import ClusterError, UsageError
+from dakpn.import_order import is_shadowed
 
 _LOCAL_OBJECT_STORE_BYTES = 500_000_000
 _STREAMS_END_WITHIN_S = 3.0
+_REACHED_WITHIN_S = 10.0
+_LONGEST_SOCKET = 103
+"""Bytes of a socket's path that every system takes; Ray's own are below its folder for temporary files."""
+_SOCKET = "/ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store.1"
+_SHORT_FOLDER = "/tmp"  # noqa: S108 - Ray makes a folder of its own there
 
 
 @contextmanager
@@ -31,14 +41,14 @@ def ray_session(cpus: float, wanted_cpus: float = 0) -> Iterator[None]:
 
     Raises:
         UsageError: the cluster is too small for the job.
-        ClusterError: Ray does not start on this machine.
+        ClusterError: Ray does not start on this machine, or the cluster cannot be reached.
     """
     if ray.is_initialized():
         yield
         return
     address = os.environ.get("RAY_ADDRESS")
     if address:
-        ray.init(address=address, logging_level=logging.WARNING)
+        _connect(address)
     else:
         _start_local(max(os.cpu_count() or 1, round(max(cpus, wanted_cpus) + 0.5)))
     others = set(threading.enumerate())
@@ -69,10 +79,59 @@ def _end_streams(error: BaseException, others: set[threading.Thread]) -> None:
             thread.join(max(0.0, deadline - time.monotonic()))
 
 
+def _connect(address: str) -> None:
+    """Connect to the cluster that `RAY_ADDRESS` names; Ray itself would try a dead one for minutes."""
+    _require_port(address)
+    try:
+        ray.init(address=address, logging_level=logging.WARNING, **_runtime_env())
+    except (ConnectionError, TimeoutError, RuntimeError, ValueError) as error:
+        raise _unreachable(address, error) from error
+
+
+def _require_port(address: str) -> None:
+    host, separator, port = address.rpartition("://")[2].partition("/")[0].rpartition(":")
+    if not separator or not port.isdecimal():
+        return  # "auto", "local": for Ray to find
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_REACHED_WITHIN_S).close()
+    except OSError as error:
+        raise _unreachable(address, error) from error
+
+
+def _unreachable(address: str, error: Exception) -> ClusterError:
+    reason = " ".join(str(error).split())[:200]
+    return ClusterError(
+        f"the Ray cluster at {address}, which RAY_ADDRESS names, cannot be reached ({reason}); start it, correct the "
+        "address, or unset RAY_ADDRESS to run on this machine"
+    )
+
+
+def _runtime_env() -> dict[str, Any]:
+    """Return what keeps files of the current folder, which Ray's workers look in first, from shadowing our packages."""
+    if not is_shadowed(Path.cwd()):
+        return {}
+    return {"runtime_env": {"worker_process_setup_hook": "dakpn.import_order.project_first"}}
+
+
+def _short_folder() -> dict[str, Any]:
+    """Return a folder for Ray's sockets where that for temporary files has too long a name. Raises `ClusterError`."""
+    usual = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
+    if len(os.fsencode(usual + _SOCKET)) <= _LONGEST_SOCKET:
+        return {}
+    if os.access(_SHORT_FOLDER, os.W_OK | os.X_OK):
+        return {"_temp_dir": f"{_SHORT_FOLDER}/ray-{os.getuid()}"}
+    raise ClusterError(
+        f"the folder for temporary files, {usual}, has too long a name for the sockets of Ray, and {_SHORT_FOLDER} "
+        "cannot be written; set RAY_TMPDIR to a short path"
+    )
+
+
 def _start_local(cpus: int) -> None:
     try:
         ray.init(
             address="local",
+            **_runtime_env(),
+            **_short_folder(),
             num_cpus=cpus,
             include_dashboard=False,
             object_store_memory=_LOCAL_OBJECT_STORE_BYTES,

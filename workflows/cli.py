@@ -4,6 +4,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or config, 3 done with items quarant
 errors to stderr. The workflows are imported inside the commands: they load Ray and torch, and `--help` should not.
 """
 
+import io
 import json
 import logging
 import sys
@@ -341,6 +342,7 @@ app.add_typer(cli_jobs.jobs, name="jobs")
 
 def main() -> NoReturn:
     """Entry point of the `dakpn` command."""
+    _print_whatever_names_hold()
     _log_to_stderr()
     try:
         app()
@@ -380,6 +382,13 @@ def _config_first(arguments: Sequence[str]) -> list[str]:
 def _fail(sentence: str, exit_code: int) -> NoReturn:
     typer.echo(f"dakpn: {sentence}", err=True)
     sys.exit(exit_code)
+
+
+def _print_whatever_names_hold() -> None:
+    """Have characters that a terminal cannot show, such as those of file names, printed as escapes: no failure."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _log_to_stderr() -> None:

@@ -4,6 +4,7 @@ Presets are data (`presets/NAME.yaml`), so that another dataset needs a YAML fil
 """
 
 import re
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from importlib import resources
@@ -17,9 +18,10 @@ from dakpn.config_file import build_config, parse_config, read_config
 from dakpn.data.label_reading import Color, LabelFormat, LabelReader
 from dakpn.data.label_space import LabelSpace
 from dakpn.data.layout import IMAGE_SUFFIXES, Layout, SourceImage, require_folder
+from dakpn.data.legends import BACKGROUND, read_legend
 from dakpn.data.schema import key_from_path
 from dakpn.data.source_pairs import CelebAMaskParts, LabelPart, SourcePair
-from dakpn.data.source_path import SourcePath
+from dakpn.data.source_path import SourcePath, name_below
 from dakpn.errors import ConfigError, DataError, UsageError
 
 __all__ = ["DatasetPreset", "LabelSpace", "SourcePair", "load_preset", "preset_names"]
@@ -64,6 +66,8 @@ class DatasetPreset(BaseModel):
         licence: Under which terms.
         layouts: Layouts on disk; the first whose images folder exists is taken.
         label_format: What the label files hold.
+        legend: Names of JSON files, `*` standing for anything, that a simulator leaves beside its labels: the first
+            that is there and names colors gives the classes and their colors, see `legends`.
         label_parts: Of "celebamask_parts": name of each part and its id, in the order in which parts are laid
             over each other.
         label_colors: Label id -> red, green and blue in label files: what "colors" are read by, and what the palette
@@ -88,6 +92,7 @@ class DatasetPreset(BaseModel):
     licence: str = ""
     layouts: Annotated[tuple[Layout, ...], Field(min_length=1)]
     label_format: LabelFormat = "class_ids"
+    legend: tuple[str, ...] = ()
     label_parts: dict[str, Annotated[int, Field(ge=1, le=255)]] = {}
     label_colors: dict[int, Color] = {}
     palette: Literal["compared", "ignored"] = "compared"
@@ -121,7 +126,7 @@ class DatasetPreset(BaseModel):
     @model_validator(mode="after")
     def _check_labels(self) -> Self:
         labelled = any(layout.labels for layout in self.layouts)
-        if labelled and not self.class_names:
+        if labelled and not (self.class_names or self.legend):
             raise UsageError(
                 f"{self.name}: there are labels and no class_names; name the class of each train id 0, 1, ..."
             )
@@ -246,6 +251,8 @@ class DatasetPreset(BaseModel):
             UsageError: A folder is missing, it holds no image, an image has no label while there is a labels
                 folder, or two images would get the same key.
         """
+        if self.legend and not self.class_names:
+            return self.with_legend(root).find_pairs(root, split, labelled, refuse)
         layout = self.layout_at(root)
         if split is not None:
             self._require_split(layout, root, split)
@@ -263,7 +270,26 @@ class DatasetPreset(BaseModel):
         masks = (
             CelebAMaskParts(layout.labels_folder(root, None) or root, self.label_parts) if self.label_parts else None
         )
-        return _unique([self._pair(root, layout, image, labelled, masks, refuse) for image in images], refuse)
+        labels = _Labels(root, layout, images, split)
+        return _unique([self._pair(labels, image, labelled, masks, refuse) for image in images], refuse)
+
+    def with_legend(self, root: SourcePath) -> Self:
+        """Return the preset with the classes that the legend below the folder `root` names; itself without a legend.
+
+        Raises:
+            UsageError: There is no such file, or it names a class of which nothing says what it is in `classes_of`.
+            DataError: It is no JSON, or its colors are none.
+        """
+        if not self.legend or self.class_names:
+            return self
+        entries = read_legend(root, self.legend)
+        names = list(dict.fromkeys(name for name, _ in entries))
+        colors = dict(enumerate(color for _, color in entries))
+        class_map = {id_: names.index(name) for id_, (name, _) in enumerate(entries)} | {len(entries): self.ignore_id}
+        if BACKGROUND not in colors.values():
+            colors[len(entries)] = BACKGROUND
+        values = {"class_names": names, "label_colors": colors, "class_map": class_map, "class_colors": ()}
+        return type(self).model_validate({**self.model_dump(), **values})
 
     def find_stray_labels(self, root: SourcePath, split: str | None, pairs: Sequence[SourcePair]) -> list[SourcePath]:
         """Return the label files below `root`, of one split or of all, that belong to none of the pairs, sorted.
@@ -310,8 +336,7 @@ class DatasetPreset(BaseModel):
 
     def _pair(
         self,
-        root: SourcePath,
-        layout: Layout,
+        labels: "_Labels",
         image: SourceImage,
         labelled: bool,
         masks: CelebAMaskParts | None,
@@ -323,19 +348,64 @@ class DatasetPreset(BaseModel):
         except DataError as error:
             refuse(Refusal("bad_name", name, image.path, UsageError(f"{image.path}: {error}")))
             key = name
-        label = layout.label_path(root, image) if labelled else None
+        label = labels.of(image, made=masks is not None) if labelled else None
         if label is None:
             return SourcePair(key, image.path, None)
         try:
             parts: tuple[LabelPart, ...] = masks.of(image.path) if masks else ()
             if not parts and not label.is_file():
                 raise UsageError(
-                    f"{image.path} has no label; expected {label}: add it, take the image away, or pack without labels"
+                    f"{image.path} has no label; expected {label}{labels.instead_of(label)}: add it, take the image "
+                    "away, or pack without labels"
                 )
         except UsageError as error:
             refuse(Refusal("missing_label", key, image.path, error))
             return SourcePair(key, image.path, None)
         return SourcePair(key, image.path, label, self.label_format, parts, self.label_reader)
+
+
+class _Labels:
+    """The labels of images: those where they should lie, or else of a name that looks the same.
+
+    Tools write an accented letter as one character or as two (NFC, NFD), and an ending in capitals.
+    """
+
+    def __init__(self, root: SourcePath, layout: Layout, images: Sequence[SourceImage], split: str | None) -> None:
+        self._root, self._layout, self._images, self._split = root, layout, images, split
+
+    def of(self, image: SourceImage, made: bool) -> SourcePath | None:
+        """Return the label of an image, or where it should lie or, if it is `made` from parts, would; None without."""
+        label = self._layout.label_path(self._root, image)
+        if label is None or made or label.is_file():
+            return label
+        found = self._by_look.get(_look(name_below(label, self._root)), ())
+        alike = [path for path in found if path not in self._owned]
+        return alike[0] if len(alike) == 1 else label
+
+    def instead_of(self, label: SourcePath) -> str:
+        """Return words on files of the same name with another ending, where a label should lie."""
+        name = name_below(label, self._root)
+        folder = self._root / name.rpartition("/")[0] if "/" in name else self._root
+        found = [path.name for path in folder.iterdir() if path.stem == label.stem] if folder.is_dir() else []
+        return f" (there is {', '.join(sorted(found))}, which is not read as a label)" if found else ""
+
+    @cached_property
+    def _by_look(self) -> Mapping[str, list[SourcePath]]:
+        found: dict[str, list[SourcePath]] = {}
+        for _, path in self._layout.find_labels(self._root, self._split):
+            found.setdefault(_look(name_below(path, self._root)), []).append(path)
+        return found
+
+    @cached_property
+    def _owned(self) -> set[SourcePath | None]:
+        """The labels that lie where those of some image should."""
+        return {self._layout.label_path(self._root, image) for image in self._images}
+
+
+def _look(name: str) -> str:
+    """Return what is equal for names that look the same: letters as one character each, the ending in small ones."""
+    stem, dot, ending = unicodedata.normalize("NFC", name).rpartition(".")
+    return stem + dot + ending.lower()
 
 
 def preset_names() -> list[str]:

@@ -1,5 +1,6 @@
 """One row of a dataset, and the names that a row may carry."""
 
+import unicodedata
 from dataclasses import dataclass
 
 from dakpn.errors import DataError
@@ -35,7 +36,7 @@ def validate_path(path: str) -> str:
     """
     if not path:
         raise DataError("an empty name was found where a relative path was expected; name the file")
-    if "\\" in path or not path.isprintable():
+    if "\\" in path or not all(map(_can_be_shown, path)):
         raise DataError(
             f"the name {path!r} holds a backslash or an unprintable character; "
             "expected a relative path with '/' between its parts: rename the file"
@@ -46,6 +47,11 @@ def validate_path(path: str) -> str:
             "'//', '.' or '..': rename the file or repack the dataset"
         )
     return path
+
+
+def _can_be_shown(character: str) -> bool:
+    # Spaces of other scripts are in names as people write them; line and paragraph separators are not.
+    return character.isprintable() or unicodedata.category(character) == "Zs"
 
 
 def validate_key(key: str) -> str:

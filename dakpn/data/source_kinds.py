@@ -139,7 +139,7 @@ def _folder(root: SourcePath, preset: DatasetPreset, split: str | None) -> Folde
             split = None
         elif split is None:
             _require_one_split(str(root), [name for name in splits if _SPLIT.fullmatch(name)])
-    return FolderSource(root, preset, split)
+    return FolderSource(root, preset.with_legend(root), split)
 
 
 def _require_one_split(uri: str, splits: Iterable[str]) -> None:

@@ -257,6 +257,66 @@ def test_grey_saved_as_rgb_is_read_and_colors_are_no_grey(tmp_path: Path) -> Non
     assert_failed(dakpn("pack", root, tmp_path / "x", "--dataset", preset), 1, "differ, expected grey", "colors")
 
 
+UNITY = {  # as versions write it: numbers of 0..255, fractions, or with each frame
+    "annotation_definitions.json": {"annotationDefinitions": [{"spec": [
+        {"label_name": "Car", "pixel_value": {"r": 0, "g": 0, "b": 142, "a": 255}},
+        {"label_name": "road", "pixel_value": {"r": 128, "g": 64, "b": 128, "a": 255}},
+    ]}]},
+    "sub/annotation_definitions.json": {"annotation_definitions": [{"spec": [
+        {"label_name": "Car", "pixel_value": {"r": 0.0, "g": 0.0, "b": 142 / 255, "a": 1.0}},
+        {"label_name": "road", "pixel_value": {"r": 128 / 255, "g": 64 / 255, "b": 128 / 255, "a": 1.0}},
+    ]}]},
+    "sequence.0/step0.frame_data.json": {"captures": [{"annotations": [{"instances": [
+        {"labelName": "Car", "pixelValue": [0, 0, 142, 255]}, {"labelName": "road", "pixelValue": [128, 64, 128, 255]},
+    ]}]}]},
+    "semantic_segmentation_labels_0000.json": {
+        "(0, 0, 0, 0)": {"class": "BACKGROUND"},
+        "(0, 0, 142, 255)": {"class": "Car"},
+        "(128, 64, 128, 255)": {"class": "road"},
+    },
+}  # fmt: skip
+
+
+def unity_scene(root: Path) -> NDArray[np.uint8]:
+    """Write a frame as Unity's package does, and return its train ids."""
+    colors = np.array([(0, 0, 142, 255), (128, 64, 128, 255), (0, 0, 0, 0)], np.uint8)
+    ids = RNG.integers(0, 3, (H, W))
+    (root / "sequence.0").mkdir(parents=True)
+    (root / "sequence.0/step0.camera.png").write_bytes(saved(PICTURE, "PNG"))
+    (root / "sequence.0/step0.camera.semantic segmentation.png").write_bytes(saved(colors[ids], "PNG"))
+    (root / "sequence.0/step0.camera.instance segmentation.png").write_bytes(saved(PICTURE, "PNG"))
+    return np.array([13, 0, 255])[ids]
+
+
+@pytest.mark.parametrize("legend", UNITY)
+def test_the_legend_of_a_simulator_gives_classes_and_colors(tmp_path: Path, legend: str) -> None:
+    root = tmp_path / "in"
+    expected = unity_scene(root)
+    assert_failed(dakpn("pack", root, tmp_path / "x", "--dataset", "unity_perception"), 2, "no legend of its labels")
+    (root / legend).parent.mkdir(exist_ok=True)
+    (root / legend).write_text(json.dumps(UNITY[legend]))
+    own = "extends: unity_perception\nclass_map: {Car: car}\n"
+    if "labels" in legend:
+        own += "legend: [semantic_segmentation_labels_*.json]\n"
+    else:
+        words = "nothing says what Car is among the classes of cityscapes"
+        assert_failed(dakpn("pack", root, tmp_path / "x", "--dataset", "unity_perception"), 2, words)
+    preset = own_preset(tmp_path, own)
+    done = dakpn("pack", root, tmp_path / "out", "--dataset", preset)
+    assert done.returncode == 0, done.stderr
+    assert np.array_equal(SegmentationDataset(str(tmp_path / "out"))[0]["label"], expected)
+    assert dakpn("check", root, "--dataset", preset).returncode == 0
+
+
+@pytest.mark.parametrize("legend", ["not json", '{"spec": [{"label_name": "Car", "pixel_value": "red"}]}'])
+def test_a_damaged_legend_is_one_sentence(tmp_path: Path, legend: str) -> None:
+    unity_scene(tmp_path / "in")
+    (tmp_path / "in/annotation_definitions.json").write_text(legend)
+    assert_failed(
+        dakpn("pack", tmp_path / "in", tmp_path / "out", "--dataset", "unity_perception"), 1, str(tmp_path / "in")
+    )
+
+
 # ---- two sides with different classes
 
 NAMES = "class_map: {pavement: sidewalk, tree: vegetation, sign: traffic sign, pedestrian: person, bicyclist: rider"

@@ -3,6 +3,7 @@
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import fsspec
 from fsspec.spec import AbstractFileSystem
@@ -26,7 +27,7 @@ def absolute(uri: str) -> str:
 
 
 def locate(uri: str) -> tuple[AbstractFileSystem, str]:
-    """Return the file system of a URI, and the path that it goes by there.
+    """Return the file system of a URI, and the path that it goes by there: of file:// without percent escapes.
 
     Raises:
         StorageError: A scheme that is not known, or a URI without bucket or with credentials.
@@ -34,7 +35,7 @@ def locate(uri: str) -> tuple[AbstractFileSystem, str]:
     """
     scheme, separator, path = uri.partition("://")
     if not separator or scheme == "file":
-        return _local_files(), str(Path(path if separator else uri).absolute())
+        return _local_files(), str(Path(unquote(path) if separator else uri).absolute())
     if scheme != "s3":
         raise StorageError(f"cannot use {scheme}:// URIs; expected a plain path, file:// or s3://")
     bucket = path.partition("/")[0]

@@ -58,7 +58,7 @@ def mapped(preset: str, ids: list[int]) -> list[int]:
 
 
 def test_every_preset_is_tried_here() -> None:
-    assert set(preset_names()) == {*TREES, "celebamask_hq"}
+    assert set(preset_names()) == {*TREES, "celebamask_hq", "unity_perception"}
 
 
 @pytest.mark.parametrize("name", preset_names())

@@ -9,7 +9,7 @@ import pytest
 
 from dakpn.data import codec, storage
 from dakpn.data.check import CheckRequest, check_dataset
-from dakpn.data.datasets import load_preset, preset_names
+from dakpn.data.datasets import load_preset
 from dakpn.data.exclusion import BadRow, Exclusions
 from dakpn.data.keep_rule import source_keys
 from dakpn.data.layout import Layout
@@ -52,7 +52,7 @@ def both(root: Path, names: list[str], serve: Serve) -> tuple[Path, ListedPath]:
     return root, path
 
 
-@pytest.mark.parametrize("name", preset_names())
+@pytest.mark.parametrize("name", FILES)
 def test_every_preset_finds_the_same_pairs(name: str, tmp_path: Path, serve_keys: Serve) -> None:
     preset = load_preset(name)
     found = []
