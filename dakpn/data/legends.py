@@ -1,8 +1,9 @@
 """Which color means which class, as simulators write it down in JSON files beside their labels.
 
-Read are, wherever they stand in a file, objects with the name and the color of a label, such as `{"label_name": "car",
-"pixel_value": {"r": 0, "g": 0, "b": 142, "a": 255}}` (Unity Perception; also `labelName` and `pixelValue`, and a list for
-a color); and objects whose keys are colors, `{"(0, 0, 142, 255)": {"class": "car"}}` (Isaac Sim, Omniverse Replicator).
+Read are, wherever they stand in a file, objects with the name and the color of a label, such as
+`{"label_name": "car", "pixel_value": {"r": 0, "g": 0, "b": 142, "a": 255}}` (Unity Perception; also `labelName` and
+`pixelValue`, and a list for a color); and objects whose keys are colors, such as
+`{"(0, 0, 142, 255)": {"class": "car"}}` (Isaac Sim, Omniverse Replicator).
 """
 
 import json
@@ -47,8 +48,8 @@ def read_legend(root: SourcePath, patterns: Sequence[str]) -> list[_Entry]:
         if found:
             return _whole_numbers(found, str(root))
     raise UsageError(
-        f"{root} holds no legend of its labels; expected {' or '.join(patterns)} with name and color of each class: copy "
-        "it there, or write a preset with label_format colors and class_colors"
+        f"{root} holds no legend of its labels; expected {' or '.join(patterns)} with name and color of each class: "
+        "copy it there, or write a preset with label_format colors and class_colors"
     )
 
 

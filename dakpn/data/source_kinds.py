@@ -332,7 +332,8 @@ def _nothing_found(uri: str) -> UsageError:
     if not is_folder(uri):
         if storage.exists(uri):
             return UsageError(f"{uri} is a file that is not read; give the folder of a dataset")
-        return UsageError(f"the folder {uri} does not exist; expected a dataset there: check the path")
+        source_path(uri)  # says whether there is a bucket at all
+        return UsageError(f"the folder {uri} does not exist; expected the dataset there: check the path")
     fitting = [name for name in preset_names() if _has_layout(uri, load_preset(name))]
     folders = [folder.rstrip("/").rpartition("/")[2] for folder in storage.list_folders(uri)]
     files = [file.rpartition("/")[2] for file in storage.list_files(uri)]

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import tarfile
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import count
@@ -66,7 +67,7 @@ def as_cityscapes(scenes: Scenes, to: Path) -> Path:
 
 def shards_of(uri: str, workers: int, out: str, preset: str, **options: str | None) -> list[tuple[str, str]]:
     """Pack, and return name and digest of each shard."""
-    index = pack.main(uri, out, preset, options.get("split"), ROWS_PER_SHARD, True, workers=workers)
+    index = pack.main(uri, out, preset, options.get("split", "all"), ROWS_PER_SHARD, True, workers=workers)
     return [(shard.name, shard.sha256) for shard in index.shards]
 
 
@@ -87,6 +88,28 @@ def test_shards_are_those_of_the_local_folder(
     if preset == "cityscapes":
         here, there = (shards_of(u, 1, str(tmp_path / u[-4:]), preset, split="val") for u in (str(local), uri))
         assert here == there
+
+
+def test_archives_and_splits_in_a_bucket_are_read_as_on_a_disk(
+    upload: Callable[[Path], str], scenes: Scenes, tmp_path: Path
+) -> None:
+    folder = tmp_path / "archives"
+    for split in ("train", "val"):
+        folder.mkdir(exist_ok=True)
+        with tarfile.open(folder / f"{split}.tar", "w") as archive:
+            archive.add(scenes.source, "scenes")
+    uri = upload(folder)
+    for source in (uri, folder):
+        for command in (("check", source), ("pack", source, tmp_path / "no")):
+            assert_failed(dakpn(*command), 2, "has several splits: train, val")
+    assert_failed(dakpn("check", uri, "--split", "val"), 2, "as the presets camvid")
+    expected = [shard.sha256 for shard in manifest.read_index(scenes.synthetic).shards]
+    for number, source in enumerate((uri, str(folder), f"{uri}/val.tar")):
+        split = None if source.endswith(".tar") else "val"
+        assert [
+            sha for _, sha in shards_of(source, 1, str(tmp_path / f"out{number}"), "camvid", split=split)
+        ] == expected
+    assert dakpn("check", f"{uri}/val.tar", "--dataset", "camvid").returncode == 0
 
 
 def test_a_bucket_is_read_through_throttling_and_cut_downloads(
