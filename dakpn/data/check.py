@@ -122,7 +122,7 @@ class _FolderRows:
         labelled = any(pair.label_path for pair in self._pairs) or any(
             r.kind == "missing_label" for r in self._refusals
         )
-        self.label_space = preset.label_space if labelled else None
+        self.label_space = found.label_space if labelled else None
         self._stray_labels = preset.find_stray_labels(self._root, found.split, self._pairs) if labelled else []
         self.inventory = folder_inventory(self._root, preset, found.split, self._pairs)
         self._maps = [] if request.labelled is False else list(labels_among_images(preset, self._pairs))

@@ -22,6 +22,7 @@ class LabelSpace:
             Left empty, it takes 0..C-1 and `ignore_id` for themselves.
         class_colors: Red, green and blue, 0..255, of each train id in pictures; empty leaves the choice to the
             reader. Colours do not count when label spaces are compared.
+        chosen: Whether the caller named the classes, or they were taken by default; for messages alone.
 
     Raises:
         UsageError: Ids or colours out of range.
@@ -32,6 +33,7 @@ class LabelSpace:
     ignore_id: int = 255
     class_map: Mapping[int, int] = field(default_factory=dict, hash=False)
     class_colors: tuple[tuple[int, int, int], ...] = field(default=(), compare=False)
+    chosen: bool = field(default=True, compare=False)
 
     def __post_init__(self) -> None:
         """Fill an empty class map and check the ranges."""
@@ -76,9 +78,15 @@ class LabelSpace:
             ids, counts = np.unique(label[mapped < 0], return_counts=True)
             found = ", ".join(f"{i} ({n} pixels)" for i, n in zip(ids[:5], counts[:5], strict=True))
             more = f" and {len(ids) - 5} more" if len(ids) > 5 else ""
+            known = ", ".join(map(str, self.class_map))
+            if not self.chosen:
+                raise DataError(
+                    f"{origin}: got unknown label id {found}{more}; no preset was named, and by default {known} are "
+                    "known: name the preset of the labels' classes with --dataset, or mend the label"
+                )
             raise DataError(
-                f"{origin}: got unknown label id {found}{more}; {self.dataset} knows "
-                f"{', '.join(map(str, self.class_map))}: choose the preset that fits, or mend the label"
+                f"{origin}: got unknown label id {found}{more}; {self.dataset} knows {known}: choose the preset that "
+                "fits, or mend the label"
             )
         return mapped.astype(np.uint8)
 

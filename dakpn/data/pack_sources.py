@@ -117,7 +117,7 @@ def _folder(found: FolderSource, rows: int | None, labelled: bool | None, exclud
         for pair in there
         if pair.key in exclude.reasons
     ]
-    space = preset.label_space if pairs[0].label_path is not None else None
+    space = found.label_space if pairs[0].label_path is not None else None
     shards = [
         PairRows(root, group) for group in cut_pairs(pairs, rows or DEFAULT_ROWS, None if rows else DEFAULT_BYTES)
     ]
@@ -222,6 +222,8 @@ def _foreign(
     inventory.add(found.inventory)
     for at, survey in zip(files, surveys, strict=True):
         inventory.add(survey.inventory)
+        if not survey.rows:
+            inventory.leave("files without rows", at.rpartition("/")[2], data=True)
         skipped = left_out.intersection(survey.grey_keys)
         version = storage.fingerprint(at) + _digest_of_keys(sorted(skipped))
         wholes.append(Part(at, version, 0, survey.rows - len(skipped) if rows_per_shard else None))

@@ -4,7 +4,7 @@ dataset. And which splits it has: several of them are never mixed unless that is
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple, TypeAlias
 
@@ -15,6 +15,7 @@ from dakpn.data.datasets import DatasetPreset, load_preset, preset_names
 from dakpn.data.formats.foreign import SUFFIXES, is_metadata
 from dakpn.data.formats.tar import tar_members
 from dakpn.data.inventory import Inventory
+from dakpn.data.label_space import LabelSpace
 from dakpn.data.layout import IMAGE_SUFFIXES, UNREADABLE_SUFFIXES
 from dakpn.data.source_path import (
     ListedPath,
@@ -61,11 +62,24 @@ class PackedSource:
 
 @dataclass(frozen=True)
 class FolderSource:
-    """A folder, or the members of archives, in the layout of a preset; `split` as the preset takes it."""
+    """A folder, or the members of archives, in the layout of a preset.
+
+    Attributes:
+        root: Where it is.
+        preset: Layout and classes.
+        split: As the preset takes it.
+        chosen: Whether the caller named the preset.
+    """
 
     root: SourcePath
     preset: DatasetPreset
     split: str | None
+    chosen: bool = True
+
+    @property
+    def label_space(self) -> LabelSpace:
+        """The classes of the labels."""
+        return replace(self.preset.label_space, chosen=self.chosen)
 
 
 @dataclass(frozen=True)
@@ -107,7 +121,8 @@ def find_source(uri: str, preset: DatasetPreset | None, split: str | None) -> Fo
     if storage.exists(storage.join(uri, manifest.FOLDER)):
         return PackedSource(uri)
     if _has_layout(uri, preset or load_preset(DEFAULT_PRESET)):
-        return _folder(source_path(uri), preset or load_preset(DEFAULT_PRESET), split)
+        found = _folder(source_path(uri), preset or load_preset(DEFAULT_PRESET), split)
+        return replace(found, chosen=preset is not None)
     if (found := _find_files(uri, split)) is not None:
         return _archived_layout(found, preset) or found
     if preset is None:
@@ -181,8 +196,12 @@ def _find_files(uri: str, split: str | None) -> FileSource | None:
         if is_left_out(file.name.rpartition("/")[2]):
             inventory.leave("hidden files and junk of file managers", file.name)
         elif _suffix(file.uri):
-            other = "files of another split" if _suffix(file.uri) == _suffix(files[0].uri) else "tables of metadata"
-            inventory.leave(other, file.name, data=other != "tables of metadata" or not is_metadata(file.uri))
+            if _suffix(file.uri) == _suffix(files[0].uri):
+                inventory.leave("files of another split", file.name, data=True)
+            elif is_metadata(file.uri):
+                inventory.leave("tables of metadata", file.name)
+            else:
+                inventory.leave("files of another kind", file.name, data=True)
         else:
             data = file.name.lower().endswith((*IMAGE_SUFFIXES, *UNREADABLE_SUFFIXES, *_UNREAD))
             inventory.leave("images and archives beside" if data else "other files", file.name, data)

@@ -219,6 +219,41 @@ def test_what_is_not_read_is_named_with_the_way_out(tmp_path: Path, files: dict[
         assert "camvid" not in assert_failed(dakpn(*command), 2, words, str(tmp_path / "in"))
 
 
+def test_archives_that_were_joined_are_refused_and_empty_ones_named(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_tar(tmp_path / f"{name}.tar", {f"{name}.jpg": photo(1)})
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/joined.tar").write_bytes((tmp_path / "a.tar").read_bytes() + (tmp_path / "b.tar").read_bytes())
+    assert_failed(dakpn("pack", tmp_path / "in", tmp_path / "out"), 1, "joined.tar", "behind the end mark")
+    write_tar(tmp_path / "in/joined.tar", {"a.jpg": photo(1)})
+    write_tar(tmp_path / "in/none.tar", {"a.txt": b""})
+    assert dakpn("pack", tmp_path / "in", tmp_path / "out").returncode == 0
+    assert inventory_of(tmp_path / "out")["files without rows"] == (1, ["none.tar"], True)
+
+
+def test_rows_of_one_path_need_keys(tmp_path: Path) -> None:
+    images = [{"bytes": photo(i), "path": "image.png"} for i in range(2)]
+    (tmp_path / "in").mkdir()
+    pq.write_table(pa.table({"image": pa.array(images, ENCODED)}), tmp_path / "in/a.parquet")
+    assert_failed(
+        dakpn("pack", tmp_path / "in", tmp_path / "out"), 1, "two rows have the path 'image.png'", "column key"
+    )
+    table = pa.table({"key": [7, 8], "image": pa.array(images, ENCODED), "caption": ["x", "y"]})
+    pq.write_table(table, tmp_path / "in/a.parquet")
+    assert dakpn("pack", tmp_path / "in", tmp_path / "out").returncode == 0
+    assert sorted(rows_of(tmp_path / "out")) == ["7", "8"]
+    assert inventory_of(tmp_path / "out") == {"other columns": (1, ["a.parquet: caption"], False)}
+
+
+def test_who_named_no_preset_is_not_told_of_one(tmp_path: Path) -> None:
+    write_folder(
+        tmp_path / "in", {"images/a.png": photo(1, "png"), "labels/a.png": encode_label(np.full((3, 4), 77, np.uint8))}
+    )
+    sentence = assert_failed(dakpn("pack", tmp_path / "in", tmp_path / "out"), 1, "no preset was named", "--dataset")
+    assert "camvid" not in sentence
+    assert_failed(dakpn("pack", tmp_path / "in", tmp_path / "out", "--dataset", "camvid"), 1, "camvid knows 0, 1")
+
+
 def test_files_of_a_folder_are_taken_or_counted(tmp_path: Path) -> None:
     files = {
         f"{kind}/{i}.png": photo(i, "png") if kind == "images" else LABEL
@@ -253,7 +288,7 @@ MEMBERS = st.lists(st.tuples(st.sampled_from(["a", "b", "d/c", "._a"]), ENDINGS)
 
 
 @given(MEMBERS, st.booleans())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_members_are_taken_or_counted_or_the_archive_is_refused(
     tmp_path_factory: pytest.TempPathFactory, members: list[tuple[str, str]], labelled: bool
 ) -> None:

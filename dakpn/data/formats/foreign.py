@@ -238,12 +238,19 @@ def _from_parquet(uri: str) -> Iterator[Sample]:
         columns = _columns(file.schema_arrow, uri)
         key, image, label = columns.key, columns.image, columns.label
         stem = uri.rpartition("/")[2].partition(".")[0]
+        paths: set[str] = set()
         for number, row in enumerate(parquet_rows(file, [name for name in (key, image, label) if name])):
             encoded, path = _encoded(row[image])
             if key:
                 name = "" if row[key] is None else str(row[key])
             else:
                 name = _key_of(path, uri) if path else f"{stem}/{number:08d}"
+                if path and name in paths:
+                    raise DataError(
+                        f"{uri}: two rows have the path {path!r}, of which their key {name!r} is made; expected one: "
+                        "add a column key that tells them apart, or take the paths away"
+                    )
+                paths.add(name)
             yield _sample(name, encoded, _encoded(row[label])[0] if label else None, uri)
 
 

@@ -19,6 +19,7 @@ MAX_MEMBER_BYTES = 2**30
 
 _MAX_EXTENSION_BYTES = 2**20
 _BLOCK = tarfile.BLOCKSIZE
+_CHUNK = 2**20
 _FILES = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE)
 _PAX = (tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE)
 _KINDS = {
@@ -108,6 +109,18 @@ def tar_members(file: BinaryIO, origin: str) -> Iterator[TarMember]:
             if header.kind != tarfile.DIRTYPE:
                 yield TarMember(_safe_name(header.name, origin), header.size, file, start, origin)
         position = start + -(-header.size // _BLOCK) * _BLOCK
+    _refuse_more(file, position, end, origin)
+
+
+def _refuse_more(file: BinaryIO, position: int, end: int, origin: str) -> None:
+    """Refuse an archive that goes on behind its end mark, as two that were joined do: readers stop there."""
+    file.seek(position)
+    while data := file.read(_CHUNK):
+        if data.count(0) < len(data):
+            raise DataError(
+                f"{origin}: {end - position} bytes lie behind the end mark at byte {position}, and are not all zero; "
+                "expected one archive: if several were joined, unpack with `tar --ignore-zeros` and pack the folder"
+            )
 
 
 def _read_header(file: BinaryIO, position: int, end: int, origin: str) -> _Header | None:
