@@ -9,7 +9,8 @@ from dakpn.data.inventory import Inventory
 
 def print_inventory(inventory: Inventory) -> None:
     """Print the table to stdout; names of what looks like data and is left out are in its last column."""
-    table = Table("", "what", "number", "such as", title="what the source holds")
+    table = Table("", "what", "number", title="what the source holds")
+    table.add_column("such as", overflow="fold")  # a path that is cut short names nothing
     for happened, what, count, names in inventory.lines():
         table.add_row(happened, printable(what), str(count), printable(names))
     Console().print(table)

@@ -142,7 +142,9 @@ class CheckReport:
             if problem.key:
                 reasons.setdefault(problem.key, []).append(f"{problem.kind}: {problem.message}")
         bad = tuple(BadRow(key=key, reason="; ".join(messages)) for key, messages in reasons.items())
-        return Exclusions(dataset=self.dataset, bad=bad, good=tuple(key for key in self.keys if key not in reasons))
+        return Exclusions(
+            dataset=self.dataset, bad=bad, good=tuple(key for key in self.keys if key and key not in reasons)
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return a dictionary that JSON can hold."""

@@ -68,7 +68,7 @@ class Inventory:
                 kept.first = (kept.first + found.first)[:NAMED]
 
     def lines(self) -> list[tuple[str, str, int, str]]:
-        """Return a table for people: what happened, to what, how many, and the first names where these matter."""
+        """Return a table for people: what happened, to what, how many, and the first names, one a line."""
         rows = [("taken", kind, count, "") for kind, count in self.taken.items()]
         rows += [("changed", what, found.count, _names(found)) for what, found in sorted(self.changed.items())]
         data_first = sorted(self.left_out.items(), key=lambda item: (not item[1].data, item[0]))
@@ -105,4 +105,4 @@ class Inventory:
 
 
 def _names(found: Count) -> str:
-    return ", ".join(found.first) + (", ..." if found.count > len(found.first) else "")
+    return "\n".join([*found.first, *(["..."] if found.count > len(found.first) else [])])

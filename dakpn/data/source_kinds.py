@@ -123,6 +123,8 @@ def find_source(uri: str, preset: DatasetPreset | None, split: str | None) -> Fo
     if _has_layout(uri, preset or load_preset(DEFAULT_PRESET)):
         found = _folder(source_path(uri), preset or load_preset(DEFAULT_PRESET), split)
         return replace(found, chosen=preset is not None)
+    if preset is not None and _holds_its_images(uri, preset):
+        return _folder(source_path(uri), preset, split)
     if (found := _find_files(uri, split)) is not None:
         return _archived_layout(found, preset) or found
     if preset is None:
@@ -145,6 +147,13 @@ def _has_layout(uri: str, preset: DatasetPreset) -> bool:
     """Tell whether a folder of images of the preset is there, other than the folder itself."""
     names = filter(None, (layout.images_folder_name for layout in preset.layouts))
     return any(is_folder(storage.join(uri, name)) for name in names)
+
+
+def _holds_its_images(uri: str, preset: DatasetPreset) -> bool:
+    """Tell whether images lie directly in a folder, where the preset may have them; archives may lie beside them."""
+    if all(layout.images_folder_name for layout in preset.layouts):
+        return False
+    return any(name.lower().endswith(IMAGE_SUFFIXES) for name in storage.list_files(uri))
 
 
 def _folder(root: SourcePath, preset: DatasetPreset, split: str | None) -> FolderSource:

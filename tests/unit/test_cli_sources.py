@@ -231,6 +231,14 @@ def test_archives_that_were_joined_are_refused_and_empty_ones_named(tmp_path: Pa
     assert inventory_of(tmp_path / "out")["files without rows"] == (1, ["none.tar"], True)
 
 
+def test_images_go_before_archives_beside_them(tmp_path: Path) -> None:
+    write_folder(tmp_path / "in", {f"{i}.jpg": photo(i) for i in range(2)})
+    write_tar(tmp_path / "in/backup.tar", {"9.jpg": photo(9)})
+    assert dakpn("pack", tmp_path / "in", tmp_path / "out", "--dataset", "images").returncode == 0
+    assert sorted(rows_of(tmp_path / "out")) == ["0", "1"]
+    assert inventory_of(tmp_path / "out") == {"arrays, archives and tables": (1, ["backup.tar"], True)}
+
+
 def test_rows_of_one_path_need_keys(tmp_path: Path) -> None:
     images = [{"bytes": photo(i), "path": "image.png"} for i in range(2)]
     (tmp_path / "in").mkdir()
@@ -306,3 +314,46 @@ def test_members_are_taken_or_counted_or_the_archive_is_refused(
     assert found["taken"]["images"] == len(rows)
     assert found["taken"].get("labels", 0) == sum(label is not None for _, label in rows.values())
     assert sum(found["taken"].values()) + sum(entry["count"] for entry in found["left_out"]) == len(names)
+
+
+LABEL_KINDS = st.sampled_from(["none", "all", "some"])
+COLUMN_NAMES = st.lists(
+    st.sampled_from(["key", "id", "mask", "depth", "caption", "target", "img"]), unique=True, max_size=5
+)
+
+
+@given(st.lists(st.integers(1, 4), min_size=1, max_size=3), LABEL_KINDS, COLUMN_NAMES, st.booleans())
+@settings(max_examples=15, deadline=None)
+def test_rows_and_columns_are_taken_or_counted_or_the_table_is_refused(
+    tmp_path_factory: pytest.TempPathFactory, sizes: list[int], labels: str, names: list[str], labelled: bool
+) -> None:
+    folder = tmp_path_factory.mktemp("tables")
+    (folder / "in").mkdir()
+    number = 0
+    for file, size in enumerate(sizes):
+        numbers = range(number, number := number + size)
+        kept = {"none": lambda i: False, "all": lambda i: True, "some": lambda i: i % 2 == 0}[labels]
+        encoded = {
+            "image": [{"bytes": photo(i), "path": f"{i}.jpg"} for i in numbers],
+            "label": [{"bytes": LABEL if kept(i) else None, "path": None} for i in numbers],
+        }
+        columns = {name: pa.array(values, ENCODED) for name, values in encoded.items()}
+        for name in names:
+            images = name in ("mask", "depth", "target", "img")
+            columns[name] = columns["label"] if images else pa.array([f"{name}{i}" for i in numbers])
+        pq.write_table(pa.table(columns), folder / f"in/{file}.parquet")
+    options = ["--dataset", "camvid"] if labelled else ["--no-labels"]
+    done = dakpn("pack", folder / "in", folder / "out", *options)
+    mixed = labels == "some" and number > 1
+    others = {"mask", "target"} & set(names) if labels == "none" else ()
+    assert (done.returncode != 0) == (labelled and bool(mixed or others)), done.stderr
+    if done.returncode:
+        words = "look like labels and are not taken" if others else "expected labels in all rows or in none"
+        assert_failed(done, 2, words, "--no-labels")
+        return
+    rows = rows_of(folder / "out")
+    found = manifest.read_run(str(folder / "out"))["inventory"]
+    assert found["taken"]["images"] == len(rows) == number
+    assert found["taken"].get("labels", 0) == sum(label is not None for _, label in rows.values())
+    columns_left = sum(entry["count"] for entry in found["left_out"] if "columns" in entry["reason"])
+    assert columns_left == len(sizes) * len([name for name in names if name != "key"])

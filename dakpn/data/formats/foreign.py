@@ -272,7 +272,7 @@ def _survey_parquet(uri: str) -> Survey:
         survey.inventory.leave("columns of bytes or images", f"{uri.rpartition('/')[2]}: {name}", data=True)
     for name in columns.others:
         survey.inventory.leave("other columns", f"{uri.rpartition('/')[2]}: {name}")
-    survey.unused = [] if columns.label else [name for name in columns.unused if _LIKE_A_LABEL.search(name)]
+    survey.unused = [] if survey.labelled else [name for name in columns.unused if _LIKE_A_LABEL.search(name)]
     return survey
 
 
