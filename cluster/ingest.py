@@ -10,6 +10,7 @@ from itertools import islice
 from typing import Any, cast
 
 import pyarrow as pa
+import ray
 import ray.data
 
 from dakpn.data.schema import Sample
@@ -17,8 +18,8 @@ from dakpn.data.stream import Arrays, Numbered, Portion, Stream, stacked
 
 READER_CPUS = 0.25
 """Logical CPUs of a task that reads: it waits for storage more than it computes."""
-READERS = 2
-"""Portions of a stream that are read at the same time, at most; each holds its shards in memory."""
+_CPUS_A_READER = 8
+_MOST_READERS = 8
 PREPARER_CPUS = 1.0
 """Logical CPUs of a task that decodes."""
 STREAMS = 2
@@ -30,7 +31,13 @@ _PORTIONS_AT_ONCE = 512
 
 def stream_cpus(workers: int) -> float:
     """Logical CPUs without which the streams of so many workers would stand still."""
-    return workers * STREAMS * READERS * READER_CPUS + PREPARER_CPUS
+    return workers * STREAMS * READER_CPUS + PREPARER_CPUS
+
+
+def stream_readers() -> int:
+    """Portions of a stream that are read at the same time: each holds its shards in memory, and one is not enough for a
+    storage that gives each reader a tenth of what sixteen cores decode."""
+    return max(1, min(_MOST_READERS, int(ray.cluster_resources().get("CPU", 0)) // _CPUS_A_READER))
 
 
 def prepared_on_ray(stream: Stream, prefetch_batches: int = 4) -> Iterator[Arrays]:
@@ -62,7 +69,7 @@ def _prepared(stream: Stream, portions: list[Portion], prefetch_batches: int) ->
 
     blocks = (
         ray.data.from_items([{"portion": number} for number in range(len(portions))], override_num_blocks=len(portions))
-        .map_batches(read, batch_size=1, num_cpus=READER_CPUS, concurrency=READERS)  # pyright: ignore[reportArgumentType]
+        .map_batches(read, batch_size=1, num_cpus=READER_CPUS, concurrency=stream_readers())  # pyright: ignore[reportArgumentType]
         .map_batches(prepare, batch_size=None, batch_format="pyarrow", num_cpus=PREPARER_CPUS)  # pyright: ignore[reportArgumentType]
         .iter_batches(batch_size=None, batch_format="numpy", prefetch_batches=prefetch_batches)
     )

@@ -30,9 +30,10 @@ def run_workers(config: TrainConfig, notice: Notice, until: int | None = None) -
     Raises:
         DataError, StorageError, TrainingError: found while training, inside of what Ray wraps around them.
     """
+    told = {"config": _absolute(config).model_dump(mode="json"), "notice": notice, "until": until}
     TorchTrainer(
         _work,
-        train_loop_config={"config": config.model_dump(mode="json"), "notice": notice, "until": until},
+        train_loop_config=told,
         scaling_config=ScalingConfig(
             num_workers=config.workers,  # pyright: ignore[reportArgumentType] - a range is one too
             use_gpu=config.use_gpu,
@@ -45,6 +46,18 @@ def run_workers(config: TrainConfig, notice: Notice, until: int | None = None) -
             callbacks=[StopAtLastingError()],
         ),
     ).fit()
+
+
+def _absolute(config: TrainConfig) -> TrainConfig:
+    """The config with absolute paths: Ray's workers run in another folder than the command."""
+    encoder = config.encoder
+    network = encoder.network
+    if pretrained := getattr(network, "pretrained", None):
+        network = network.model_copy(update={"pretrained": pretrained.absolute()})
+    weights = encoder.weights and storage.absolute(encoder.weights)
+    uris = {name: storage.absolute(getattr(config, name)) for name in ("run", "synthetic", "real")}
+    encoder = encoder.model_copy(update={"network": network, "weights": weights})
+    return config.model_copy(update={**uris, "encoder": encoder})
 
 
 def held_cpus(config: TrainConfig) -> tuple[float, float]:
@@ -73,5 +86,5 @@ def _work(loop_config: dict[str, Any]) -> None:
         trackers=lambda stage: [TrainingMetrics(stage)],
         until=loop_config["until"],
     )
-    trainer.fit()
+    trainer.train()
     ray.train.report({"step": trainer.predictor_steps})

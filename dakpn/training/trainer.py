@@ -147,8 +147,11 @@ class Trainer:
         Raises:
             as `prepare`; and DataError, StorageError, TrainingError: found while training.
         """
-        if self.rank.rank == 0:
-            self.prepare()
+        self.prepare()
+        return self.train()
+
+    def train(self) -> str:
+        """What `fit` does after `prepare`, which for several ranks is called once, before them."""
         self.make_encoder()
         self.make_style_bank()
         self.train_predictor()
