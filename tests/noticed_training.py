@@ -85,16 +85,10 @@ def _train(config: dict[str, Any]) -> None:
 
 
 def _ask(folder: Path, notice: TrainNotice, rank: int, step: int) -> None:
-    before = time.perf_counter()
-    given = notice.given(step)
-    took = time.perf_counter() - before
-    if given:
+    if notice.given(step):
         assert rank == 0
         (folder / f"step-{step}").touch()
         notice.answer(step)
-    asked = folder / f"asked-{rank}"
-    times = [*(asked.read_text().split() if asked.exists() else ()), f"{took:.6f}"]
-    asked.write_text(" ".join(times))
 
 
 def main() -> None:

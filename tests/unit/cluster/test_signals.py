@@ -130,9 +130,6 @@ def test_sigterm_reaches_workers_in_slow_steps_and_those_that_wait_for_data(
     assert str(ended.value).startswith(f"ended by SIGTERM; the checkpoint of step {step} is written")
     if stalled_after:
         assert step == stalled_after
-    for rank in range(workers):
-        times = [float(seconds) for seconds in (tmp_path / f"asked-{rank}").read_text().split()[1:]]  # the first joins
-        assert min(times, default=0.0) < 0.001, times  # others may wait for a core of a busy machine
 
 
 @pytest.mark.slow
