@@ -6,7 +6,6 @@ FOLDER
 - `step-N`: the checkpoint of step N;
 - `at-RANK`: the last step of each rank;
 - `begun-N`: the node of rank 0 when the workers began, or began again, after step N;
-- `asked-RANK`: how many seconds each question took.
 """
 
 import logging

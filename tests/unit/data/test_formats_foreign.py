@@ -78,6 +78,7 @@ def test_keys_come_from_a_column_a_path_or_the_row(tmp_path: Path) -> None:
         ({"a.cls": b"3", "a.png": IMAGE, "a.seg.png": LABEL}, IMAGE, LABEL),
         ({"a.image.jpeg": PHOTO, "a.mask.png": LABEL, "a.pkl": b"\x80"}, PHOTO, LABEL),
     ],
+    ids=["image", "capitals", "label of the same name", "named label", "named both"],
 )
 def test_archives_of_others_are_understood(
     members: dict[str, bytes], image: bytes, label: bytes | None, tmp_path: Path
