@@ -1,0 +1,70 @@
+"""The trainer as a notebook uses it: on folders of images, without Ray."""
+
+import re
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dakpn.data.folder_dataset import FolderDataset
+from dakpn.data.procedural import photograph, render_scene, write_dataset
+from dakpn.data.stream import PackedDataset
+from dakpn.errors import DataError, UsageError
+from dakpn.training.trainer import Trainer
+from tests.paths import REPOSITORY
+from tests.scenes import Scenes, tiny_training
+from tests.trainings import write_config
+
+
+def test_a_folder_gives_the_rows_that_packing_makes_of_it_and_trains(scenes: Scenes, tmp_path: Path) -> None:
+    synthetic = FolderDataset.open(str(scenes.source), "camvid", labelled=True)
+    packed = PackedDataset.open(scenes.synthetic)
+    rows, expected = (
+        [(s.key, s.image, s.label) for shard in source.index.shards for s in source.read(shard.name)]
+        for source in (synthetic, packed)
+    )
+    assert rows == expected
+    Trainer(tiny_training(tmp_path / "run", scenes), synthetic).fit()
+    assert (tmp_path / "run/weights/README.md").exists()
+
+
+def test_the_readmes_lines_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (code,) = [block for block in re.findall(r"```python\n(.*?)```", read_readme(), re.S) if "FolderDataset" in block]
+    monkeypatch.chdir(tmp_path)
+    write_dataset(tmp_path / "PATH/TO/synthetic", 4, 0, partial(render_scene, size=(48, 64)), processes=1)
+    write_dataset(tmp_path / "PATH/TO/photos", 4, 9, partial(photograph, size=(48, 64)), "train", processes=1)
+    tiny = write_config(tmp_path / "tiny.yaml", tiny_training("x", Scenes(tmp_path)))
+    names: dict[str, Any] = {}
+    exec(code.replace("workflows/configs/camvid_demo.yaml", str(tiny)), names)  # noqa: S102 - that is the point
+    assert names["translated"].shape == names["image"].shape == (48, 64, 3)
+    assert not np.array_equal(names["translated"], names["image"])
+    assert "ray" not in vars(sys.modules["dakpn.training.trainer"])
+
+
+def read_readme() -> str:
+    return (REPOSITORY / "README.md").read_text(encoding="utf-8")
+
+
+def test_a_broken_file_of_a_folder_is_named(scenes: Scenes, tmp_path: Path) -> None:
+    write_dataset(tmp_path / "photos", 3, 0, partial(photograph, size=(48, 64)), processes=1)
+    broken = sorted((tmp_path / "photos/images").iterdir())[1]
+    broken.write_bytes(broken.read_bytes()[:-40])
+    photos = FolderDataset.open(str(tmp_path / "photos"), "camvid", labelled=False)
+    with pytest.raises(DataError, match=str(broken)):
+        Trainer(tiny_training(tmp_path / "run", scenes), real=photos).fit()
+
+
+def test_a_folder_that_cannot_be_read_as_one_is_refused(scenes: Scenes) -> None:
+    with pytest.raises(UsageError, match="is a packed dataset"):
+        FolderDataset.open(scenes.synthetic, "camvid")
+
+
+def test_a_gpu_asked_for_where_there_is_none_is_one_sentence_before_anything_starts(
+    scenes: Scenes, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match="use_gpu is true, but torch finds no GPU here"):
+        Trainer(tiny_training(tmp_path / "run", scenes, "use_gpu=true"))
+    assert not (tmp_path / "run").exists()
