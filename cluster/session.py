@@ -19,6 +19,8 @@ import ray
 from dakpn.errors import ClusterError, UsageError
 from dakpn.import_order import is_shadowed
 
+logger = logging.getLogger(__name__)
+
 _LOCAL_OBJECT_STORE_BYTES = 500_000_000
 _STREAMS_END_WITHIN_S = 3.0
 _REACHED_WITHIN_S = 10.0
@@ -181,3 +183,21 @@ def _require_cpus(cpus: float) -> None:
             f"the Ray cluster has {available:g} CPUs, the job needs {cpus:g} at the same time (workers and one per "
             "data stream); lower `workers` or enlarge the cluster"
         )
+
+
+def require_gpus(count: int) -> None:
+    """Refuse a job for GPUs on a Ray of this machine that has fewer; another cluster may yet grow, and is waited for.
+
+    Raises:
+        UsageError: this machine has too few.
+    """
+    there = ray.cluster_resources().get("GPU", 0)
+    if there >= count:
+        return
+    if os.environ.get("RAY_ADDRESS"):
+        logger.warning("the cluster has %g GPUs, the job needs %d: it begins when there are so many", there, count)
+        return
+    raise UsageError(
+        f"use_gpu is true, but Ray finds {there:g} GPUs on this machine, expected {count}; set use_gpu=false, lower "
+        "`workers`, or name a cluster that has GPUs in RAY_ADDRESS"
+    )

@@ -8,7 +8,7 @@ import ray
 import torch
 
 from cluster.metrics import TrainingMetrics
-from cluster.session import interruptible, ray_session
+from cluster.session import interruptible, ray_session, require_gpus
 from cluster.signals import termination_notice
 from dakpn.config import TrainConfig
 from dakpn.training.loop import NoNotice
@@ -39,6 +39,8 @@ def main(config: TrainConfig) -> str:
         termination_notice(config.most_workers) as notice,
         training_progress(config),
     ):
+        if config.use_gpu:
+            require_gpus(config.fewest_workers)
         run_workers(config, notice)
     return trainer.folder.weights
 

@@ -133,6 +133,14 @@ def test_the_same_config_gives_the_same_weights_and_another_seed_others(
     assert all(other[name] != before for name, before in weights_bytes(finished_run).items())
 
 
+@pytest.mark.parametrize(("workers", "finder"), [(0, "torch finds no GPU"), (1, "Ray finds 0 GPUs")])
+def test_a_gpu_asked_for_where_there_is_none_is_one_sentence(
+    scenes: Scenes, tmp_path: Path, workers: int, finder: str
+) -> None:
+    config = tiny_training(tmp_path / "run", scenes, "use_gpu=true", f"workers={workers}")
+    assert_failed(dakpn("train", write_config(tmp_path / "train.yaml", config)), 2, finder, "use_gpu=false")
+
+
 def test_a_finished_run_is_not_continued_with_more_steps(finished_run: Path, scenes: Scenes) -> None:
     before = weights_bytes(finished_run)
     with pytest.raises(ConfigError, match=r"holds a run with other settings \(adversarial\)"):
