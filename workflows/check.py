@@ -8,6 +8,7 @@ from dakpn.data.datasets import load_preset
 from dakpn.data.upright import Orientation
 from dakpn.errors import UsageError
 from dakpn.progress import progress
+from dakpn.wording import counted
 from workflows.inventory_table import print_inventory, printable
 
 _SHOWN_PROBLEMS = 20
@@ -74,7 +75,7 @@ def _print_findings(report: CheckReport) -> None:
     overview.add_row("images", f"{report.images}, {checked}")
     overview.add_row("labels", f"{report.labelled} labelled, {len(report.keys) - report.labelled} without label")
     for (height, width), count in report.sizes.most_common(_SHOWN_SIZES):
-        overview.add_row("size", f"{width} x {height}: {count} images")
+        overview.add_row("size", f"{width} x {height}: {counted(count, 'image')}")
     if len(report.sizes) > _SHOWN_SIZES:
         overview.add_row("size", f"and {len(report.sizes) - _SHOWN_SIZES} more")
     console.print(overview)

@@ -20,6 +20,7 @@ from dakpn import __version__
 from dakpn.config import DemoConfig, TranslateConfig, VerifyConfig
 from dakpn.config_file import build_config
 from dakpn.errors import UsageError
+from dakpn.wording import counted
 from workflows import cli_jobs
 from workflows.command_configs import evaluate_config, train_config, translate_config, tune_config
 
@@ -222,8 +223,9 @@ def translate(
     if index is None:
         typer.echo(f"{output}: not complete yet; run the command without --only and --retry-failed for the rest")
     else:
-        made = "params of images" if index.content == "params" else "images"
-        typer.echo(f"{output}: {index.rows} {made} in {len(index.shards)} shards")
+        images = counted(index.rows, "image")
+        made = f"params of {images}" if index.content == "params" else images
+        typer.echo(f"{output}: {made} in {counted(len(index.shards), 'shard')}")
     if quarantined_shards(output):
         raise typer.Exit(_QUARANTINED)
 
@@ -405,16 +407,20 @@ def _log_to_stderr() -> None:
 
 def _print_estimate(left: "Estimate", config: TranslateConfig) -> None:
     """What a translation would take."""
-    typer.echo(f"{left.images} images in {left.shards} shards to translate, {left.bytes / 1e9:.3g} GB")
+    typer.echo(f"{_images(left.images)} in {counted(left.shards, 'shard')} to translate, {left.bytes / 1e9:.3g} GB")
     if not left.sampled:
         return
     workers = max(1, min(config.most_workers, left.shards))
-    rate = f"{left.images_per_second:.1f} images/s a worker, measured on {left.sampled} images here"
-    typer.echo(f"about {_duration(left.hours)} with {workers} workers ({rate})")
+    rate = f"{left.images_per_second:.1f} images/s a worker, measured on {_images(left.sampled)} here"
+    typer.echo(f"about {_duration(left.hours)} with {counted(workers, 'worker')} ({rate})")
     if config.price_per_worker_hour:
         typer.echo(f"about {left.cost:.2f} at {config.price_per_worker_hour:g} a worker and hour")
     if left.bad:
         typer.echo(f"{left.bad} of the {left.sampled} would go to the quarantine; `dakpn check` finds all such rows")
+
+
+def _images(number: int) -> str:
+    return counted(number, "image")
 
 
 def _duration(hours: float) -> str:

@@ -21,6 +21,7 @@ from dakpn.evaluation.rivals.store import RivalJob, planned_rivals, trained_riva
 from dakpn.evaluation.summary import difference_text, score_text, sequence_names, sequence_text, summarize
 from dakpn.progress import progress
 from dakpn.segmentation.examples import limit_threads
+from dakpn.wording import counted
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +62,7 @@ def _run_cells(config: EvaluateConfig, cells: Sequence[Cell]) -> list[dict[str, 
     """The results of all cells; those of finished ones are read back."""
     results = {cell: done for cell in cells if (done := finished_cell(config, cell)) is not None}
     todo = [cell for cell in cells if cell not in results]
-    logger.info("%d of %d cells to do", len(todo), len(cells))
+    logger.info("%d of %s to do", len(todo), counted(len(cells), "cell"))
     done = _run_all(_run_cell, config, todo, ("evaluating", "cells"), _describe_cell)
     results |= dict(zip(todo, done, strict=True))
     return [results[cell] for cell in cells]
@@ -70,7 +71,7 @@ def _run_cells(config: EvaluateConfig, cells: Sequence[Cell]) -> list[dict[str, 
 def _train_rivals(config: EvaluateConfig) -> None:
     rivals = planned_rivals(config)
     if rivals:
-        logger.info("%d rivals to train or to find trained", len(rivals))
+        logger.info("%s to train or to find trained", counted(len(rivals), "rival"))
     shown = ("training rivals", "rivals")
     _run_all(_train_rival, config, rivals, shown, lambda job, _: f"{job.rival.kind}, seed {job.seed}: trained")
 

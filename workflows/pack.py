@@ -19,6 +19,7 @@ from dakpn.data.pack import PackPlan, PackRequest, ShardJob, finish_pack, pack_s
 from dakpn.data.row_checks import CheckDepth
 from dakpn.data.upright import Orientation
 from dakpn.errors import DakpnError, DataError
+from dakpn.wording import counted
 from workflows.inventory_table import print_inventory
 
 logger = logging.getLogger(__name__)
@@ -74,12 +75,13 @@ def main(
     if exclusions:
         _tell_of_exclusions(exclusions, plan)
     jobs = plan.todo
-    logger.info("%d of %d shards to pack, %d done before", len(jobs), len(plan.jobs), len(plan.finished))
+    logger.info("%d of %s to pack, %d done before", len(jobs), counted(len(plan.jobs), "shard"), len(plan.finished))
     made = _pack_on_ray(jobs, workers) if workers > 1 and len(jobs) > 1 else map(pack_shard, jobs)
     markers = []
     for marker in made:
         markers.append(marker)
-        logger.info("%s: %d images (%d of %d shards)", marker.name, marker.rows, len(markers), len(jobs))
+        images, shards = counted(marker.rows, "image"), counted(len(jobs), "shard")
+        logger.info("%s: %s (%d of %s)", marker.name, images, len(markers), shards)
     return finish_pack(plan, markers)
 
 
@@ -92,13 +94,13 @@ def print_result(output: str, index: DatasetIndex, as_json: bool = False) -> Non
         values = {"dataset": output, "images": index.rows, "labelled": index.labelled, "shards": shards}
         typer.echo(json.dumps({**values, "inventory": inventory.to_dict()}, indent=2))
         return
-    typer.echo(f"{output}: {index.rows} {kind} images in {len(index.shards)} shards")
+    typer.echo(f"{output}: {counted(index.rows, f'{kind} image')} in {counted(len(index.shards), 'shard')}")
     print_inventory(inventory)
 
 
 def _tell_of_exclusions(exclusions: Exclusions, plan: PackPlan) -> None:
     left_out = plan.source.excluded
-    logger.info("%d rows left out; the run record names them", len(left_out))
+    logger.info("%s left out; the run record names them", counted(len(left_out), "row"))
     if exclusions.dataset.rstrip("/") != plan.source.uri.rstrip("/"):
         logger.warning("the exclusion manifest is of %s, not of %s", exclusions.dataset, plan.source.uri)
     if absent := exclusions.reasons.keys() - {row.key for row in left_out}:
@@ -137,8 +139,8 @@ def _pack_on_ray(jobs: Sequence[ShardJob], workers: int) -> Iterator[ShardMarker
                 yield result
     if errors:
         raise DataError(
-            f"{len(errors)} of {len(jobs)} shards failed, first: {errors[0]}; mend the source and run the same command "
-            "again: finished shards are kept"
+            f"{len(errors)} of {counted(len(jobs), 'shard')} failed, first: {errors[0]}; mend the source and run "
+            "the same command again: finished shards are kept"
         )
 
 

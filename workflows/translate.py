@@ -14,6 +14,7 @@ import ray.data
 from ray.data import ActorPoolStrategy
 from ray.exceptions import RayError
 
+from cluster.core_stderr import without_restart_warnings
 from cluster.ledger import Amount, LedgerState, start_ledger
 from cluster.resources import require_node
 from cluster.session import ray_session
@@ -28,6 +29,7 @@ from dakpn.inference.row_pipeline import TranslatedRow
 from dakpn.inference.shard_job import ShardResult, ShardWork, try_shard
 from dakpn.inference.shard_rows import input_rows
 from dakpn.progress import ShowProgress, progress
+from dakpn.wording import counted
 from workflows.translation_worker import ShardTranslator, load_translator
 
 logger = logging.getLogger(__name__)
@@ -58,7 +60,10 @@ def main(config: TranslateConfig, only: Sequence[str] | None = None, retry_faile
     plan = plan_translation(config, only, retry_failed)
     claim_output(plan)
     logger.info(
-        "%d of %d shards to translate, %d done before", len(plan.todo), len(plan.index.shards), len(plan.finished)
+        "%d of %s to translate, %d done before",
+        len(plan.todo),
+        counted(len(plan.index.shards), "shard"),
+        len(plan.finished),
     )
     run = _Run(plan)
     try:
@@ -157,7 +162,11 @@ class _Run:
                 memory=memory,
             )
             # Closed at once when the loop is left early, so that no worker goes on.
-            with self._watched(ledger), closing(cast(Any, iter(results.iter_rows()))) as rows:
+            with (
+                without_restart_warnings(),
+                self._watched(ledger),
+                closing(cast(Any, iter(results.iter_rows()))) as rows,
+            ):
                 for row in rows:
                     self._take(row)
             ray.kill(ledger)
@@ -170,16 +179,17 @@ class _Run:
         if bad > allowed * rows:
             reasons = f", first: {'; '.join(self._reasons)}" if self._reasons else ""
             raise DataError(
-                f"{bad} of {rows} rows cannot be translated, more than max_bad_fraction={allowed:g} allows{reasons}; "
-                f"see {self._plan.config.output}/_dakpn/quarantine, mend the input, or allow more"
+                f"{bad} of {counted(rows, 'row')} cannot be translated, more than max_bad_fraction={allowed:g} allows"
+                f"{reasons}; see {self._plan.config.output}/_dakpn/quarantine, mend the input, or allow more"
             )
 
     def raise_failures(self) -> None:
         """Raise `DataError` if shards failed."""
         if self._failures:
             raise DataError(
-                f"{len(self._failures)} of {len(self._plan.todo)} shards failed, first: {self._failures[0].reason}; "
-                "mend what is wrong and run the same command again: finished shards are kept"
+                f"{len(self._failures)} of {counted(len(self._plan.todo), 'shard')} failed, first: "
+                f"{self._failures[0].reason}; mend what is wrong and run the same command "
+                "again: finished shards are kept"
             )
 
     def report(self, seconds: float) -> JobReport:
@@ -212,7 +222,8 @@ class _Run:
         self.done[marker.name] = marker
         self._reasons += list(result["reasons"])[: 3 - len(self._reasons)]
         if marker.quarantined:
-            logger.warning("%s: %d rows quarantined, first: %s", marker.name, marker.quarantined, result["reasons"][0])
+            rows = counted(marker.quarantined, "row")
+            logger.warning("%s: %s quarantined, first: %s", marker.name, rows, result["reasons"][0])
             self.check_budget()
 
     @contextmanager
@@ -246,12 +257,12 @@ class _Run:
         state = self._ledger_state
         seconds = max(time.monotonic() - start, 1e-3)
         images, size = state.done.images / seconds, state.done.bytes / seconds / 1e6
-        shards = f"{len(self.done)} of {len(self._plan.index.shards)} shards"
+        shards = f"{len(self.done)} of {counted(len(self._plan.index.shards), 'shard')}"
         parts = [shards, f"{images:.1f} images/s", f"{size:.1f} MB/s"]
         if state.done.quarantined:
             parts.append(f"{state.done.quarantined} quarantined")
         if self._failures:
-            parts.append(f"{len(self._failures)} shards failed")
+            parts.append(f"{counted(len(self._failures), 'shard')} failed")
         if state.restarts:
             parts.append(f"{state.restarts} begun again")
         return ", ".join(parts)

@@ -42,6 +42,7 @@ from dakpn.tuning.outcome import (
 from dakpn.tuning.page import sweep_page
 from dakpn.tuning.records import SweepFolder, TrialRecord
 from dakpn.tuning.space import check_space, shares_encoder, training_config, winning_yaml
+from dakpn.wording import counted
 from workflows import evaluate
 from workflows.train import train_until
 from workflows.tune_progress import sweep_progress
@@ -116,7 +117,7 @@ def _run_trials(config: TuneConfig, slots: int, stop: SweepStop, retry_failed: b
     os.environ.update(_TUNE_SETTINGS)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # failures stand in the records
     warnings.filterwarnings("ignore", "Consider boosting PBT")  # a trial's process is cheap: it only waits
-    logger.info("%d trials, %d at a time: %s", config.tune.trials, slots, config.output)
+    logger.info("%s, %d at a time: %s", counted(config.tune.trials, "trial"), slots, config.output)
     queue = start_queue(slots, config.tune.trials)
     try:
         with sweep_progress(config), stop.heeded_by_ray_tune():
@@ -171,7 +172,8 @@ def _measure_mious(config: TuneConfig, folder: SweepFolder, slots: int) -> dict[
     weights = {trial.record.trial: trial.record.last.weights for trial in chosen if trial.record.last}
     if not weights:
         return {}
-    logger.info("mIoU of %d trials, for the rank correlation with %s", len(weights), config.tune.objective.kind)
+    trials = counted(len(weights), "trial")
+    logger.info("mIoU of %s, for the rank correlation with %s", trials, config.tune.objective.kind)
     cells = evaluate.main(downstream_config(config, weights, folder.downstream, slots))
     return {name: float(np.mean([c["miou"] for c in cells if c["contender"] == name])) for name in weights}
 

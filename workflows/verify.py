@@ -22,6 +22,7 @@ from dakpn.inference.params_verification import compare_params, params_claims
 from dakpn.inference.verification import ShardPair, compare_shards
 from dakpn.inference.verification_report import Difference, ShardFindings, VerificationReport
 from dakpn.progress import progress
+from dakpn.wording import counted
 
 if TYPE_CHECKING:
     from dakpn.inference.job_plan import WeightsFacts
@@ -85,15 +86,15 @@ def require_no_difference(report: VerificationReport) -> None:
     if (more := len(report.differences) - _SHOWN) > 0:
         logger.error("and %d more; --json prints all", more)
     raise VerificationError(
-        f"{report.output} does not hold up against {report.input}: {len(report.differences)} differences, first: "
-        f"{report.differences[0].message}; translate it again"
+        f"{report.output} does not hold up against {report.input}: {counted(len(report.differences), 'difference')}, "
+        f"first: {report.differences[0].message}; translate it again"
     )
 
 
 def print_report(report: VerificationReport) -> None:
     """Print what was compared, and found equal, for people to stdout."""
     table = Table("", "", title=report.output, title_justify="left", show_header=False)
-    table.add_row("rows", f"{report.rows} in {report.shards} shards, in the input's order")
+    table.add_row("rows", f"{report.rows} in {counted(report.shards, 'shard')}, in the input's order")
     if report.quarantined:
         table.add_row("quarantined", f"{report.quarantined} of them, original bytes kept")
     if report.content == "params":
@@ -104,7 +105,7 @@ def print_report(report: VerificationReport) -> None:
         table.add_row("images", f"every size equal, {decoded}")
     if report.settings["weights"]:
         seed = f" (seed {report.settings['seed']})" if report.settings["sample"] else ""
-        table.add_row("translated again", f"{report.retranslated} images, all equal{seed}")
+        table.add_row("translated again", f"{counted(report.retranslated, 'image')}, all equal{seed}")
     table.add_row("certificate", "all of it is so" if report.certified else "none")
     for note in report.notes:
         table.add_row("note", note)

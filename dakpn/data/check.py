@@ -29,6 +29,7 @@ from dakpn.data.source_rows import READS_IN_FLIGHT
 from dakpn.data.threads import map_in_threads
 from dakpn.data.upright import Orientation
 from dakpn.errors import DataError, StorageError, UsageError
+from dakpn.wording import counted
 
 __all__ = ["CheckReport", "CheckRequest", "Problem", "check_dataset"]
 
@@ -215,7 +216,8 @@ class _PackedRows:
         except (DataError, StorageError) as error:
             kind, reason = kind_of(error), str(error)
         if count > shard.rows:
-            found = f"{uri}: found {count} rows, expected the {shard.rows} that were packed; copy the shard again"
+            rows = counted(count, "row")
+            found = f"{uri}: found {rows}, expected the {shard.rows} that were packed; copy the shard again"
             problems.append(Problem("damaged", "", uri, found))
         elif kind != "missing_row" or count < shard.rows:
             problems += [Problem(kind, key, uri, reason) for key in self._unread(shard, seen)]

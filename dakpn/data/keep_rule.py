@@ -16,6 +16,7 @@ from dakpn.data.exclusion import BadRow, Exclusions
 from dakpn.data.sequences import sequence_of
 from dakpn.data.source_kinds import FileSource, PackedSource, find_source
 from dakpn.errors import UsageError
+from dakpn.wording import counted
 
 _FORM = re.compile(r"(?P<pattern>.+):(?P<low>[0-9.]+)-(?P<high>[0-9.]+)", re.DOTALL)
 
@@ -75,8 +76,8 @@ class KeepRule:
                     bad.append(BadRow(key=key, reason=f"outside {self.low}-{self.high} of {sequence}"))
         if not good:
             raise UsageError(
-                f"the rule {self.pattern.pattern}:{self.low}-{self.high} keeps none of {len(bad)} rows of {dataset}"
-                + (f", such as {bad[0].key}" if bad else "")
+                f"the rule {self.pattern.pattern}:{self.low}-{self.high} keeps none of "
+                f"{counted(len(bad), 'row')} of {dataset}" + (f", such as {bad[0].key}" if bad else "")
             )
         return Exclusions(dataset=dataset, bad=tuple(bad), good=tuple(good))
 

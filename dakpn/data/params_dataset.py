@@ -19,6 +19,7 @@ from dakpn.data import manifest, storage
 from dakpn.data.formats.parquet import open_parquet
 from dakpn.data.params import PARAMS_SCHEMA, ParamsRow, read_params_shard, require_params, to_params_row
 from dakpn.errors import DataError
+from dakpn.wording import counted
 
 _CACHE_BYTES = 32 * 2**20
 
@@ -109,8 +110,8 @@ class ParamsReader:
         metadata, starts = self._opened(shard)
         if not 0 <= position < starts[-1]:
             raise DataError(
-                f"{self._shard_uri(shard)} has {starts[-1]} rows, expected one at position {position} as the index "
-                "says; copy it again"
+                f"{self._shard_uri(shard)} has {counted(starts[-1], 'row')}, expected one at position {position} as "
+                "the index says; copy it again"
             )
         group = bisect_right(starts, position) - 1
         if (shard, group) not in self._groups:

@@ -15,6 +15,7 @@ from dakpn.data.source_pairs import SourcePair
 from dakpn.data.source_path import ListedPath, SourcePath, file_size, fingerprint, name_below, read_file
 from dakpn.data.threads import call_ahead
 from dakpn.errors import DataError, StorageError
+from dakpn.wording import counted
 
 READS_IN_FLIGHT = 16
 """Rows of a folder in a bucket that are read at a time: each is mostly waited for."""
@@ -124,7 +125,8 @@ class ShardRows:
                 yield partial(self._row, sample, part.uri, records.get(sample.key))
             if part.rows is not None and count != part.rows:
                 raise DataError(
-                    f"{part.uri}: found {count} rows from row {part.start} on, expected {part.rows}; copy it again"
+                    f"{part.uri}: found {counted(count, 'row')} from row {part.start} on, expected {part.rows}; copy "
+                    "it again"
                 )
 
     def state(self) -> list[Any]:

@@ -22,6 +22,7 @@ from dakpn.data.schema import Sample
 from dakpn.data.shards import read_shard
 from dakpn.data.threads import ReadAhead, map_in_threads
 from dakpn.errors import DataError, UsageError
+from dakpn.wording import counted
 
 Arrays = dict[str, np.ndarray]
 """Named arrays of one example, or of several, stacked."""
@@ -133,7 +134,8 @@ class StreamOrder:
         """Refuse what would stream nothing for ever."""
         if self.index.rows < self.world_size:
             raise UsageError(
-                f"got a dataset of {self.index.rows} rows for {self.world_size} workers; expected at least a row "
+                f"got a dataset of {counted(self.index.rows, 'row')} for {counted(self.world_size, 'worker')}; "
+                "expected at least a row "
                 "each: use fewer workers"
             )
 
@@ -217,7 +219,7 @@ class Stream:
         held = [(sample, name) for name in portion.shards for sample in self.source.read(name)]
         if len(held) <= portion.rows.max(initial=-1):
             raise DataError(
-                f"{', '.join(map(self.source.shard_uri, portion.shards))}: got {len(held)} rows, expected "
+                f"{', '.join(map(self.source.shard_uri, portion.shards))}: got {counted(len(held), 'row')}, expected "
                 f"{portion.rows.max() + 1} or more, as the index of {self.source.uri} says; pack the dataset again"
             )
         for number, row in enumerate(portion.rows, portion.first):

@@ -7,6 +7,7 @@ import numpy as np
 from dakpn.config import RealLabelledConfig
 from dakpn.data.sequences import positions_by_sequence
 from dakpn.errors import UsageError
+from dakpn.wording import counted
 
 
 def choose_real(keys: Sequence[str], config: RealLabelledConfig, count: int, draw: int) -> list[int]:
@@ -29,7 +30,7 @@ def choose_real(keys: Sequence[str], config: RealLabelledConfig, count: int, dra
         if not long_enough:
             longest = max(map(len, sequences.values()))
             raise UsageError(
-                f"no sequence of {config.dataset} has {count} images (the longest has {longest}); lower "
+                f"no sequence of {config.dataset} has {counted(count, 'image')} (the longest has {longest}); lower "
                 "real_labelled.counts, or leave out real_labelled.sequence"
             )
         candidates = sequences[long_enough[draw % len(long_enough)]]

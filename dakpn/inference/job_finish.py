@@ -11,6 +11,7 @@ from dakpn.data.params_dataset import ParamsRecord, weights_uri, write_params_re
 from dakpn.errors import DataError
 from dakpn.inference.job_plan import TranslationPlan, delete_orphans, output_format
 from dakpn.models.weights import copy_weights
+from dakpn.wording import counted
 
 
 def finish_translation(plan: TranslationPlan, markers: Mapping[str, ShardMarker]) -> DatasetIndex:
@@ -73,8 +74,9 @@ def _require_all(plan: TranslationPlan, markers: Mapping[str, ShardMarker]) -> N
                 "command again, and let nothing else write there"
             )
         if marker.rows + marker.quarantined != shard.rows:
+            rows = counted(shard.rows, "row")
             raise DataError(
-                f"the shard {shard.name} has {shard.rows} rows in {plan.config.input}, but {marker.rows} done and "
+                f"the shard {shard.name} has {rows} in {plan.config.input}, but {marker.rows} done and "
                 f"{marker.quarantined} quarantined in {plan.config.output}; delete its completion marker and run again"
             )
 
@@ -84,22 +86,21 @@ def _card(plan: TranslationPlan, index: DatasetIndex, certificate: Certificate) 
     config = plan.config
     quarantined = ""
     if certificate.quarantined:
-        quarantined = (
-            f"{certificate.quarantined} rows of the input could not be translated; they lie with the reasons in "
-            "`_dakpn/quarantine`.\n"
-        )
+        rows = counted(certificate.quarantined, "row")
+        lie = "it lies with the reason" if certificate.quarantined == 1 else "they lie with the reasons"
+        quarantined = f"{rows} of the input could not be translated; {lie} in `_dakpn/quarantine`.\n"
     labels = f"Every one of the {index.rows} labels is the input's, byte for byte; " if index.labelled else ""
     made = f"translated from `{config.input}` with the weights\n`{certificate.weights}` at strength {config.strength:g}"
     reader = "`dakpn.data.shards.read_shard` or, unless it is a plain folder, with\n`datasets.load_dataset(FOLDER)`"
-    images = "images"
+    images = counted(index.rows, "image")
     if config.content == "params":
-        labels, images = "", "images' params"
+        labels, images = "", counted(index.rows, "image's params", "images' params")
         made = f"of `{config.input}` with the weights\n`{certificate.weights}`, which lie in `weights`"
         reader = "`dakpn.inference.on_the_fly.TranslatingDataset`, which needs the input, too"
     return f"""{manifest.card_header(index.format)}
 # Translated by dakpn
 
-{index.rows} {images} in {len(index.shards)} shards, {made}.
+{images} in {counted(len(index.shards), "shard")}, {made}.
 {quarantined}Read it with {reader}.
 
 ## Certificate

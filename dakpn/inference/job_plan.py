@@ -19,6 +19,7 @@ from dakpn.inference.job_report import read_report
 from dakpn.inference.shard_job import RESULT_VERSION, ShardTask
 from dakpn.inference.translator import Translator
 from dakpn.models.fused_plan import why_not_fused
+from dakpn.wording import counted
 
 logger = logging.getLogger(__name__)
 
@@ -89,8 +90,9 @@ def plan_translation(
     """
     index = manifest.read_index(config.input)
     if unknown := sorted(set(only or ()) - {shard.name for shard in index.shards}):
+        shards = counted(len(index.shards), "shard is", "shards are")
         raise UsageError(
-            f"{config.input} has no shard {unknown[0]!r}; its {len(index.shards)} shards are named as "
+            f"{config.input} has no shard {unknown[0]!r}; its {shards} named as "
             f"{index.shards[0].name if index.shards else 'none'}"
         )
     translator = Translator.of_job(config, index, device="cpu")
@@ -159,14 +161,15 @@ def delete_orphans(output: str, names: Collection[str]) -> None:
                 storage.delete(uri)
                 count += 1
     if count:
-        logger.info("%d orphan files of former runs deleted from %s", count, output)
+        logger.info("%s of former runs deleted from %s", counted(count, "orphan file"), output)
 
 
 def _delete_former_shards(output: str, shard_format: FormatName, names: Collection[str]) -> None:
     """Delete the shards of a translation of this very input from when it was cut into other shards."""
     kind = FORMATS[shard_format]
     if former := [name for name in kind.names(output) if name not in names]:
-        logger.info("%d shards from a former cut of the input deleted, such as %s", len(former), former[0])
+        shards = counted(len(former), "shard")
+        logger.info("%s from a former cut of the input deleted, such as %s", shards, former[0])
     for name in former:
         storage.delete(kind.uri(output, name))
 

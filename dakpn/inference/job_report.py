@@ -4,6 +4,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from dakpn.data import manifest, storage
 from dakpn.errors import DataError
+from dakpn.wording import counted
 
 
 class ShardFailure(BaseModel):
@@ -44,17 +45,19 @@ class JobReport(BaseModel):
 
     def __str__(self) -> str:
         """All that happened, in a line."""
-        parts = [f"{self.images} images in {self.shards} shards translated in {self.seconds:.0f} s"]
+        images, shards = counted(self.images, "image"), counted(self.shards, "shard")
+        parts = [f"{images} in {shards} translated in {self.seconds:.0f} s"]
         if self.shards_before:
-            parts.append(f"{self.shards_before} shards were done before")
+            parts.append(f"{counted(self.shards_before, 'shard was', 'shards were')} done before")
         if self.quarantined:
-            parts.append(f"{sum(self.quarantined.values())} images quarantined in {len(self.quarantined)} shards")
+            bad, where = sum(self.quarantined.values()), counted(len(self.quarantined), "shard")
+            parts.append(f"{counted(bad, 'image')} quarantined in {where}")
         if self.restarts:
-            parts.append(f"{self.restarts} shards begun again after a worker was lost")
+            parts.append(f"{counted(self.restarts, 'shard')} begun again after a worker was lost")
         if self.failures:
-            parts.append(f"{len(self.failures)} shards failed")
+            parts.append(f"{counted(len(self.failures), 'shard')} failed")
         if self.shards_left:
-            parts.append(f"{self.shards_left} shards left")
+            parts.append(f"{counted(self.shards_left, 'shard')} left")
         return ", ".join(parts)
 
 

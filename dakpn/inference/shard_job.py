@@ -24,6 +24,7 @@ from dakpn.errors import DakpnError, DataError, UsageError, WeightsError
 from dakpn.inference.row_pipeline import Spent, TranslatedRow, translate_rows
 from dakpn.inference.shard_rows import InputRow
 from dakpn.inference.translator import Translator
+from dakpn.wording import counted
 
 RESULT_VERSION = 2
 """Version of the images that code makes of the same input, weights and settings. It is raised when a change moves
@@ -130,7 +131,8 @@ class ShardWork:
     def _check(self, task: ShardTask, made: "_Made") -> None:
         source = self.source(task)
         if (found := len(made.records)) != task.rows:
-            raise DataError(f"{source}: found {found} rows, expected the {task.rows} of its index; pack it again")
+            rows = counted(found, "row")
+            raise DataError(f"{source}: found {rows}, expected the {task.rows} of its index; pack it again")
         if (version := storage.fingerprint(source)) != task.input_version:
             raise DataError(
                 f"{source} changed while it was translated ({version}, expected {task.input_version}); run the same "

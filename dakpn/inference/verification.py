@@ -18,6 +18,7 @@ from dakpn.data.schema import Sample
 from dakpn.errors import DakpnError, DataError, StorageError
 from dakpn.inference.shard_rows import InputRow, input_rows
 from dakpn.inference.verification_report import Difference, DifferenceKind, ShardFindings
+from dakpn.wording import counted
 
 
 @dataclass(frozen=True)
@@ -257,7 +258,7 @@ class ShardComparison:
             (self._result, self._pair.result_rows, len(self._facts)),
         ):
             if claimed != count:
-                message = f"{side.uri}: the dataset's index says {claimed} rows, expected {count}"
+                message = f"{side.uri}: the dataset's index says {counted(claimed, 'row')}, expected {count}"
                 self.differ("index", "", message)
 
     def _certificate(self) -> ShardCertificate | None:

@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 from dakpn.data.certificate import ShardCertificate
 from dakpn.data.manifest import Content
+from dakpn.wording import counted
 
 DifferenceKind = Literal[
     "missing_shard",
@@ -117,12 +118,14 @@ class VerificationReport:
     @property
     def summary(self) -> str:
         """What holds, in a line, of a report without differences."""
+        kept = self.rows - self.quarantined
         if self.content == "params":
-            what = f"params of {self.rows - self.quarantined} images and labels that are the input's"
+            what = f"params of {counted(kept, 'image and label', 'images and labels')} as in the input"
         else:
-            equal = "labels byte-identical" if self.labelled else "images of equal size"
-            what = f"{self.rows - self.quarantined} {equal}"
-        quarantined = f", {self.quarantined} rows quarantined" if self.quarantined else ""
+            one, several = ("label", "labels") if self.labelled else ("image", "images")
+            equal = "byte-identical" if self.labelled else "of equal size"
+            what = f"{counted(kept, one, several)} {equal}"
+        quarantined = f", {counted(self.quarantined, 'row')} quarantined" if self.quarantined else ""
         return f"{what}{quarantined} ({self.images_per_second:.0f} images/s)"
 
     @property

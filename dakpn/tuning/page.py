@@ -24,6 +24,7 @@ from dakpn.tuning.outcome import (
     shown_value,
 )
 from dakpn.tuning.space import winning_yaml
+from dakpn.wording import counted
 
 _ORDER = {"max": "more is better", "min": "less is better"}
 _TITLES = {
@@ -170,7 +171,8 @@ def _facts(config: TuneConfig, outcome: SweepOutcome) -> dict[str, str]:
         "Trials": f"{sweep.trials}, of up to {config.adversarial.steps} steps; seed {config.seed} for all",
     }
     if objective.validation:
-        facts["Validation"] = f"{manifest.read_index(objective.validation).rows} images of {objective.validation}"
+        images = counted(manifest.read_index(objective.validation).rows, "image")
+        facts["Validation"] = f"{images} of {objective.validation}"
         facts["Segmenter"] = (
             f"{objective.training.steps} steps of {objective.training.batch_size_per_worker}, seeds "
             + (", ".join(map(str, objective.seeds)))

@@ -60,5 +60,5 @@ def test_a_second_demo_in_the_same_folder_repeats_nothing(
     again = dakpn("demo", "--out", out, *TINY)
     assert again.returncode == 0, again.stderr
     assert "resumed at step 4" in again.stderr
-    assert "0 of 1 shards to translate, 1 done before" in again.stderr
+    assert "0 of 1 shard to translate, 1 done before" in again.stderr
     assert (out / "evaluation/results.json").read_bytes() == results

@@ -6,6 +6,7 @@ Most of it runs in this process, which shows the same job as Ray does; what Ray 
 import contextlib
 import hashlib
 import os
+import re
 import shutil
 from itertools import count
 from pathlib import Path
@@ -23,9 +24,9 @@ from dakpn.data.shards import read_shard
 from dakpn.errors import DataError, UsageError
 from dakpn.inference.job_report import read_report
 from dakpn.models.weights import load_predictor
-from tests.command import assert_failed, dakpn
+from tests.command import assert_failed, dakpn, dakpn_process
 from tests.scenes import Scenes, copy_dataset, truncate, write_shard
-from tests.translations import job, outputs
+from tests.translations import arguments, job, outputs
 from workflows import translate, verify
 
 
@@ -205,7 +206,7 @@ def test_the_command_makes_chosen_shards_and_tells_of_the_quarantine_by_its_exit
     assert "with 2 workers (" in planned.stdout
     assert "at 2 a worker and hour" in planned.stdout
     assert "1 of the 12 would go to the quarantine" in planned.stdout
-    assert "with 1 workers (" in dakpn(*arguments, "--dry-run", "workers=0", allowed).stdout
+    assert "with 1 worker (" in dakpn(*arguments, "--dry-run", "workers=0", allowed).stdout
     assert not out.exists()
 
     first = dakpn(*arguments, "--only", "train-00000-of-00003", "workers=0", allowed)
@@ -263,6 +264,19 @@ def test_workers_on_ray_make_the_bytes_of_one_process(
 ) -> None:
     translate.main(job(weights, scenes.synthetic, tmp_path / "out", workers=2))
     assert shard_digests(tmp_path / "out") == shard_digests(translated)
+
+
+def test_the_terminal_of_a_job_on_ray_shows_our_lines_alone(
+    ray_here: str, scenes: Scenes, weights: str, tmp_path: Path
+) -> None:
+    words = arguments(weights, scenes.synthetic, tmp_path / "out", "workers=1", "--only", "train-00000-of-00003")
+    done = dakpn_process(*words, RAY_ADDRESS=ray_here)
+    assert done.returncode == 0, done.stderr
+    lines = [re.sub(r"^\d\d:\d\d:\d\d | \d+ s,", "", line) for line in done.stderr.splitlines()]
+    assert lines == [
+        "INFO 1 of 3 shards to translate, 0 done before",
+        "INFO 4 images in 1 shard translated in 2 shards left",
+    ]
 
 
 @pytest.mark.usefixtures("ray_here")

@@ -54,7 +54,7 @@ def test_two_workers_store_the_bytes_of_one_process_and_a_reader_gets_the_transl
     assert not storage.exists(output)
 
     done = dakpn(*arguments)
-    assert (done.returncode, done.stdout) == (0, f"{output}: {2 * _SHARDS} params of images in {_SHARDS} shards\n")
+    assert (done.returncode, done.stdout) == (0, f"{output}: params of {2 * _SHARDS} images in {_SHARDS} shards\n")
     assert digests(output) == digests(str(straight))
 
     report = verify.compare(VerifyConfig(input=source, output=output, weights=weights, workers=2))

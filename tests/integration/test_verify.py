@@ -160,7 +160,7 @@ def test_a_flipped_byte_in_a_stored_label_is_found(scenes: Scenes, copied: Path)
 @pytest.mark.parametrize("damage", [truncate, Path.unlink], ids=["truncated", "deleted"])
 def test_a_truncated_or_deleted_shard_is_named(scenes: Scenes, copied: Path, damage: Callable[[Path], None]) -> None:
     damage(copied / f"{SHARD}.parquet")
-    with pytest.raises(VerificationError, match=rf"1 differences, first: .*{SHARD}\.parquet"):
+    with pytest.raises(VerificationError, match=rf"1 difference, first: .*{SHARD}\.parquet"):
         check(scenes, copied)
 
 

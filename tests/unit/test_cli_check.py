@@ -37,7 +37,7 @@ def test_problems_exit_with_1_or_quarantined_with_3_and_packing_goes_on_without_
     assert bad.exists()
     done = dakpn("pack", source, out, "--exclude", listed)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[0] == f"{out}: 11 labelled images in 1 shards"
+    assert done.stdout.splitlines()[0] == f"{out}: 11 labelled images in 1 shard"
     assert "rows that were excluded" in done.stdout
     assert bad.stem in (out / "_dakpn/run.json").read_text()
 

@@ -11,6 +11,7 @@ from typing_extensions import Buffer  # in `collections.abc` from Python 3.12 on
 from dakpn.data import storage
 from dakpn.data.schema import Sample, validate_key, validate_path
 from dakpn.errors import DataError
+from dakpn.wording import counted
 
 FormatName = Literal["parquet", "webdataset", "folder"]
 
@@ -179,4 +180,6 @@ def checked(samples: Iterable[Sample], origin: str) -> Iterator[Sample]:
 
 def row_missing(uri: str, position: int, rows: int) -> DataError:
     """Return the error of a shard that has fewer rows than its dataset's index says."""
-    return DataError(f"{uri} has {rows} rows, expected one at position {position} as the index says; copy it again")
+    return DataError(
+        f"{uri} has {counted(rows, 'row')}, expected one at position {position} as the index says; copy it again"
+    )
