@@ -27,8 +27,9 @@ from dakpn.data.manifest import DatasetIndex, ShardEntry
 from dakpn.data.schema import Sample
 from dakpn.data.shards import shard_name, write_shard
 from dakpn.inference.job_plan import plan_translation
-from dakpn.inference.shard_job import ShardTask, ShardWork
+from dakpn.inference.shard_job import ShardWork
 from dakpn.inference.shard_rows import input_rows
+from dakpn.inference.shard_task import ShardTask
 from dakpn.inference.translator import Translator
 from dakpn.models.predictor import KernelPredictor
 from dakpn.models.weights import save_predictor

@@ -4,10 +4,12 @@ import logging
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict
 from functools import partial
-from typing import Any, cast
+from multiprocessing import get_context
+from typing import TYPE_CHECKING, Any, cast
 
 import ray
 import ray.data
@@ -21,16 +23,18 @@ from cluster.session import ray_session
 from dakpn.config import TranslateConfig
 from dakpn.data.manifest import DatasetIndex, ShardMarker
 from dakpn.errors import DataError, StorageError, UsageError
-from dakpn.inference.job_estimate import Estimate, estimate, worker_bytes
+from dakpn.inference.job_estimate import Estimate, Sample, estimate, worker_bytes
 from dakpn.inference.job_finish import finish_translation
 from dakpn.inference.job_plan import TranslationPlan, claim_output, delete_orphans, plan_translation
 from dakpn.inference.job_report import JobReport, ShardFailure, write_report
-from dakpn.inference.row_pipeline import TranslatedRow
-from dakpn.inference.shard_job import ShardResult, ShardWork, try_shard
 from dakpn.inference.shard_rows import input_rows
+from dakpn.inference.shard_task import ShardResult
 from dakpn.progress import ShowProgress, progress
 from dakpn.wording import counted
 from workflows.translation_worker import ShardTranslator, load_translator
+
+if TYPE_CHECKING:
+    from dakpn.inference.row_pipeline import TranslatedRow
 
 logger = logging.getLogger(__name__)
 _SHARDS_AHEAD = 2
@@ -79,12 +83,32 @@ def main(config: TranslateConfig, only: Sequence[str] | None = None, retry_faile
 def dry_run(config: TranslateConfig, only: Sequence[str] | None = None, retry_failed: bool = False) -> Estimate:
     """Tell how much is left, and estimate time and cost from a measured sample. Nothing is written.
 
+    The sample is measured by a process of its own, so that this one needs no torch and tells at once what is wrong.
+
     Raises:
         UsageError: the input is not a finished dataset.
         WeightsError: the weights cannot be used.
         DataError: a shard of the sample is damaged.
     """
-    return estimate(plan_translation(config, only, retry_failed))
+    plan = plan_translation(config, only, retry_failed)
+    if not plan.todo:
+        return estimate(plan, Sample(0, 0, 0.0))
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        sample, warnings = pool.submit(_measure_apart, plan).result()
+    for warning in warnings:
+        logger.warning("%s", warning)
+    return estimate(plan, sample)
+
+
+def _measure_apart(plan: TranslationPlan) -> tuple[Sample, list[str]]:
+    """The sample, and what was warned of meanwhile: this process has no terminal to say it on."""
+    from dakpn.inference.job_sample import measure
+
+    warnings: list[str] = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: warnings.append(record.getMessage())
+    logging.getLogger("dakpn").addHandler(handler)
+    return measure(plan), warnings
 
 
 def _conclude(plan: TranslationPlan, report: JobReport) -> None:
@@ -117,6 +141,8 @@ class _Run:
             self._translate_on_ray()
 
     def _translate_here(self) -> None:
+        from dakpn.inference.shard_job import ShardWork, try_shard  # loads torch, which a driver of workers never does
+
         plan, start = self._plan, time.monotonic()
         translator = load_translator(plan.config, plan.index, plan.weights.digest)
         with progress("translating", "images") as show:
@@ -125,7 +151,7 @@ class _Run:
                 work = ShardWork(translator, plan.config, plan.claim, partial(self._count, show, start, reasons))
                 self._take(try_shard(work, task, input_rows(work.source(task)), reasons))
 
-    def _count(self, show: ShowProgress, start: float, reasons: list[str], row: TranslatedRow) -> None:
+    def _count(self, show: ShowProgress, start: float, reasons: list[str], row: "TranslatedRow") -> None:
         bad = row.quarantined is not None
         self._ledger_state.done.add(Amount(int(not bad), row.bytes_in, int(bad)))
         if row.quarantined is not None:

@@ -1,10 +1,13 @@
-"""The Ray actor of the translation job: holds the weights, translates one shard and reads the next meanwhile."""
+"""The Ray actor of the translation job: holds the weights, translates one shard and reads the next meanwhile.
+
+The driver imports this module to name the actor's class; what loads torch is imported where a worker needs it.
+"""
 
 import os
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import ray
 
@@ -15,11 +18,13 @@ from dakpn.data.job_claim import JobClaim
 from dakpn.data.manifest import DatasetIndex
 from dakpn.data.threads import ReadAhead
 from dakpn.errors import WeightsError
-from dakpn.inference.row_pipeline import TranslatedRow
-from dakpn.inference.shard_job import ShardResult, ShardTask, ShardWork, try_shard
 from dakpn.inference.shard_rows import InputRow, input_rows
-from dakpn.inference.translator import Translator
-from dakpn.segmentation.examples import limit_threads
+from dakpn.inference.shard_task import ShardResult, ShardTask
+
+if TYPE_CHECKING:
+    from dakpn.inference.row_pipeline import TranslatedRow
+    from dakpn.inference.shard_job import ShardWork
+    from dakpn.inference.translator import Translator
 
 MOST_ATTEMPTS = 5
 """Workers that one shard may cost before it counts as failed."""
@@ -28,12 +33,15 @@ _FIRST_REASONS = 3
 _Item = TypeVar("_Item")
 
 
-def load_translator(config: TranslateConfig, index: DatasetIndex, weights_digest: str) -> Translator:
+def load_translator(config: TranslateConfig, index: DatasetIndex, weights_digest: str) -> "Translator":
     """The job's translator; this process computes in one thread from now on, for float sums depend on their number.
 
     Raises:
         WeightsError: The weights are not those that the job was planned with.
     """
+    from dakpn.inference.translator import Translator
+    from dakpn.segmentation.examples import limit_threads
+
     limit_threads(1)
     translator = Translator.of_job(config, index)
     if (found := translator.weights_digest) != weights_digest:
@@ -58,6 +66,8 @@ class ShardTranslator:
 
     def __call__(self, row: dict[str, Any]) -> ShardResult:
         """Translate the shard of the `ShardTask` that `row` has the fields of."""
+        from dakpn.inference.shard_job import ShardWork
+
         task = ShardTask(**row)
         progress = _Progress(task.name, self._ledger, self._metrics)
         work = ShardWork(self._translator, self._config, self._claim, progress.add, self._metrics.spent)
@@ -66,8 +76,10 @@ class ShardTranslator:
             return self._translate(work, task, ahead, progress)
 
     def _translate(
-        self, work: ShardWork, task: ShardTask, rows: Iterable[InputRow], progress: "_Progress"
+        self, work: "ShardWork", task: ShardTask, rows: Iterable[InputRow], progress: "_Progress"
     ) -> ShardResult:
+        from dakpn.inference.shard_job import try_shard
+
         attempt = cast(int, ray.get(self._ledger.begin.remote(task.name, os.getpid())))
         counted = Amount()
         try:
@@ -105,7 +117,7 @@ class _Progress:
         self._shard, self._ledger, self._metrics = shard, ledger, metrics
         self._told = time.monotonic()
 
-    def add(self, row: TranslatedRow) -> None:
+    def add(self, row: "TranslatedRow") -> None:
         quarantined = row.quarantined is not None
         self.amount.add(Amount(int(not quarantined), row.bytes_in, int(quarantined)))
         made = 0 if row.sample is None else len(row.sample.image) + len(row.sample.label or b"")

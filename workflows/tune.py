@@ -25,7 +25,7 @@ from dakpn.config import TuneConfig
 from dakpn.data import storage
 from dakpn.errors import TrainingError
 from dakpn.evaluation.report.sweep_page import render_sweep
-from dakpn.models.weights import has_weights
+from dakpn.models.weights_files import has_weights
 from dakpn.tuning.objective import check_objective, downstream_config
 from dakpn.tuning.outcome import (
     SweepOutcome,

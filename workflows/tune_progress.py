@@ -6,6 +6,7 @@ from dakpn.config import TuneConfig
 from dakpn.errors import DakpnError
 from dakpn.progress import ShowProgress, followed
 from dakpn.tuning.records import SweepFolder
+from dakpn.wording import counted
 
 _LOOK_EVERY_S = 5.0
 
@@ -24,7 +25,7 @@ def _look(config: TuneConfig, show: ShowProgress) -> None:
     best_of = max if config.tune.objective.mode == "max" else min
     scores = [record.last.objective for record in records if record.last]
     failed = sum(record.failure is not None for record in records)
-    note = f"{len(records)} of {config.tune.trials} trials begun" + (f", {failed} failed" if failed else "")
+    note = f"{len(records)} of {counted(config.tune.trials, 'trial')} begun" + (f", {failed} failed" if failed else "")
     if scores:
         note += f", best {config.tune.objective.kind} {best_of(scores):.4g}"
     show(sum(len(record.scores) for record in records), each * config.tune.trials, note)

@@ -21,11 +21,12 @@ from dakpn.inference.claims import Claims, index_differences
 from dakpn.inference.params_verification import compare_params, params_claims
 from dakpn.inference.verification import ShardPair, compare_shards
 from dakpn.inference.verification_report import Difference, ShardFindings, VerificationReport
+from dakpn.models.weights_facts import PredictorFacts, mismatch, predictor_facts
+from dakpn.models.weights_files import weights_digest
 from dakpn.progress import progress
 from dakpn.wording import counted
 
 if TYPE_CHECKING:
-    from dakpn.inference.job_plan import WeightsFacts
     from dakpn.inference.retranslation import Recomputation
 
 logger = logging.getLogger(__name__)
@@ -195,12 +196,14 @@ def _compare_on_ray(task: _Task, pairs: Sequence[ShardPair], workers: int) -> It
             yield ray.get(finished)
 
 
-def _weights_facts(config: VerifyConfig) -> "WeightsFacts | None":
+def _weights_facts(config: VerifyConfig) -> PredictorFacts | None:
+    """The facts of the weights to translate with again, whose bytes have the digest that the facts say."""
     if config.weights is None:
         return None
-    from dakpn.inference.job_plan import WeightsFacts
-
-    return WeightsFacts.load(config.weights)
+    facts, digest = predictor_facts(config.weights), weights_digest(config.weights)
+    if facts.digest != digest:
+        raise mismatch(config.weights, "digest", facts.digest, digest)
+    return facts
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from dakpn.evaluation.evaluation_report import (
 from dakpn.evaluation.report import Curve, ParameterMap, ReportData, TranslationExample
 from dakpn.inference.translator import Translator
 from dakpn.models.color import rgb_to_hsv
-from dakpn.models.weights import has_weights
+from dakpn.models.weights_files import has_weights
 from dakpn.segmentation.examples import labelled_index
 from dakpn.training.encoder import ENCODER_STAGE
 from dakpn.training.reporting import read_alarms, read_metrics

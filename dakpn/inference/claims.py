@@ -6,7 +6,7 @@ no lie of a certificate.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dakpn.config import TranslateConfig
 from dakpn.config_file import parse_config
@@ -24,9 +24,7 @@ from dakpn.data.formats import FORMATS
 from dakpn.data.manifest import DatasetIndex
 from dakpn.errors import ConfigError, DataError, StorageError
 from dakpn.inference.verification_report import Difference, DifferenceKind, ShardFindings
-
-if TYPE_CHECKING:  # it loads torch, which a verification without weights has no use for
-    from dakpn.inference.job_plan import WeightsFacts
+from dakpn.models.weights_facts import PredictorFacts
 
 
 @dataclass(frozen=True)
@@ -68,7 +66,7 @@ class Claims:
         return cls(output, run, certificate, tuple(differences))
 
     def lies(
-        self, source: DatasetIndex, findings: Sequence[ShardFindings], weights: "WeightsFacts | None"
+        self, source: DatasetIndex, findings: Sequence[ShardFindings], weights: PredictorFacts | None
     ) -> Iterator[Difference]:
         """Yield what is not so.
 
@@ -96,7 +94,7 @@ class Claims:
         return []
 
     def _statements(
-        self, certificate: Certificate, source: DatasetIndex, weights: "WeightsFacts | None"
+        self, certificate: Certificate, source: DatasetIndex, weights: PredictorFacts | None
     ) -> Iterator[tuple[str, Any, Any]]:
         """Yield what is claimed of the dataset as a whole: its name, the claim and what is so."""
         for name, found in DatasetTotals.of(certificate.shards)._asdict().items():

@@ -1,18 +1,13 @@
-"""How much memory a worker takes, and how long a job will: from the index and a measured sample of a few images."""
+"""How much memory a worker takes, and how long a job will: from the index and a measured sample of a few images.
 
-import time
-from collections.abc import Sequence
-from itertools import islice
+Nothing here loads torch; what measures the sample does (`job_sample`).
+"""
+
 from typing import NamedTuple
 
 from dakpn.config import TranslateConfig
-from dakpn.data import manifest
 from dakpn.data.manifest import DatasetIndex
 from dakpn.inference.job_plan import TranslationPlan
-from dakpn.inference.row_pipeline import translate_rows
-from dakpn.inference.shard_job import ShardTask
-from dakpn.inference.shard_rows import InputRow, input_rows
-from dakpn.inference.translator import Translator, device_at_hand
 
 _BASE_BYTES = 700_000_000
 """A worker that has loaded torch, numba's kernels and Ray."""
@@ -20,7 +15,6 @@ _BYTES_PER_PIXEL = 30
 """Of the function's buffers for `max_pixels_in_flight`."""
 _SHARD_COPIES = 3
 """Of the output's shard: as it is put together, whole, and on its way to storage; PNGs may grow."""
-_SAMPLED_SHARDS, _FEWEST_ROWS = 3, 4
 
 
 def worker_bytes(config: TranslateConfig, index: DatasetIndex) -> int:
@@ -56,43 +50,26 @@ class Estimate(NamedTuple):
     sampled: int
 
 
-def estimate(plan: TranslationPlan) -> Estimate:
-    """Translate a few images of shards that are left, and extrapolate; nothing is written.
+class Sample(NamedTuple):
+    """A few images of a job that were translated, to see how long they take.
 
-    Raises:
-        DataError: A shard of the sample is damaged.
-        StorageError: It cannot be read.
+    Attributes:
+        rows: That were measured.
+        bad: Those of them that would go to the quarantine.
+        seconds: That they took, decoding and encoding included.
     """
+
+    rows: int
+    bad: int
+    seconds: float
+
+
+def estimate(plan: TranslationPlan, sample: Sample) -> Estimate:
+    """Extrapolate from a sample of a job to all that is left of it; see `job_sample.measure`."""
     config, todo = plan.config, plan.todo
     images, size = sum(task.rows for task in todo), sum(task.bytes for task in todo)
-    if not todo:
-        return Estimate(0, 0, 0, 0.0, 0.0, 0.0, 0, 0)
-    translator = Translator.of_job(config, plan.index, device_at_hand(config))
-    seconds, bad, sampled = 0.0, 0, 0
-    for number, task in enumerate(_spread(todo)):
-        rows = _read(config, task)
-        if number == 0:
-            _translate(translator, config, task, rows[:1])  # compiles the kernels
-        start = time.perf_counter()
-        bad += _translate(translator, config, task, rows)
-        seconds += time.perf_counter() - start
-        sampled += len(rows)
-    rate = sampled / seconds if sampled else 0.0
+    rate = sample.rows / sample.seconds if sample.rows else 0.0
     worker_hours = images / rate / 3600 if rate else 0.0
     workers = max(1, min(config.most_workers, len(todo)))
     cost = worker_hours * config.price_per_worker_hour
-    return Estimate(len(todo), images, size, rate, worker_hours / workers, cost, bad, sampled)
-
-
-def _spread(todo: Sequence[ShardTask]) -> Sequence[ShardTask]:
-    return todo[:: max(1, len(todo) // _SAMPLED_SHARDS)][:_SAMPLED_SHARDS]
-
-
-def _read(config: TranslateConfig, task: ShardTask) -> list[InputRow]:
-    rows = input_rows(manifest.shard_uri(config.input, task.name, task.format))
-    return list(islice(rows, max(_FEWEST_ROWS, config.encoder_batch)))
-
-
-def _translate(translator: Translator, config: TranslateConfig, task: ShardTask, rows: Sequence[InputRow]) -> int:
-    made = translate_rows(translator, config, rows, task.name, threads=config.decode_workers)
-    return sum(row.quarantined is not None for row in made)
+    return Estimate(len(todo), images, size, rate, worker_hours / workers, cost, sample.bad, sample.rows)

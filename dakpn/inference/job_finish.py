@@ -10,7 +10,7 @@ from dakpn.data.manifest import DatasetIndex, ShardEntry, ShardMarker
 from dakpn.data.params_dataset import ParamsRecord, weights_uri, write_params_record
 from dakpn.errors import DataError
 from dakpn.inference.job_plan import TranslationPlan, delete_orphans, output_format
-from dakpn.models.weights import copy_weights
+from dakpn.models.weights_files import copy_weights
 from dakpn.wording import counted
 
 

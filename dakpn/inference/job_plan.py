@@ -1,4 +1,7 @@
-"""What a translation job has to do, and what is done before: known from a few listings, before any worker starts."""
+"""What a translation job has to do, and what is done before: known from a few listings, before any worker starts.
+
+Of the weights their facts alone are read, so that planning needs neither torch nor the workers' GPUs.
+"""
 
 import hashlib
 import json
@@ -8,7 +11,6 @@ from dataclasses import dataclass
 
 from dakpn.config import TranslateConfig
 from dakpn.data import manifest, storage
-from dakpn.data.certificate import ParamBounds
 from dakpn.data.claim import claim_folder, refuse_other_shards
 from dakpn.data.formats import FORMATS, FormatName
 from dakpn.data.job_claim import JobClaim, read_claim
@@ -16,35 +18,14 @@ from dakpn.data.manifest import DatasetIndex, ShardEntry, ShardMarker
 from dakpn.data.threads import map_in_threads
 from dakpn.errors import UsageError
 from dakpn.inference.job_report import read_report
-from dakpn.inference.shard_job import RESULT_VERSION, ShardTask
-from dakpn.inference.translator import Translator
-from dakpn.models.fused_plan import why_not_fused
+from dakpn.inference.shard_task import RESULT_VERSION, ShardTask
+from dakpn.models.fused_stages import why_stages_not_fused
+from dakpn.models.weights_facts import PredictorFacts, predictor_facts
 from dakpn.wording import counted
 
 logger = logging.getLogger(__name__)
 
 _READERS = 32  # markers are small, and storage is slow to answer
-
-
-@dataclass(frozen=True)
-class WeightsFacts:
-    """What certificate and fingerprints say of the weights: digest, radius and bounds of the params."""
-
-    digest: str
-    radius: int
-    params: ParamBounds
-
-    @classmethod
-    def load(cls, uri: str) -> "WeightsFacts":
-        """Read the weights. Raises `WeightsError`."""
-        return cls.of(Translator.load(uri))
-
-    @classmethod
-    def of(cls, translator: Translator) -> "WeightsFacts":
-        """What is known of a translator's weights."""
-        function = translator.predictor.function
-        bounds = ParamBounds(names=tuple(function.names), low=tuple(function.low), high=tuple(function.high))
-        return cls(translator.weights_digest, function.radius, bounds)
 
 
 @dataclass(frozen=True)
@@ -54,7 +35,7 @@ class TranslationPlan:
     Attributes:
         config: Of the job.
         index: Of the input.
-        weights: Of the translator.
+        weights: What is known of the weights.
         claim: By which jobs with other settings tell that the output is not theirs.
         finished: Shard -> completion marker, of those made of this input with these settings.
         todo: The shards to be made now, the largest first: none of them starts when all others are done.
@@ -62,7 +43,7 @@ class TranslationPlan:
 
     config: TranslateConfig
     index: DatasetIndex
-    weights: WeightsFacts
+    weights: PredictorFacts
     claim: JobClaim
     finished: dict[str, ShardMarker]
     todo: list[ShardTask]
@@ -95,15 +76,15 @@ def plan_translation(
             f"{config.input} has no shard {unknown[0]!r}; its {shards} named as "
             f"{index.shards[0].name if index.shards else 'none'}"
         )
-    translator = Translator.of_job(config, index, device="cpu")
-    reason = why_not_fused(translator.predictor.function)
+    weights = predictor_facts(config.weights)
+    weights.require_fit(config.weights, config.style, index, config.input)
+    reason = why_stages_not_fused([stage.name for stage in weights.stages])
     if reason is not None and not config.num_gpus:
         logger.warning(
             "the fused kernels cannot compute the stages of these weights: %s; translation takes the torch form, about "
             "ten times as long an image",
             reason,
         )
-    weights = WeightsFacts.of(translator)
     tasks = _tasks(config, index, weights.digest)
     finished = _finished(config.output, tasks, output_format(config, index))
     chosen = set(tasks) if only is None else set(only)

@@ -14,6 +14,7 @@ from dakpn.errors import DakpnError
 from dakpn.inference.shard_rows import InputRow
 from dakpn.inference.verification import Facts, ShardComparison, ShardPair
 from dakpn.inference.verification_report import Difference, ShardFindings
+from dakpn.models.weights_files import weights_digest
 
 
 class ParamsCheck(Protocol):
@@ -52,8 +53,6 @@ def params_claims(output: str, source: DatasetIndex, weights: str | None) -> Ite
         source: Index of the input.
         weights: Digest in the run record; None where nothing is said.
     """
-    from dakpn.models.weights import weights_digest  # loads torch, which other verifications have no use for
-
     try:
         record = read_params_record(output)
         copied = weights_digest(weights_uri(output))

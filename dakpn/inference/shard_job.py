@@ -7,12 +7,10 @@ functions of the input shard, the weights and the config, so a retry or a second
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TypedDict
 
 from dakpn.config import TranslateConfig
 from dakpn.data import manifest, storage
 from dakpn.data.certificate import ShardCertificate
-from dakpn.data.formats import FormatName
 from dakpn.data.formats.base import require_safe_names
 from dakpn.data.job_claim import JobClaim
 from dakpn.data.manifest import RowRecord, ShardMarker
@@ -23,32 +21,9 @@ from dakpn.data.shards import write_shard
 from dakpn.errors import DakpnError, DataError, UsageError, WeightsError
 from dakpn.inference.row_pipeline import Spent, TranslatedRow, translate_rows
 from dakpn.inference.shard_rows import InputRow
+from dakpn.inference.shard_task import ShardResult, ShardTask
 from dakpn.inference.translator import Translator
 from dakpn.wording import counted
-
-RESULT_VERSION = 2
-"""Version of the images that code makes of the same input, weights and settings. It is raised when a change moves
-pixels: shards that another version made are made again, so that no dataset is a mixture."""
-
-
-@dataclass(frozen=True)
-class ShardTask:
-    """One shard to be translated.
-
-    Attributes:
-        name: Of the input's shard, and of the output's.
-        format: Of both, where the output holds images.
-        rows, bytes: Of the input's shard, as its dataset's index has them.
-        input_version: `storage.fingerprint` of the input's shard when the job was planned.
-        fingerprint: Digest of all that the output's bytes depend on.
-    """
-
-    name: str
-    format: FormatName
-    rows: int
-    bytes: int
-    input_version: str
-    fingerprint: str
 
 
 @dataclass
@@ -140,16 +115,6 @@ class ShardWork:
             )
         if self.claim is not None:
             self.claim.require(self.config.output)
-
-
-class ShardResult(TypedDict):
-    """What comes of a shard: its marker as JSON, or an error; a `fatal` error ends the job."""
-
-    name: str
-    marker: str | None
-    error: str | None
-    fatal: bool
-    reasons: list[str]
 
 
 def try_shard(work: ShardWork, task: ShardTask, rows: Iterable[InputRow], reasons: list[str]) -> ShardResult:

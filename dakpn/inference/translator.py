@@ -22,6 +22,7 @@ from dakpn.models.predictor import ImageFeatures, KernelPredictor
 from dakpn.models.style import Look, drawn_look
 from dakpn.models.translation import upsample_params
 from dakpn.models.weights import load_predictor
+from dakpn.models.weights_facts import job_labels, require_style
 from dakpn.models.whole_image import DEFAULT_PIXELS_IN_FLIGHT, translate_image
 
 logger = logging.getLogger(__name__)
@@ -84,7 +85,7 @@ class Translator:
         chosen = _available(device)
         predictor, labels, digest = load_predictor(weights_uri)
         translator = cls(predictor.for_inference().to(chosen), labels, digest, **settings)
-        translator._require_style(weights_uri)
+        require_style(weights_uri, translator.style, predictor.config.style_keys)
         return translator
 
     @classmethod
@@ -92,7 +93,7 @@ class Translator:
         """Load what `translate_known` needs, on the CPU; arguments and errors as for `load`."""
         predictor, labels, digest = load_predictor(weights_uri)
         translator = cls(predictor.without_encoder(), labels, digest, **settings)
-        translator._require_style(weights_uri)
+        require_style(weights_uri, translator.style, predictor.config.style_keys)
         return translator
 
     @classmethod
@@ -102,7 +103,7 @@ class Translator:
         Args:
             config: of the job.
             index: of its input.
-            device: None: that of the job's workers. A process that only plans has none of their GPUs, and says "cpu".
+            device: None: that of the job's workers. A process that has none of their GPUs says "cpu".
 
         Raises:
             WeightsError: the weights cannot be used.
@@ -127,20 +128,7 @@ class Translator:
         Raises:
             UsageError: the dataset lacks labels that are looked at, or has other classes than the weights.
         """
-        if not self.needs_label:
-            return self
-        if index.label_space is None or not index.labelled:
-            raise UsageError(
-                f"{uri} has no labels, and the weights look at them; pack it with labels, or train with "
-                "head.condition=encoder"
-            )
-        labels = LabelSpace.from_dict(index.label_space)
-        if labels.class_names != self.labels.class_names:
-            raise UsageError(
-                f"{uri} has the classes {', '.join(labels.class_names)}; expected those of the weights: "
-                f"{', '.join(self.labels.class_names)}"
-            )
-        return replace(self, labels=labels)
+        return replace(self, labels=job_labels(index, uri, self.labels, self.needs_label))
 
     @property
     def needs_label(self) -> bool:
@@ -250,12 +238,6 @@ class Translator:
         if self.style is None:
             return look
         return look._replace(style=self.predictor.config.style_keys.index(self.style))
-
-    def _require_style(self, uri: str) -> None:
-        styles = self.predictor.config.style_keys
-        if self.style is not None and self.style not in styles:
-            known = f"{', '.join(styles[:5])}, ... ({len(styles)} in all)" if styles else "none"
-            raise UsageError(f"{uri} has no style {self.style!r}; expected the key of one of: {known}")
 
     def _low(self, image: NDArray[np.uint8]) -> Tensor:
         """The image as the predictor takes it, [1, 3, h, w]."""

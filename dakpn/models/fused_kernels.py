@@ -26,7 +26,7 @@ from dakpn.models.color import (
     RGB_TO_CONES,
 )
 from dakpn.models.fused_blur import FOLDS, LANES, blur_strip
-from dakpn.models.fused_plan import GAMMA, GAUSSIAN_BLUR, HSV_AFFINE, LAB_AFFINE, NOISE, RGB_AFFINE, SYMMETRIC_KERNEL
+from dakpn.models.fused_stages import GAMMA, GAUSSIAN_BLUR, HSV_AFFINE, LAB_AFFINE, NOISE, RGB_AFFINE, SYMMETRIC_KERNEL
 from dakpn.models.noise import BITS_PER_CHANNEL, GOLDEN, MIX_1, MIX_2
 
 TILE_ROWS, TILE_COLUMNS = 32, 1024

@@ -5,20 +5,14 @@ any number of the former: one pass over the image. The kernels read the list as 
 that they are compiled once and not for each list.
 """
 
-import importlib.util
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dakpn.models.stages import Gamma, GaussianBlur, HsvAffine, LabAffine, Noise, RgbAffine, Stage, SymmetricKernel
+from dakpn.models.fused_stages import LOCAL, NO_LOCAL, POINTWISE, why_stages_not_fused
+from dakpn.models.stages import Stage
 from dakpn.models.translation import TranslationFunction
-
-LAB_AFFINE, HSV_AFFINE, RGB_AFFINE, GAMMA, NOISE = range(5)
-NO_LOCAL, GAUSSIAN_BLUR, SYMMETRIC_KERNEL = range(3)
-
-_POINTWISE = {LabAffine: LAB_AFFINE, HsvAffine: HSV_AFFINE, RgbAffine: RGB_AFFINE, Gamma: GAMMA, Noise: NOISE}
-_LOCAL = {GaussianBlur: GAUSSIAN_BLUR, SymmetricKernel: SYMMETRIC_KERNEL}
 
 
 class FusedPlan(NamedTuple):
@@ -42,22 +36,13 @@ class FusedPlan(NamedTuple):
 
 def why_not_fused(function: TranslationFunction) -> str | None:
     """What keeps the fused kernels from computing these stages, as the end of a sentence; None if nothing does."""
-    if importlib.util.find_spec("numba") is None:
-        return "numba is not installed"
-    kinds = [type(stage) for stage in function.stages]
-    unknown = [kind.__name__ for kind in kinds if kind not in _POINTWISE and kind not in _LOCAL]
-    if unknown:
-        return f"there is no kernel for the stage {unknown[0]}"
-    local = [kind.__name__ for kind in kinds if kind in _LOCAL]
-    if len(local) > 1:
-        return f"{len(local)} stages look at a pixel's surroundings ({', '.join(local)}); one pass has room for one"
-    return None
+    return why_stages_not_fused([type(stage).__name__ for stage in function.stages])
 
 
 def fused_plan(function: TranslationFunction) -> FusedPlan:
     """The plan of a list of stages for which `why_not_fused` says nothing."""
     stages = list(function.stages)
-    places = [number for number, stage in enumerate(stages) if type(stage) in _LOCAL]
+    places = [number for number, stage in enumerate(stages) if type(stage).__name__ in LOCAL]
     # Without a local stage all come behind it, so that nothing is computed in vain around the image.
     place = places[0] if places else 0
     local = stages[place : place + len(places)]
@@ -66,7 +51,7 @@ def fused_plan(function: TranslationFunction) -> FusedPlan:
     return FusedPlan(
         before=_numbered(parts[0]),
         after=_numbered(parts[2]),
-        local=_LOCAL[type(local[0])] if local else NO_LOCAL,
+        local=LOCAL[type(local[0]).__name__] if local else NO_LOCAL,
         radius=function.radius,
         params=(before, inside, after),
     )
@@ -76,6 +61,6 @@ def _numbered(stages: list[Stage]) -> NDArray[np.int64]:
     numbers = np.zeros((len(stages), 2), np.int64)
     first = 0
     for row, stage in zip(numbers, stages, strict=True):
-        row[:] = _POINTWISE[type(stage)], first
+        row[:] = POINTWISE[type(stage).__name__], first
         first += len(stage.names)
     return numbers

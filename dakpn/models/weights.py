@@ -1,11 +1,10 @@
 """Weights on storage: `model.safetensors` + `config.json` + a model card (Hugging Face hub layout). No pickle.
 
-A URI may end in `@sha256:HEX`, the digest that saving returns: then these very weights are loaded, or none.
+A URI may end in `@sha256:HEX`, the digest that saving returns: then these very weights are loaded, or none. Beside
+predictor weights lie their facts (`weights_facts`), which are checked against the tensors whenever these are loaded.
 """
 
-import hashlib
 import json
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,14 +15,16 @@ from torch import Tensor, nn
 
 from dakpn.config import NetworkConfig, PredictorConfig
 from dakpn.data import storage
-from dakpn.data.datasets import LabelSpace
-from dakpn.errors import StorageError, WeightsError
+from dakpn.data.certificate import ParamBounds
+from dakpn.data.label_space import LabelSpace
+from dakpn.errors import WeightsError
+from dakpn.models import weights_files
 from dakpn.models.networks import build_network
 from dakpn.models.predictor import KernelPredictor
 from dakpn.models.segmenter import Segmenter
+from dakpn.models.weights_facts import PredictorFacts, StageFacts, read_facts, require_same
+from dakpn.models.weights_files import CARD, CONFIG, FACTS, TENSORS, digest_of, unreadable
 
-_TENSORS, _CONFIG, _CARD = "model.safetensors", "config.json", "README.md"
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _PICKLES = (b"\x80", b"PK\x03\x04")
 """How a bare pickle and torch's archive of one begin."""
 
@@ -37,29 +38,73 @@ def save_predictor(uri: str, model: KernelPredictor, label_space: LabelSpace, ca
     if model.folded:
         raise WeightsError("a predictor made for inference cannot be saved; save the one it was made from")
     config = {"predictor": model.config.model_dump(mode="json"), "label_space": label_space.to_dict()}
-    return _save(uri, model, {"kind": "predictor", **config}, card)
+    facts_uri = storage.join(uri, FACTS)
+    storage.delete(facts_uri)  # those of former weights would not be those of the tensors that come now
+    digest, size = _save(uri, model, {"kind": "predictor", **config}, card)
+    facts = _facts(model, label_space, digest, size)
+    storage.write_json(facts_uri, facts.model_dump(mode="json"))
+    return digest
 
 
 def load_predictor(uri: str) -> tuple[KernelPredictor, LabelSpace, str]:
     """Read predictor weights: the model in eval mode, its classes and the weights' digest.
 
     Raises:
-        WeightsError: missing, damaged, others than the URI's digest says, a pickle, of another kind, or not fitting the
-            architecture they name.
+        WeightsError: missing, damaged, others than the URI's digest says, a pickle, of another kind, not fitting the
+            architecture they name, or not those that the facts beside them are of.
     """
-    config, tensors, digest = _load(uri, "predictor")
+    model, labels, facts = _load_predictor(uri)
+    return model, labels, facts.digest
+
+
+def facts_of_tensors(uri: str) -> PredictorFacts:
+    """The facts of predictor weights, made from their tensors; errors as for `load_predictor`."""
+    return _load_predictor(uri)[2]
+
+
+def _load_predictor(uri: str) -> tuple[KernelPredictor, LabelSpace, PredictorFacts]:
+    config, tensors, digest, size = _load(uri, "predictor")
     try:
         model = KernelPredictor(PredictorConfig.model_validate(config["predictor"]))
     except (ValidationError, KeyError) as error:
-        raise _unreadable(uri, "its predictor config does not fit this version of dakpn") from error
+        raise unreadable(uri, "its predictor config does not fit this version of dakpn") from error
     _fill(uri, model, tensors)
-    return model.eval(), LabelSpace.from_dict(config["label_space"]), digest
+    labels = LabelSpace.from_dict(config["label_space"])
+    facts = _facts(model, labels, digest, size)
+    folder, _ = weights_files.split_digest(uri)
+    claimed = read_facts(folder)
+    if claimed is not None:
+        require_same(folder, claimed, facts)
+    return model.eval(), labels, facts
+
+
+def _facts(model: KernelPredictor, labels: LabelSpace, digest: str, tensor_bytes: int) -> PredictorFacts:
+    """What is known of a predictor whose weights have this digest."""
+    stages = [
+        StageFacts(
+            name=type(stage).__name__,
+            radius=stage.radius,
+            params=ParamBounds(names=stage.names, low=stage.low, high=stage.high),
+        )
+        for stage in model.function.stages
+    ]
+    return PredictorFacts(
+        digest=digest,
+        tensor_bytes=tensor_bytes,
+        weight_count=sum(tensor.numel() for tensor in model.state_dict().values()),
+        stages=tuple(stages),
+        label_space=json.loads(json.dumps(labels.to_dict())),
+        needs_label=model.config.head.needs_label,
+        condition=model.config.head.condition,
+        style_keys=model.config.style_keys,
+        prediction_size=model.config.prediction_size,
+    )
 
 
 def save_segmenter(uri: str, model: Segmenter, network: NetworkConfig, label_space: LabelSpace, card: str) -> str:
     """Write segmenter weights and return their digest."""
     config = {"network": network.model_dump(mode="json"), "label_space": label_space.to_dict()}
-    return _save(uri, model, {"kind": "segmenter", **config}, card)
+    return _save(uri, model, {"kind": "segmenter", **config}, card)[0]
 
 
 def load_segmenter(uri: str) -> tuple[Segmenter, NetworkConfig, LabelSpace, str]:
@@ -68,111 +113,53 @@ def load_segmenter(uri: str) -> tuple[Segmenter, NetworkConfig, LabelSpace, str]
     Raises:
         WeightsError: as for `load_predictor`.
     """
-    config, tensors, digest = _load(uri, "segmenter")
+    config, tensors, digest, _ = _load(uri, "segmenter")
     try:
         network = TypeAdapter(NetworkConfig).validate_python(config["network"])
     except (ValidationError, KeyError) as error:
-        raise _unreadable(uri, "its network config does not fit this version of dakpn") from error
+        raise unreadable(uri, "its network config does not fit this version of dakpn") from error
     label_space = LabelSpace.from_dict(config["label_space"])
     model = build_network(network, label_space.num_classes)
     _fill(uri, model, tensors)
     return model.eval(), network, label_space, digest
 
 
-def has_weights(uri: str) -> bool:
-    """Whether weights lie here, of whatever kind."""
-    return storage.exists(storage.join(uri, _TENSORS))
-
-
-def weights_digest(uri: str) -> str:
-    """Digest of the weights of either kind in a folder. Raises `WeightsError` if they cannot be read."""
-    return _digest(*_read(uri, ""))
-
-
-def copy_weights(uri: str, to: str, digest: str) -> None:
-    """Copy weights of either kind, if they are those with this digest.
-
-    Raises:
-        WeightsError: they are missing or others.
-        StorageError: the copy cannot be written.
-    """
-    folder, _ = _split_digest(uri)
-    config, tensors = _read(folder, digest)
-    card = storage.join(folder, _CARD)
-    if storage.exists(card):
-        storage.write_bytes(storage.join(to, _CARD), storage.read_bytes(card))
-    storage.write_bytes(storage.join(to, _CONFIG), config)
-    storage.write_bytes(storage.join(to, _TENSORS), tensors)
-
-
-def _save(uri: str, model: nn.Module, config: Mapping[str, Any], card: str) -> str:
+def _save(uri: str, model: nn.Module, config: Mapping[str, Any], card: str) -> tuple[str, int]:
+    """Write weights; return their digest and the bytes of the tensors' file."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     blob = save(tensors)
     config_bytes = json.dumps(config, indent=2).encode()
-    digest = _digest(config_bytes, blob)
+    digest = digest_of(config_bytes, blob)
     pinned = f"\nThe digest of these weights is `{digest}`; a URI that ends in `@{digest}` takes no others.\n"
-    storage.write_bytes(storage.join(uri, _CARD), (card + pinned).encode())
-    storage.write_bytes(storage.join(uri, _CONFIG), config_bytes)
-    storage.write_bytes(storage.join(uri, _TENSORS), blob)
-    return digest
+    storage.write_bytes(storage.join(uri, CARD), (card + pinned).encode())
+    storage.write_bytes(storage.join(uri, CONFIG), config_bytes)
+    storage.write_bytes(storage.join(uri, TENSORS), blob)
+    return digest, len(blob)
 
 
-def _load(pinned_uri: str, kind: str) -> tuple[dict[str, Any], dict[str, Tensor], str]:
-    uri, expected = _split_digest(pinned_uri)
-    config_bytes, blob = _read(uri, expected)
+def _load(pinned_uri: str, kind: str) -> tuple[dict[str, Any], dict[str, Tensor], str, int]:
+    """Config, tensors, digest and the bytes of the tensors' file."""
+    uri, expected = weights_files.split_digest(pinned_uri)
+    config_bytes, blob = weights_files.read_weights(uri, expected)
     try:
         config = json.loads(config_bytes)
         tensors = load(blob)
     except (ValueError, safetensors.SafetensorError) as error:
-        raise _unreadable(uri, _what_else(blob) or f"damaged or not safetensors ({error})") from error
+        raise unreadable(uri, _what_else(blob) or f"damaged or not safetensors ({error})") from error
     if not isinstance(config, dict) or config.get("kind") != kind:
         found = config.get("kind") if isinstance(config, dict) else type(config).__name__
-        raise _unreadable(uri, f"they are of kind {found!r}, expected {kind!r}")
-    return config, tensors, _digest(config_bytes, blob)
-
-
-def _read(uri: str, expected: str) -> tuple[bytes, bytes]:
-    """The bytes of config and tensors. Raises `WeightsError` if their digest is another; "" takes any."""
-    try:
-        config = storage.read_bytes(storage.join(uri, _CONFIG))
-        blob = storage.read_bytes(storage.join(uri, _TENSORS))
-    except StorageError as error:
-        raise _unreadable(uri, f"{_CONFIG} and {_TENSORS} are expected there ({error})") from error
-    digest = _digest(config, blob)
-    if expected not in ("", digest):
-        raise WeightsError(
-            f"weights {uri} have the digest {digest}, expected {expected}: they are others than the URI names, or "
-            "were changed; find the right ones, or take these by leaving the digest off"
-        )
-    return config, blob
+        raise unreadable(uri, f"they are of kind {found!r}, expected {kind!r}")
+    return config, tensors, digest_of(config_bytes, blob), len(blob)
 
 
 def _what_else(blob: bytes) -> str:
     if not blob.startswith(_PICKLES):
         return ""
-    return f"{_TENSORS} is a pickle, which could run any code as it is loaded, and is refused; expected safetensors"
-
-
-def _split_digest(uri: str) -> tuple[str, str]:
-    """The URI of the folder, and the digest behind its `@`; "" if there is none."""
-    folder, at, digest = uri.rpartition("@sha256:")
-    if not at:
-        return uri, ""
-    if not _DIGEST.fullmatch(f"sha256:{digest}"):
-        raise WeightsError(f"weights {uri}: got sha256:{digest}, expected sha256: and 64 hexadecimal digits")
-    return folder, f"sha256:{digest}"
+    return f"{TENSORS} is a pickle, which could run any code as it is loaded, and is refused; expected safetensors"
 
 
 def _fill(uri: str, model: nn.Module, tensors: dict[str, Tensor]) -> None:
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:
-        raise _unreadable(uri, f"the tensors do not fit the architecture in {_CONFIG}") from error
-
-
-def _digest(config: bytes, tensors: bytes) -> str:
-    return "sha256:" + hashlib.sha256(hashlib.sha256(config).digest() + hashlib.sha256(tensors).digest()).hexdigest()
-
-
-def _unreadable(uri: str, reason: str) -> WeightsError:
-    return WeightsError(f"weights {uri} cannot be used: {reason}; give the `weights` folder of a finished training run")
+        raise unreadable(uri, f"the tensors do not fit the architecture in {CONFIG}") from error

@@ -41,7 +41,8 @@ from dakpn.errors import TrainingError, UsageError
 from dakpn.models.networks import build_untrained_network, require_network
 from dakpn.models.precision import compute_dtype, place
 from dakpn.models.predictor import KernelPredictor
-from dakpn.models.weights import has_weights, load_segmenter, save_predictor, save_segmenter
+from dakpn.models.weights import load_segmenter, save_predictor, save_segmenter
+from dakpn.models.weights_files import has_weights
 from dakpn.segmentation.fit import segmentation_state
 from dakpn.training.adversarial import AdversarialTask, sample_grid
 from dakpn.training.card import ENCODER_CARD, predictor_card

@@ -9,6 +9,7 @@ from dakpn.data.manifest import DatasetIndex, ShardEntry
 from dakpn.errors import UsageError
 from dakpn.inference.job_estimate import estimate, worker_bytes
 from dakpn.inference.job_plan import plan_translation
+from dakpn.inference.job_sample import measure
 from tests.scenes import Scenes
 
 
@@ -30,12 +31,14 @@ def test_an_estimate_is_of_what_is_left_and_writes_nothing(scenes: Scenes, weigh
     config = TranslateConfig(
         weights=weights, input=scenes.synthetic, output=str(out), workers=(1, 2), price_per_worker_hour=3.0
     )
-    whole = estimate(plan_translation(config))
+    plan = plan_translation(config)
+    whole = estimate(plan, measure(plan))
     assert (whole.shards, whole.images, whole.bad, whole.sampled) == (3, 12, 0, 12)
     assert whole.images_per_second > 0
     assert whole.hours == pytest.approx(12 / whole.images_per_second / 3600 / 2)
     assert whole.cost == pytest.approx(3.0 * 2 * whole.hours)
-    part = estimate(plan_translation(config, only=["train-00002-of-00003"]))
+    plan = plan_translation(config, only=["train-00002-of-00003"])
+    part = estimate(plan, measure(plan))
     assert (part.shards, part.images, part.sampled) == (1, 4, 4)
     assert not out.exists()
     with pytest.raises(UsageError, match="no shard 'train-3'"):

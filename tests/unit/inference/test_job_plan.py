@@ -10,6 +10,7 @@ from dakpn.errors import UsageError
 from dakpn.inference import job_plan, shard_job
 from dakpn.inference.job_estimate import estimate
 from dakpn.inference.job_plan import claim_output, plan_translation
+from dakpn.inference.job_sample import measure
 from dakpn.inference.translator import Translator
 from tests.scenes import Scenes
 from tests.unit.inference.stored import store_params
@@ -61,7 +62,7 @@ def test_stages_without_a_fused_form_are_said_once_at_the_start(
     config = TranslateConfig(weights=weights, input=scenes.synthetic, output=str(tmp_path / "out"))
     plan_translation(config)
     assert "fused" not in caplog.text
-    monkeypatch.setattr(job_plan, "why_not_fused", lambda function: "2 stages look at a pixel's surroundings")
+    monkeypatch.setattr(job_plan, "why_stages_not_fused", lambda names: "2 stages look at a pixel's surroundings")
     plan_translation(config)
     assert caplog.text.count("cannot compute the stages of these weights: 2 stages look at a pixel's surroundings") == 1
 
@@ -74,7 +75,7 @@ def test_a_job_for_gpus_is_planned_and_estimated_without_one(
     plan = plan_translation(config)
     assert len(plan.todo) == 3
     assert "this process has none" not in caplog.text
-    assert estimate(plan).images == 12
+    assert estimate(plan, measure(plan)).images == 12
     assert caplog.text.count("this process has none: it takes the CPU") == 1
     with pytest.raises(UsageError, match="device 'cuda' cannot be used"):  # a worker without one does not go on
         Translator.of_job(config, plan.index)

@@ -16,7 +16,7 @@ from dakpn.inference.params_verification import compare_params, params_claims
 from dakpn.inference.retranslation import Recomputation
 from dakpn.inference.verification import ShardPair
 from dakpn.inference.verification_report import ShardFindings
-from dakpn.models.weights import weights_digest
+from dakpn.models.weights_files import weights_digest
 from tests.scenes import Scenes, copy_dataset, truncate, write_shard
 from tests.unit.inference.stored import guessing_weights, store_params
 

@@ -27,6 +27,7 @@ def test_a_digest_in_the_uri_takes_those_weights_and_no_others(copied: Path) -> 
     config = json.loads((copied / "config.json").read_text())
     config["predictor"]["translation"]["stages"][0]["hue_shift"] = 0.05
     (copied / "config.json").write_text(json.dumps(config, indent=2))
+    (copied / "facts.json").unlink()
     assert load_predictor(str(copied))[2] != digest
     with pytest.raises(WeightsError) as caught:
         load_predictor(f"{copied}@{digest}")
@@ -38,6 +39,11 @@ def test_one_changed_bit_of_a_tensor_is_found(copied: Path) -> None:
     digest = load_predictor(str(copied))[2]
     tensors = copied / "model.safetensors"
     tensors.write_bytes(tensors.read_bytes()[:-1] + bytes([tensors.read_bytes()[-1] ^ 1]))
+    with pytest.raises(
+        WeightsError, match=r"digest is sha256:\w+ in facts\.json, expected sha256:\w+ as in the weights"
+    ):
+        load_predictor(str(copied))
+    (copied / "facts.json").unlink()
     load_predictor(str(copied))
     with pytest.raises(WeightsError, match="others than the URI names"):
         load_predictor(f"{copied}@{digest}")
