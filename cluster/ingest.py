@@ -57,6 +57,7 @@ def _prepared(stream: Stream, portions: list[Portion], prefetch_batches: int) ->
     context.execution_options.preserve_order = True
     context.enable_progress_bars = False
     context.target_max_block_size = _BLOCK_BYTES
+    context.memory_usage_poll_interval_s = None  # it reads /proc once a second in each task, for a figure nobody asks
     context.raise_original_map_exception = True  # what Ray wraps around it loses the reason on its way here
 
     def read(batch: dict[str, Any]) -> Iterator[pa.Table]:
