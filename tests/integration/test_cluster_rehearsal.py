@@ -76,6 +76,7 @@ def test_jobs_go_on_when_a_node_is_killed(cluster: RayCluster, bucket: str, scen
     assert verified.returncode == 0, verified.stderr
 
 
+@pytest.mark.soak  # in CI: test_drain.py
 def test_a_pod_that_goes_leaves_a_checkpoint_from_which_the_training_goes_on_and_is_stopped(
     cluster: RayCluster, bucket: str, scenes: Scenes, tmp_path: Path
 ) -> None:

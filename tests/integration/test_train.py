@@ -262,7 +262,7 @@ def test_a_killed_run_resumes_and_ends_with_the_weights_of_one_that_was_not(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.soak)])  # in CI: test_signals.py
 def test_sigterm_writes_a_checkpoint_first_and_the_same_command_goes_on(
     scenes: Scenes, tmp_path: Path, workers: int
 ) -> None:
