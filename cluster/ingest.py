@@ -48,8 +48,8 @@ def prepared_on_ray(stream: Stream, prefetch_batches: int = 4) -> Iterator[Array
         prefetch_batches: blocks of examples that are fetched ahead.
     """
     portions = stream.portions()
-    while True:
-        yield from _prepared(stream, list(islice(portions, _PORTIONS_AT_ONCE)), prefetch_batches)
+    while some := list(islice(portions, _PORTIONS_AT_ONCE)):
+        yield from _prepared(stream, some, prefetch_batches)
 
 
 def _prepared(stream: Stream, portions: list[Portion], prefetch_batches: int) -> Iterator[Arrays]:

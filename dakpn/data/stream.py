@@ -10,7 +10,7 @@ a number, from which, and from the seed, the randomness of its preparation follo
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import count
+from itertools import count, takewhile
 from typing import NamedTuple, Protocol, Self
 
 import numpy as np
@@ -198,6 +198,7 @@ class Stream:
         prepare: makes the arrays of an example; it must be picklable by value (`cloudpickle`).
         labelled: False leaves the labels with the reader.
         start: number of the first sample.
+        count: samples that are wanted, so that no more are prepared; None is endless.
     """
 
     source: SampleSource
@@ -205,10 +206,17 @@ class Stream:
     prepare: Prepare
     labelled: bool
     start: int = 0
+    count: int | None = None
 
     def portions(self) -> Iterator[Portion]:
-        """What to read, for ever."""
-        return self.order.portions(self.start)
+        """What to read, in order."""
+        portions = self.order.portions(self.start)
+        if self.count is None:
+            yield from portions
+            return
+        end = self.start + self.count
+        for portion in takewhile(lambda portion: portion.first < end, portions):
+            yield replace(portion, rows=portion.rows[: end - portion.first])
 
     def read(self, portion: Portion) -> Iterator[Numbered]:
         """The samples of a portion, in order. Memory holds all its shards, encoded.
@@ -250,7 +258,7 @@ class PreparedStream(Protocol):
     """Prepares the samples of a stream ahead of need."""
 
     def __call__(self, stream: Stream) -> Iterator[Arrays]:
-        """Yield the examples for ever, in order, stacked in blocks of one or more: arrays [n, ...]."""
+        """Yield the examples in order, stacked in blocks of one or more: arrays [n, ...]."""
         ...
 
 

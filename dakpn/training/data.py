@@ -184,11 +184,11 @@ class BatchLoader:
         self._prepared, self._device, self._while_waiting = prepared, device, while_waiting
 
     def segmentation_batches(self, labelled: Stream, batch_size: int) -> Iterator[SegmentationBatch]:
-        """Endless batches of `labelled_example`s, on the device."""
+        """Batches of `labelled_example`s, on the device, as long as the stream goes."""
         return self._ahead(map(segmentation_batch, self._arrays(labelled, batch_size)))
 
     def adversarial_batches(self, synthetic: Stream, real: Stream, batch_size: int) -> Iterator[AdversarialBatch]:
-        """Endless batches of `synthetic_example`s and as many `real_example`s, on the device."""
+        """Batches of `synthetic_example`s and as many `real_example`s, on the device, as long as both streams go."""
         ours = map(synthetic_batch, self._arrays(synthetic, batch_size))
         theirs = map(real_batch, self._arrays(real, batch_size))
         return self._ahead(map(AdversarialBatch, ours, theirs))
@@ -207,6 +207,7 @@ class BatchLoader:
             copied.append(batch.pin().to(self._device))
             if len(copied) > COPIES_AHEAD:
                 yield copied.popleft()
+        yield from copied
 
 
 def _moved(value: Any, device: torch.device) -> Any:

@@ -185,9 +185,9 @@ class Trainer:
         synthetic = synthetic_example(*sizes, self.label_space if labelled else None)
         real = real_example(*sizes)
 
-        def batches(loader: BatchLoader, start: int) -> Iterator[AdversarialBatch]:
-            ours = self._stream(self.synthetic, synthetic, start, labelled=labelled)
-            theirs = self._stream(self.real, real, start, labelled=False)
+        def batches(loader: BatchLoader, start: int, count: int) -> Iterator[AdversarialBatch]:
+            ours = self._stream(self.synthetic, synthetic, start, count, labelled=labelled)
+            theirs = self._stream(self.real, real, start, count, labelled=False)
             return loader.adversarial_batches(ours, theirs, settings.batch_size_per_worker)
 
         @cache
@@ -225,8 +225,8 @@ class Trainer:
         self._run(
             planned.stage,
             state,
-            lambda loader, start: loader.segmentation_batches(
-                self._stream(self.synthetic, prepare, start, labelled=True), size
+            lambda loader, start, count: loader.segmentation_batches(
+                self._stream(self.synthetic, prepare, start, count, labelled=True), size
             ),
             size,
             training.steps,
@@ -260,24 +260,20 @@ class Trainer:
             predictor, self.config.adversarial, self.config.discriminator, self.compute_dtype, cache_of_logits
         )
 
-    def _stream(self, source: SampleSource, prepare: Prepare, start: int, *, labelled: bool) -> Stream:
-        """This rank's samples from number `start` on."""
+    def _stream(self, source: SampleSource, prepare: Prepare, start: int, count: int, *, labelled: bool) -> Stream:
+        """So many of this rank's samples, from number `start` on."""
         shuffle = self.config.stream.shuffle_shards
         order = StreamOrder(source.index, self.config.seed, self.rank.rank, self.rank.world_size, shuffle)
-        return Stream(source, order, prepare, labelled, start)
+        return Stream(source, order, prepare, labelled, start, count)
 
     def _some(self, source: SampleSource, prepare: Prepare, most: int, *, labelled: bool) -> Iterator[Arrays]:
         """The first of the shuffled samples, `most` or all that there are, in blocks: the same on every rank."""
         order = StreamOrder(source.index, self.config.seed, shuffle_shards=1)
-        missing = min(most, order.index.rows)
-        blocks = self._prepared(Stream(source, order, prepare, labelled))
-        with read_ahead(blocks, self._heed_notice) as ahead:
+        stream = Stream(source, order, prepare, labelled, count=min(most, order.index.rows))
+        with read_ahead(self._prepared(stream), self._heed_notice) as ahead:
             for block in ahead:
                 self._heed_notice()
-                yield {name: array[:missing] for name, array in block.items()}
-                missing -= len(next(iter(block.values())))
-                if missing <= 0:
-                    return
+                yield block
 
     def _heed_notice(self) -> None:
         """Between two stages nothing needs a checkpoint: what is done is saved."""
@@ -306,7 +302,7 @@ class Trainer:
         self,
         stage: str,
         state: TrainState,
-        batches: Callable[[BatchLoader, int], Iterator[_B]],
+        batches: Callable[[BatchLoader, int, int], Iterator[_B]],
         batch_size: int,
         steps: int,
         clip: float | None = None,
@@ -317,7 +313,7 @@ class Trainer:
         Args:
             stage: its name in metrics and checkpoints.
             state: before the first step.
-            batches: given a loader and the number of the first sample, gives the batches.
+            batches: given a loader, the number of the first sample and how many are wanted, gives the batches.
             batch_size: of this rank.
             steps: in all.
             clip: largest norm of each player's gradient.
@@ -331,7 +327,8 @@ class Trainer:
         loader = BatchLoader(self._prepared, self.device, saver.heed_notice)
         task: nn.Module = wrapped(state.task)
         with self._reporter(stage, state.step, draw_samples) as reporter, _memory_advice(stage):
-            run_steps(state, task, batches(loader, state.step * batch_size), settings, reporter, saver)
+            wanted = batches(loader, state.step * batch_size, (steps - state.step) * batch_size)
+            run_steps(state, task, wanted, settings, reporter, saver)
         require_same_params(state.task)
 
     @contextmanager

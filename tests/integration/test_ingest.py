@@ -41,6 +41,8 @@ def test_the_stream_is_that_of_threads(scenes: Scenes, start: int, rank: int, wo
     wanted = stream(scenes.synthetic, start, rank, world_size)
     here, there = (examples(blocks, 30) for blocks in (prepared_in_threads(wanted, 2), prepared_on_ray(wanted)))
     assert here.keys() == there.keys()
+    wanted = replace(wanted, count=30)
+    assert sum(len(block["low"]) for block in prepared_on_ray(wanted)) == 30
     for name, array in here.items():
         assert array.dtype == there[name].dtype
         assert np.array_equal(array, there[name]), name

@@ -1,6 +1,7 @@
 """The order of training samples, seeded, complete, dealt to workers and startable anywhere; and their preparation."""
 
 from collections import Counter
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -144,3 +145,12 @@ def test_examples_are_what_a_generator_seeded_by_their_number_among_those_of_all
 def test_a_row_that_cannot_be_decoded_is_named_with_its_shard(threads):
     with pytest.raises(DataError, match=r"^row s1/2 of held/s1: it is no image$"):
         prepared(StreamOrder(index_of(4, 3), seed=0), 7, 0, threads)
+
+
+@pytest.mark.parametrize(("start", "wanted"), [(0, 5), (3, 12), (7, 30), (12, 0)])
+def test_no_more_samples_are_read_than_are_wanted(start, wanted):
+    order = StreamOrder(index_of(5, 2, 4), seed=2, shuffle_shards=2)
+    stream = replace(stream_of(order, start), count=wanted)
+    seen = [one.sample.key for portion in stream.portions() for one in stream.read(portion)]
+    assert seen == keys(order, wanted, start)
+    assert sum(len(block["key"]) for block in prepared_in_threads(stream, 2)) == wanted

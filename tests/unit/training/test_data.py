@@ -171,3 +171,26 @@ def test_blocks_of_any_sizes_are_cut_and_joined_into_batches_in_order(sizes: lis
     assert np.array_equal(numbers, rows[: whole * batch_size])
     for batch in batches:
         assert np.array_equal(batch["pair"], batch["number"][:, None] * [1, 2])
+
+
+class Copied:
+    """Stands for a batch: what is copied to a GPU, and when, needs none."""
+
+    def __init__(self, number: int, log: list[str]) -> None:
+        self.number, self.log = number, log
+
+    def pin(self) -> "Copied":
+        return self
+
+    def to(self, device: torch.device) -> "Copied":
+        self.log.append(f"copied {self.number}")
+        return self
+
+
+def test_two_batches_are_copied_ahead_to_a_gpu_and_the_last_ones_are_not_lost() -> None:
+    log: list[str] = []
+    loader = BatchLoader(partial(prepared_in_threads, threads=1), torch.device("cuda"))
+    batches = loader._ahead(Copied(number, log) for number in range(4))  # pyright: ignore[reportArgumentType]
+    for batch in batches:
+        log.append(f"step {batch.number}")
+    assert log == [*(f"copied {n}" for n in range(3)), "step 0", "copied 3", "step 1", "step 2", "step 3"]
