@@ -11,7 +11,7 @@ from PIL import Image
 
 from benchmarks.measure import Claim, alternate, at_least, at_most
 from benchmarks.scenes import PREDICTION, image
-from dakpn.data import codec
+from dakpn.images import codec
 
 _ROUNDS = 7
 _PILLOW_ROUNDS = 3  # half a minute in all, most of it Pillow's PNG encoder

@@ -23,10 +23,10 @@ from dakpn.config import (
     StyleConfig,
     TranslationConfig,
 )
-from dakpn.data.label_space import LabelSpace
-from dakpn.inference.translator import Translator
-from dakpn.models.generator import ResnetGenerator
+from dakpn.datasets.label_space import LabelSpace
+from dakpn.evaluation.baselines.generator import ResnetGenerator
 from dakpn.models.predictor import KernelPredictor
+from dakpn.translation.translator import Translator
 
 _CITYSCAPES_CLASSES = 19
 _SIZES = {(256, 512): 3, GTA5: 1}

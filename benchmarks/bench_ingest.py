@@ -20,13 +20,13 @@ from benchmarks.recipes import shipped_config
 from benchmarks.scenes import GTA5
 from cluster.ingest import prepared_on_ray, stream_cpus
 from cluster.session import ray_session
-from dakpn.data import codec
-from dakpn.data.datasets import load_preset
-from dakpn.data.image_header import ImageFormat
-from dakpn.data.label_space import LabelSpace
-from dakpn.data.pack import pack_dataset
-from dakpn.data.stream import PackedDataset, PreparedStream, Stream, StreamOrder, prepared_in_threads
-from dakpn.data.training_samples import real_example, synthetic_example
+from dakpn.datasets.label_space import LabelSpace
+from dakpn.datasets.stream import PackedDataset, PreparedStream, Stream, StreamOrder, prepared_in_threads
+from dakpn.datasets.training_samples import real_example, synthetic_example
+from dakpn.images import codec
+from dakpn.images.header import ImageFormat
+from dakpn.sources.pack import pack_dataset
+from dakpn.sources.preset import load_preset
 from dakpn.training.data import AdversarialBatch, BatchLoader
 
 _PROCESSES = 2

@@ -21,18 +21,19 @@ from dakpn.config import (
     TranslateConfig,
     TranslationConfig,
 )
-from dakpn.data import codec, manifest
-from dakpn.data.datasets import load_preset
-from dakpn.data.manifest import DatasetIndex, ShardEntry
-from dakpn.data.schema import Sample
-from dakpn.data.shards import shard_name, write_shard
-from dakpn.inference.job_plan import plan_translation
-from dakpn.inference.shard_job import ShardWork
-from dakpn.inference.shard_rows import input_rows
-from dakpn.inference.shard_task import ShardTask
-from dakpn.inference.translator import Translator
+from dakpn.datasets import manifest
+from dakpn.datasets.manifest import DatasetIndex, ShardEntry
+from dakpn.datasets.schema import Sample
+from dakpn.datasets.shards import shard_name, write_shard
+from dakpn.images import codec
 from dakpn.models.predictor import KernelPredictor
 from dakpn.models.weights import save_predictor
+from dakpn.sources.preset import load_preset
+from dakpn.translation.job_plan import plan_translation
+from dakpn.translation.shard_job import ShardWork
+from dakpn.translation.shard_rows import input_rows
+from dakpn.translation.shard_task import ShardTask
+from dakpn.translation.translator import Translator
 from workflows import translate
 
 _SHARDS, _ROWS = 60, 8

@@ -17,8 +17,8 @@ _STREAM = """
 import sys
 from cluster.ingest import prepared_on_ray
 from cluster.session import ray_session
-from dakpn.data.stream import PackedDataset, Stream, StreamOrder
-from dakpn.data.training_samples import real_example
+from dakpn.datasets.stream import PackedDataset, Stream, StreamOrder
+from dakpn.datasets.training_samples import real_example
 dataset = PackedDataset.open(sys.argv[1])
 stream = Stream(dataset, StreamOrder(dataset.index, seed=0), real_example((96, 128), (96, 128)), labelled=True)
 with ray_session(cpus=3):

@@ -10,10 +10,11 @@ from typing import Any
 from benchmarks.datasets import workspace, write_scenes
 from benchmarks.measure import Claim, alternate, at_least
 from benchmarks.scenes import GTA5
-from dakpn.data import codec, storage
-from dakpn.data.datasets import load_preset
-from dakpn.data.image_header import ImageFormat
-from dakpn.data.pack import PackRequest, finish_pack, pack_shard, plan_pack
+from dakpn import storage
+from dakpn.images import codec
+from dakpn.images.header import ImageFormat
+from dakpn.sources.pack import PackRequest, finish_pack, pack_shard, plan_pack
+from dakpn.sources.preset import load_preset
 
 _ROWS = 24
 _ROUNDS = 5

@@ -22,19 +22,19 @@ from dakpn.config import (
     TranslateConfig,
     TranslationConfig,
 )
-from dakpn.data import codec
-from dakpn.data.datasets import load_preset
-from dakpn.data.pack import pack_dataset
-from dakpn.data.reader import SegmentationDataset
-from dakpn.inference.job_finish import finish_translation
-from dakpn.inference.job_plan import claim_output, plan_translation
-from dakpn.inference.on_the_fly import TranslatingDataset
-from dakpn.inference.shard_job import ShardWork
-from dakpn.inference.shard_rows import input_rows
-from dakpn.inference.translator import Translator
+from dakpn.datasets.reader import SegmentationDataset
+from dakpn.images import codec
 from dakpn.models.predictor import KernelPredictor
 from dakpn.models.style import color_moments
 from dakpn.models.weights import save_predictor
+from dakpn.sources.pack import pack_dataset
+from dakpn.sources.preset import load_preset
+from dakpn.translation.job_finish import finish_translation
+from dakpn.translation.job_plan import claim_output, plan_translation
+from dakpn.translation.on_the_fly import TranslatingDataset
+from dakpn.translation.shard_job import ShardWork
+from dakpn.translation.shard_rows import input_rows
+from dakpn.translation.translator import Translator
 
 _ROUNDS = 3
 _IMAGES = 12

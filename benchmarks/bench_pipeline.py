@@ -10,11 +10,11 @@ from benchmarks.measure import Claim, alternate, at_most
 from benchmarks.recipes import SHIPPED, encoded_label, shipped_translator
 from benchmarks.scenes import image
 from dakpn.config import TranslateConfig
-from dakpn.data import codec
-from dakpn.data.schema import Sample
-from dakpn.inference.shard_job import translate_sample
-from dakpn.models.noise import noise_seed
-from dakpn.models.whole_image import translate_image
+from dakpn.datasets.schema import Sample
+from dakpn.images import codec
+from dakpn.models.function.noise import noise_seed
+from dakpn.models.function.whole_image import translate_image
+from dakpn.translation.shard_job import translate_sample
 
 _ROUNDS = 7
 _CODECS = ("decode", "label", "encode")

@@ -9,13 +9,14 @@ import numpy as np
 
 from benchmarks.measure import Claim, alternate, at_least
 from benchmarks.scenes import image
-from dakpn.data import codec, manifest
-from dakpn.data.datasets import load_preset
-from dakpn.data.formats import FormatName
-from dakpn.data.label_space import LabelSpace
-from dakpn.data.pack import pack_dataset
-from dakpn.data.reader import SegmentationDataset
-from dakpn.data.shards import read_shard
+from dakpn.datasets import manifest
+from dakpn.datasets.formats import FormatName
+from dakpn.datasets.label_space import LabelSpace
+from dakpn.datasets.reader import SegmentationDataset
+from dakpn.datasets.shards import read_shard
+from dakpn.images import codec
+from dakpn.sources.pack import pack_dataset
+from dakpn.sources.preset import load_preset
 
 _ROUNDS = 5
 _IMAGES = 96

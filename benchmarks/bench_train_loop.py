@@ -15,16 +15,16 @@ from benchmarks.measure import Claim, at_least, at_most
 from cluster.session import ray_session
 from dakpn.config import TrainConfig
 from dakpn.config_file import build_config
-from dakpn.data import manifest
-from dakpn.data.datasets import load_preset
-from dakpn.data.pack import pack_dataset
-from dakpn.data.procedural import photograph, render_scene, write_dataset
-from dakpn.data.shards import read_shard
-from dakpn.data.stream import stacked
-from dakpn.data.training_samples import real_example, synthetic_example
-from dakpn.models.noise import seeded_noise
+from dakpn.datasets import manifest
+from dakpn.datasets.shards import read_shard
+from dakpn.datasets.stream import stacked
+from dakpn.datasets.training_samples import real_example, synthetic_example
+from dakpn.models.function.noise import seeded_noise
 from dakpn.models.predictor import KernelPredictor
 from dakpn.models.weights import load_segmenter
+from dakpn.scenes import photograph, render_scene, write_dataset
+from dakpn.sources.pack import pack_dataset
+from dakpn.sources.preset import load_preset
 from dakpn.training.adversarial import AdversarialTask
 from dakpn.training.data import AdversarialBatch, real_batch, synthetic_batch
 from dakpn.training.loop import Step

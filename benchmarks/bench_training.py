@@ -12,9 +12,9 @@ from benchmarks.measure import Claim, alternate, at_least, at_most
 from benchmarks.recipes import shipped_config
 from benchmarks.scenes import GTA5
 from dakpn.config import TrainConfig
+from dakpn.models.function.stages import local
 from dakpn.models.precision import compute_dtype, place
 from dakpn.models.predictor import KernelPredictor
-from dakpn.models.stages import local
 from dakpn.training.adversarial import AdversarialTask
 from dakpn.training.data import AdversarialBatch, PatchWindow, RealBatch, SyntheticBatch
 from dakpn.training.loop import Step, take_step

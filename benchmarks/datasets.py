@@ -7,9 +7,9 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from dakpn.data import codec
-from dakpn.data.image_header import ImageFormat
-from dakpn.data.procedural import render_scene
+from dakpn.images import codec
+from dakpn.images.header import ImageFormat
+from dakpn.scenes import render_scene
 
 
 @contextmanager

@@ -11,12 +11,12 @@ import workflows
 from benchmarks.scenes import GTA5
 from dakpn.config import TrainConfig
 from dakpn.config_file import load_config
-from dakpn.data import codec
-from dakpn.data.datasets import load_preset
-from dakpn.data.procedural import render_scene
-from dakpn.inference.translator import Translator
+from dakpn.images import codec
 from dakpn.models.predictor import KernelPredictor
 from dakpn.models.style import color_moments
+from dakpn.scenes import render_scene
+from dakpn.sources.preset import load_preset
+from dakpn.translation.translator import Translator
 
 SHIPPED = "gta5_cityscapes"
 _FOLDER = Path(workflows.__file__).parent / "configs"

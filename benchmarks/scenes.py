@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dakpn.config import GaussianBlurConfig, HsvAffineConfig, NoiseConfig, TranslationConfig
-from dakpn.data.procedural import render_scene
-from dakpn.models.translation import TranslationFunction
+from dakpn.models.function.translation import TranslationFunction
+from dakpn.scenes import render_scene
 
 GTA5 = (1052, 1914)
 """Height and width of a GTA5 image."""

@@ -1,8 +1,9 @@
 """Training samples prepared by Ray Data: read, shuffled, decoded and cut by tasks on every node of the cluster.
 
-A stream's portions (see `dakpn.data.stream`) become the rows of a Ray dataset. One operator reads a portion's shards
-and puts its samples in order, in small blocks; the next makes each block's arrays. Ray keeps the order of blocks, so
-that the trainer sees the very stream that threads of its own process would give it, whichever node did the work.
+A stream's portions (see `dakpn.datasets.stream`) become the rows of a Ray dataset. One operator reads a portion's
+shards and puts its samples in order, in small blocks; the next makes each block's arrays. Ray keeps the order of
+blocks, so that the trainer sees the very stream that threads of its own process would give it, whichever node did the
+work.
 """
 
 from collections.abc import Iterator
@@ -13,8 +14,8 @@ import pyarrow as pa
 import ray
 import ray.data
 
-from dakpn.data.schema import Sample
-from dakpn.data.stream import Arrays, Numbered, Portion, Stream, stacked
+from dakpn.datasets.schema import Sample
+from dakpn.datasets.stream import Arrays, Numbered, Portion, Stream, stacked
 
 READER_CPUS = 0.25
 """Logical CPUs of a task that reads: it waits for storage more than it computes."""
@@ -41,7 +42,7 @@ def stream_readers() -> int:
 
 
 def prepared_on_ray(stream: Stream, prefetch_batches: int = 4) -> Iterator[Arrays]:
-    """A `dakpn.data.stream.PreparedStream` of Ray's tasks.
+    """A `dakpn.datasets.stream.PreparedStream` of Ray's tasks.
 
     Args:
         stream: what to prepare.

@@ -3,8 +3,8 @@
 import pyarrow.fs
 from pyarrow.fs import FSSpecHandler, PyFileSystem
 
-from dakpn.data import storage
-from dakpn.data.storage.location import is_local, locate
+from dakpn import storage
+from dakpn.storage.location import is_local, locate
 
 
 def ray_storage(uri: str) -> tuple[str, pyarrow.fs.FileSystem | None]:

@@ -15,11 +15,11 @@ import torch
 from hypothesis import settings
 
 from dakpn.config import TrainConfig, TranslateConfig
-from dakpn.data.pack import pack_dataset
-from dakpn.data.procedural import render_scene, write_dataset
 from dakpn.models.predictor import KernelPredictor
 from dakpn.models.style import color_moments
 from dakpn.models.weights import save_predictor
+from dakpn.scenes import render_scene, write_dataset
+from dakpn.sources.pack import pack_dataset
 from tests import fake_gpu
 from tests.lanes import OneRayScheduling
 from tests.processes import patient_ray_session

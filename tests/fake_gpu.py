@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
-from dakpn.models import color, noise
+from dakpn.models.function import color, noise
 
 _NAME = "gpu"
 _aten = torch.ops.aten

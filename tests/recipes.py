@@ -5,8 +5,8 @@ from pathlib import Path
 import workflows
 from dakpn.config import PredictorConfig, TrainConfig
 from dakpn.config_file import load_config
+from dakpn.models.function.translation import TranslationFunction
 from dakpn.models.predictor import KernelPredictor
-from dakpn.models.translation import TranslationFunction
 
 _FOLDER = Path(workflows.__file__).parent / "configs"
 RECIPES = sorted(path for path in _FOLDER.rglob("*.yaml") if not path.stem.endswith("evaluation"))

@@ -10,13 +10,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dakpn import storage
 from dakpn.config import TrainConfig
 from dakpn.config_file import build_config
-from dakpn.data import storage
-from dakpn.data.datasets import load_preset
-from dakpn.data.pack import pack_dataset
-from dakpn.data.procedural import photograph, render_scene, write_dataset
-from dakpn.data.schema import Sample
+from dakpn.datasets.schema import Sample
+from dakpn.scenes import photograph, render_scene, write_dataset
+from dakpn.sources.pack import pack_dataset
+from dakpn.sources.preset import load_preset
 
 SIZE = (48, 64)
 ROWS_PER_SHARD = 4

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from dakpn.data.manifest import DatasetIndex, ShardEntry
-from dakpn.data.schema import Sample
+from dakpn.datasets.manifest import DatasetIndex, ShardEntry
+from dakpn.datasets.schema import Sample
 
 
 @dataclass(frozen=True)

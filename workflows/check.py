@@ -3,11 +3,11 @@
 from rich.console import Console
 from rich.table import Table
 
-from dakpn.data.check import CheckReport, CheckRequest, check_dataset
-from dakpn.data.datasets import load_preset
-from dakpn.data.upright import Orientation
 from dakpn.errors import UsageError
+from dakpn.images.upright import Orientation
 from dakpn.progress import progress
+from dakpn.sources.check import CheckReport, CheckRequest, check_dataset
+from dakpn.sources.preset import load_preset
 from dakpn.wording import counted
 from workflows.inventory_table import print_inventory, printable
 
@@ -25,7 +25,7 @@ def main(
     exclusions: str | None = None,
     orientation: Orientation | None = None,
 ) -> CheckReport:
-    """Check the dataset at `uri`; see `dakpn.data.check.CheckRequest`.
+    """Check the dataset at `uri`; see `dakpn.sources.check.CheckRequest`.
 
     Args:
         uri: of what can be packed, or of a packed dataset; local or `s3://`.

@@ -25,7 +25,7 @@ from workflows import cli_jobs
 from workflows.command_configs import evaluate_config, train_config, translate_config, tune_config
 
 if TYPE_CHECKING:
-    from dakpn.inference.job_estimate import Estimate
+    from dakpn.translation.job_estimate import Estimate
 
 app = typer.Typer(
     name="dakpn",
@@ -210,7 +210,7 @@ def translate(
     the reason, and the exit code is 3; more of them than max_bad_fraction end the job.
     content=params stores what a translation depends on instead of pixels, for TranslatingDataset to apply.
     """
-    from dakpn.data.quarantine import quarantined_shards
+    from dakpn.datasets.quarantine import quarantined_shards
 
     config = translate_config(weights, input, output, overrides)
     from workflows import translate as workflow
@@ -293,7 +293,7 @@ def report(
     output: Annotated[str | None, typer.Option(help="URI of the page; RUN/report.html by default.")] = None,
 ) -> None:
     """Write one self-contained HTML page about a run, at any time."""
-    from dakpn.evaluation.run_report import ReportInputs
+    from dakpn.report.run_report import ReportInputs
     from workflows import report as workflow
 
     page = workflow.main(ReportInputs(run=run, evaluation=evaluation), output or f"{run.rstrip('/')}/report.html")

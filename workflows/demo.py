@@ -12,12 +12,12 @@ from typing import Any
 from cluster.session import ray_session
 from dakpn.config import DemoConfig, EvaluateConfig, TrainConfig, TranslateConfig, VerifyConfig
 from dakpn.config_file import load_config
-from dakpn.data.datasets import load_preset
-from dakpn.data.pack import pack_dataset
-from dakpn.data.procedural import photograph, render_scene, write_dataset
-from dakpn.data.source_kinds import ALL_SPLITS
-from dakpn.evaluation.run_report import ReportInputs
 from dakpn.evaluation.summary import OURS, SOURCE_ONLY
+from dakpn.report.run_report import ReportInputs
+from dakpn.scenes import photograph, render_scene, write_dataset
+from dakpn.sources.kinds import ALL_SPLITS
+from dakpn.sources.pack import pack_dataset
+from dakpn.sources.preset import load_preset
 from workflows import evaluate, report, train, translate, verify
 
 logger = logging.getLogger(__name__)

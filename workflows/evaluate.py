@@ -11,13 +11,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from cluster.session import ray_session
+from dakpn import storage
 from dakpn.config import EvaluateConfig, MeasuresConfig
 from dakpn.config_file import to_yaml
-from dakpn.data import storage
+from dakpn.evaluation.baselines.store import RivalJob, planned_rivals, trained_rival
 from dakpn.evaluation.cells import Cell, finished_cell, plan_cells, run_cell
 from dakpn.evaluation.measures.measure import measure_contender, measured_contenders, prepare_measures
 from dakpn.evaluation.protocol import describe_protocol
-from dakpn.evaluation.rivals.store import RivalJob, planned_rivals, trained_rival
 from dakpn.evaluation.summary import difference_text, score_text, sequence_names, sequence_text, summarize
 from dakpn.progress import progress
 from dakpn.segmentation.examples import limit_threads

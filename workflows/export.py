@@ -2,7 +2,7 @@
 
 import logging
 
-from dakpn.data import storage
+from dakpn import storage
 from dakpn.models.export import export_predictor
 from dakpn.models.weights import load_predictor
 

@@ -4,7 +4,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from dakpn.data.inventory import Inventory
+from dakpn.datasets.inventory import Inventory
 
 
 def print_inventory(inventory: Inventory) -> None:

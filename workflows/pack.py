@@ -8,17 +8,17 @@ from typing import Any, cast
 
 import typer
 
-from dakpn.data import storage
-from dakpn.data.datasets import load_preset
-from dakpn.data.exclusion import Exclusions
-from dakpn.data.formats import FormatName
-from dakpn.data.inventory import Inventory
-from dakpn.data.keep_rule import KeepRule, source_keys
-from dakpn.data.manifest import DatasetIndex, ShardMarker, read_run
-from dakpn.data.pack import PackPlan, PackRequest, ShardJob, finish_pack, pack_shard, plan_pack
-from dakpn.data.row_checks import CheckDepth
-from dakpn.data.upright import Orientation
+from dakpn import storage
+from dakpn.datasets.formats import FormatName
+from dakpn.datasets.inventory import Inventory
+from dakpn.datasets.manifest import DatasetIndex, ShardMarker, read_run
 from dakpn.errors import DakpnError, DataError
+from dakpn.images.upright import Orientation
+from dakpn.sources.exclusion import Exclusions
+from dakpn.sources.keep_rule import KeepRule, source_keys
+from dakpn.sources.pack import PackPlan, PackRequest, ShardJob, finish_pack, pack_shard, plan_pack
+from dakpn.sources.preset import load_preset
+from dakpn.sources.row_checks import CheckDepth
 from dakpn.wording import counted
 from workflows.inventory_table import print_inventory
 
@@ -39,7 +39,7 @@ def main(
     check: CheckDepth = "pixels",
     orientation: Orientation | None = None,
 ) -> DatasetIndex:
-    """Pack `source` into `output`; see `dakpn.data.pack.PackRequest`.
+    """Pack `source` into `output`; see `dakpn.sources.pack.PackRequest`.
 
     Args:
         source: URI of a folder, a packed dataset or other tools' files.

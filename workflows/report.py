@@ -1,8 +1,8 @@
 """Write the report of a run, also while it trains."""
 
-from dakpn.data import storage
-from dakpn.evaluation.report import render_report
-from dakpn.evaluation.run_report import ReportInputs, gather_report
+from dakpn import storage
+from dakpn.report import render_report
+from dakpn.report.run_report import ReportInputs, gather_report
 
 
 def main(inputs: ReportInputs, output: str) -> str:

@@ -12,8 +12,8 @@ from pydantic import BaseModel
 from cluster.job_client import JobClient
 from cluster.job_log import follow, raise_unless_succeeded
 from cluster.submit import Job, Outcome, job_name, submit
+from dakpn import storage
 from dakpn.config import TrainConfig, TranslateConfig
-from dakpn.data import storage
 from dakpn.errors import UsageError
 from workflows.command_configs import evaluate_config, train_config, translate_config, tune_config
 

@@ -12,8 +12,8 @@ from cluster.failures import StopAtLastingError
 from cluster.ingest import prepared_on_ray, stream_cpus
 from cluster.metrics import TrainingMetrics
 from cluster.session import quiet_ray_data
+from dakpn import storage
 from dakpn.config import TrainConfig
-from dakpn.data import storage
 from dakpn.segmentation.examples import limit_threads
 from dakpn.training.loop import Notice
 from dakpn.training.trainer import Rank, Trainer

@@ -21,20 +21,20 @@ from cluster.ledger import Amount, LedgerState, start_ledger
 from cluster.resources import require_node
 from cluster.session import ray_session
 from dakpn.config import TranslateConfig
-from dakpn.data.manifest import DatasetIndex, ShardMarker
+from dakpn.datasets.manifest import DatasetIndex, ShardMarker
 from dakpn.errors import DataError, StorageError, UsageError
-from dakpn.inference.job_estimate import Estimate, Sample, estimate, worker_bytes
-from dakpn.inference.job_finish import finish_translation
-from dakpn.inference.job_plan import TranslationPlan, claim_output, delete_orphans, plan_translation
-from dakpn.inference.job_report import JobReport, ShardFailure, write_report
-from dakpn.inference.shard_rows import input_rows
-from dakpn.inference.shard_task import ShardResult
 from dakpn.progress import ShowProgress, progress
+from dakpn.translation.job_estimate import Estimate, Sample, estimate, worker_bytes
+from dakpn.translation.job_finish import finish_translation
+from dakpn.translation.job_plan import TranslationPlan, claim_output, delete_orphans, plan_translation
+from dakpn.translation.job_report import JobReport, ShardFailure, write_report
+from dakpn.translation.shard_rows import input_rows
+from dakpn.translation.shard_task import ShardResult
 from dakpn.wording import counted
 from workflows.translation_worker import ShardTranslator, load_translator
 
 if TYPE_CHECKING:
-    from dakpn.inference.row_pipeline import TranslatedRow
+    from dakpn.translation.row_pipeline import TranslatedRow
 
 logger = logging.getLogger(__name__)
 _SHARDS_AHEAD = 2
@@ -102,7 +102,7 @@ def dry_run(config: TranslateConfig, only: Sequence[str] | None = None, retry_fa
 
 def _measure_apart(plan: TranslationPlan) -> tuple[Sample, list[str]]:
     """The sample, and what was warned of meanwhile: this process has no terminal to say it on."""
-    from dakpn.inference.job_sample import measure
+    from dakpn.translation.job_sample import measure
 
     warnings: list[str] = []
     handler = logging.Handler(logging.WARNING)
@@ -141,7 +141,10 @@ class _Run:
             self._translate_on_ray()
 
     def _translate_here(self) -> None:
-        from dakpn.inference.shard_job import ShardWork, try_shard  # loads torch, which a driver of workers never does
+        from dakpn.translation.shard_job import (  # loads torch, which a driver of workers never does
+            ShardWork,
+            try_shard,
+        )
 
         plan, start = self._plan, time.monotonic()
         translator = load_translator(plan.config, plan.index, plan.weights.digest)

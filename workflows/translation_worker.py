@@ -14,17 +14,17 @@ import ray
 from cluster.ledger import Amount
 from cluster.metrics import TranslationMetrics
 from dakpn.config import TranslateConfig
-from dakpn.data.job_claim import JobClaim
-from dakpn.data.manifest import DatasetIndex
-from dakpn.data.threads import ReadAhead
+from dakpn.datasets.job_claim import JobClaim
+from dakpn.datasets.manifest import DatasetIndex
+from dakpn.datasets.threads import ReadAhead
 from dakpn.errors import WeightsError
-from dakpn.inference.shard_rows import InputRow, input_rows
-from dakpn.inference.shard_task import ShardResult, ShardTask
+from dakpn.translation.shard_rows import InputRow, input_rows
+from dakpn.translation.shard_task import ShardResult, ShardTask
 
 if TYPE_CHECKING:
-    from dakpn.inference.row_pipeline import TranslatedRow
-    from dakpn.inference.shard_job import ShardWork
-    from dakpn.inference.translator import Translator
+    from dakpn.translation.row_pipeline import TranslatedRow
+    from dakpn.translation.shard_job import ShardWork
+    from dakpn.translation.translator import Translator
 
 MOST_ATTEMPTS = 5
 """Workers that one shard may cost before it counts as failed."""
@@ -39,8 +39,8 @@ def load_translator(config: TranslateConfig, index: DatasetIndex, weights_digest
     Raises:
         WeightsError: The weights are not those that the job was planned with.
     """
-    from dakpn.inference.translator import Translator
     from dakpn.segmentation.examples import limit_threads
+    from dakpn.translation.translator import Translator
 
     limit_threads(1)
     translator = Translator.of_job(config, index)
@@ -66,7 +66,7 @@ class ShardTranslator:
 
     def __call__(self, row: dict[str, Any]) -> ShardResult:
         """Translate the shard of the `ShardTask` that `row` has the fields of."""
-        from dakpn.inference.shard_job import ShardWork
+        from dakpn.translation.shard_job import ShardWork
 
         task = ShardTask(**row)
         progress = _Progress(task.name, self._ledger, self._metrics)
@@ -78,7 +78,7 @@ class ShardTranslator:
     def _translate(
         self, work: "ShardWork", task: ShardTask, rows: Iterable[InputRow], progress: "_Progress"
     ) -> ShardResult:
-        from dakpn.inference.shard_job import try_shard
+        from dakpn.translation.shard_job import try_shard
 
         attempt = cast(int, ray.get(self._ledger.begin.remote(task.name, os.getpid())))
         counted = Amount()

@@ -21,11 +21,12 @@ from cluster.ray_storage import ray_storage
 from cluster.session import interruptible, ray_session
 from cluster.sweep_stop import SweepStop, sweep_stop
 from cluster.trial_slots import TrialNeeds, start_queue, trial_slots
+from dakpn import storage
 from dakpn.config import TuneConfig
-from dakpn.data import storage
 from dakpn.errors import TrainingError
-from dakpn.evaluation.report.sweep_page import render_sweep
 from dakpn.models.weights_files import has_weights
+from dakpn.report.sweep_page import render_sweep
+from dakpn.report.tuning_page import sweep_page
 from dakpn.tuning.objective import check_objective, downstream_config
 from dakpn.tuning.outcome import (
     SweepOutcome,
@@ -39,7 +40,6 @@ from dakpn.tuning.outcome import (
     shown_objective,
     shown_value,
 )
-from dakpn.tuning.page import sweep_page
 from dakpn.tuning.records import SweepFolder, TrialRecord
 from dakpn.tuning.space import check_space, shares_encoder, training_config, winning_yaml
 from dakpn.wording import counted

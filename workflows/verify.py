@@ -13,21 +13,21 @@ from rich.console import Console
 from rich.table import Table
 
 from dakpn.config import TranslateConfig, VerifyConfig
-from dakpn.data import manifest
-from dakpn.data.manifest import Content, DatasetIndex
-from dakpn.data.quarantine import read_quarantine
+from dakpn.datasets import manifest
+from dakpn.datasets.manifest import Content, DatasetIndex
+from dakpn.datasets.quarantine import read_quarantine
 from dakpn.errors import DakpnError, VerificationError
-from dakpn.inference.claims import Claims, index_differences
-from dakpn.inference.params_verification import compare_params, params_claims
-from dakpn.inference.verification import ShardPair, compare_shards
-from dakpn.inference.verification_report import Difference, ShardFindings, VerificationReport
 from dakpn.models.weights_facts import PredictorFacts, mismatch, predictor_facts
 from dakpn.models.weights_files import weights_digest
 from dakpn.progress import progress
+from dakpn.verification.claims import Claims, index_differences
+from dakpn.verification.params_verification import compare_params, params_claims
+from dakpn.verification.report import Difference, ShardFindings, VerificationReport
+from dakpn.verification.verification import ShardPair, compare_shards
 from dakpn.wording import counted
 
 if TYPE_CHECKING:
-    from dakpn.inference.retranslation import Recomputation
+    from dakpn.verification.retranslation import Recomputation
 
 logger = logging.getLogger(__name__)
 _SHOWN = 20
@@ -149,8 +149,8 @@ def _again(task: _Task) -> "Recomputation | None":
     config = task.config
     if config.weights is None or config.seed is None or task.translated_with is None:
         return None
-    from dakpn.inference.retranslation import Recomputation
     from dakpn.segmentation.examples import limit_threads
+    from dakpn.verification.retranslation import Recomputation
 
     limit_threads(1)  # float sums depend on it, as in the translation
     job = task.translated_with.model_copy(update={"weights": config.weights, "input": config.input})

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from dakpn import storage
 from dakpn.config import ContenderConfig, EvaluateConfig, RealOnlyConfig, StoredConfig
-from dakpn.data import storage
 from dakpn.errors import DakpnError
 from dakpn.evaluation.contenders.build import ContenderFactory, at_seed, has_own_labels
 from dakpn.evaluation.file_names import file_name

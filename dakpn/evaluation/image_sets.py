@@ -6,11 +6,13 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from dakpn.data import codec, manifest, storage
-from dakpn.data.datasets import load_preset
-from dakpn.data.shards import read_shard
-from dakpn.data.source_path import read_file, source_path
+from dakpn import storage
+from dakpn.datasets import manifest
+from dakpn.datasets.shards import read_shard
+from dakpn.images import codec
 from dakpn.segmentation.examples import LabelledExamples, load_examples
+from dakpn.sources.preset import load_preset
+from dakpn.sources.source_path import read_file, source_path
 
 Size = tuple[int, int]
 _KEPT = 4

@@ -8,16 +8,16 @@ from functools import cached_property
 from typing import Any
 
 from dakpn.config import ContenderConfig, EvaluateConfig, NetworkConfig, RealOnlyConfig, StoredConfig
-from dakpn.data.datasets import load_preset
-from dakpn.data.keep_rule import source_keys
-from dakpn.data.manifest import read_index
-from dakpn.data.sequences import positions_by_sequence
+from dakpn.datasets.manifest import read_index
+from dakpn.datasets.sequences import positions_by_sequence
 from dakpn.errors import UsageError
 from dakpn.evaluation.contenders.build import at_seed, content_digests, has_own_labels
 from dakpn.evaluation.measures.extractor import load_extractor
 from dakpn.evaluation.real_choice import choose_real
-from dakpn.models.networks import require_network
+from dakpn.models.segmenters.networks import require_network
 from dakpn.segmentation.examples import labelled_index
+from dakpn.sources.keep_rule import source_keys
+from dakpn.sources.preset import load_preset
 
 ORACLE = "oracle"
 """Name of the contender that trains on all labelled real images: an upper bound, not a rival."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from dakpn.config import RealLabelledConfig
-from dakpn.data.sequences import positions_by_sequence
+from dakpn.datasets.sequences import positions_by_sequence
 from dakpn.errors import UsageError
 from dakpn.wording import counted
 

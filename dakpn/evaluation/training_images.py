@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dakpn.data import codec
-from dakpn.data.label_space import LabelSpace
+from dakpn.datasets.label_space import LabelSpace
 from dakpn.evaluation.contenders.base import Contender, LabelledImage
+from dakpn.images import codec
 from dakpn.segmentation.examples import BatchSource, LabelledExamples, ready_batch
 from dakpn.training.data import SegmentationBatch
 from dakpn.training.loop import step_seed

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dakpn.models.color import rgb_to_lab
+from dakpn.models.function.color import rgb_to_lab
 from dakpn.models.style import SMALLEST_MASS, ColorMoments
 
 try:

@@ -8,11 +8,11 @@ from torch import Tensor, nn
 
 from dakpn.config import LabAffineConfig, PredictorConfig, TranslationConfig
 from dakpn.models.folding import optimize_for_inference
+from dakpn.models.function.translation import TranslationFunction
 from dakpn.models.label_params import as_fractions, has_kernels_for, label_moments, weighted_sums
-from dakpn.models.networks import build_network
-from dakpn.models.segmenter import resize_to
+from dakpn.models.segmenters.networks import build_network
+from dakpn.models.segmenters.segmenter import resize_to
 from dakpn.models.style import ColorMoments, StyleBank, affine_towards, class_affines, color_moments
-from dakpn.models.translation import TranslationFunction
 
 
 class ImageFeatures(NamedTuple):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from dakpn.config import StyleConfig
-from dakpn.models.color import rgb_to_lab
+from dakpn.models.function.color import rgb_to_lab
 
 _SMALLEST_SPREAD = 0.02
 """In l-alpha-beta; a flatter region would be stretched by its rounding errors."""

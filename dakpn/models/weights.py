@@ -13,15 +13,15 @@ from pydantic import TypeAdapter, ValidationError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from dakpn import storage
 from dakpn.config import NetworkConfig, PredictorConfig
-from dakpn.data import storage
-from dakpn.data.certificate import ParamBounds
-from dakpn.data.label_space import LabelSpace
+from dakpn.datasets.certificate import ParamBounds
+from dakpn.datasets.label_space import LabelSpace
 from dakpn.errors import WeightsError
 from dakpn.models import weights_files
-from dakpn.models.networks import build_network
 from dakpn.models.predictor import KernelPredictor
-from dakpn.models.segmenter import Segmenter
+from dakpn.models.segmenters.networks import build_network
+from dakpn.models.segmenters.segmenter import Segmenter
 from dakpn.models.weights_facts import PredictorFacts, StageFacts, read_facts, require_same
 from dakpn.models.weights_files import CARD, CONFIG, FACTS, TENSORS, digest_of, unreadable
 

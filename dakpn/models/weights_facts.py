@@ -10,10 +10,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from dakpn.data import storage
-from dakpn.data.certificate import ParamBounds
-from dakpn.data.label_space import LabelSpace
-from dakpn.data.manifest import DatasetIndex
+from dakpn import storage
+from dakpn.datasets.certificate import ParamBounds
+from dakpn.datasets.label_space import LabelSpace
+from dakpn.datasets.manifest import DatasetIndex
 from dakpn.errors import DataError, StorageError, UsageError, WeightsError
 from dakpn.models import weights_files
 from dakpn.models.weights_files import FACTS

@@ -7,7 +7,7 @@ A folder of weights holds `model.safetensors`, `config.json` and a model card, a
 import hashlib
 import re
 
-from dakpn.data import storage
+from dakpn import storage
 from dakpn.errors import StorageError, WeightsError
 
 TENSORS, CONFIG, CARD, FACTS = "model.safetensors", "config.json", "README.md", "facts.json"

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dakpn.data import manifest
-from dakpn.data.datasets import LabelSpace
-from dakpn.data.shards import read_shard
-from dakpn.data.training_samples import labelled_example
+from dakpn.datasets import manifest
+from dakpn.datasets.label_space import LabelSpace
+from dakpn.datasets.shards import read_shard
+from dakpn.datasets.training_samples import labelled_example
 from dakpn.errors import UsageError
 from dakpn.training.data import SegmentationBatch
 from dakpn.training.loop import step_seed

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from dakpn.config import NetworkConfig, SegmenterTrainingConfig
-from dakpn.models.networks import build_untrained_network
-from dakpn.models.segmenter import Segmenter
+from dakpn.models.segmenters.networks import build_untrained_network
+from dakpn.models.segmenters.segmenter import Segmenter
 from dakpn.segmentation.examples import BatchSource
 from dakpn.segmentation.task import Recolour, SegmentationTask, balanced_class_weights
 from dakpn.training.loop import LoopSettings, run_steps

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dakpn.data.augmentation import MAX_ZOOM
+from dakpn.images.augmentation import MAX_ZOOM
 from dakpn.models.precision import autocast
 from dakpn.training.data import SegmentationBatch
 from dakpn.training.loop import FIRST_STEP, Step

@@ -11,11 +11,11 @@ from torch.func import functional_call
 
 from dakpn.config import AdversarialConfig, DiscriminatorConfig
 from dakpn.models.discriminator import PatchDiscriminator
-from dakpn.models.noise import seeded_noise
+from dakpn.models.function.noise import seeded_noise
+from dakpn.models.function.translation import upsample_patches
 from dakpn.models.precision import autocast
 from dakpn.models.predictor import KernelPredictor
 from dakpn.models.reversal import reverse_gradient
-from dakpn.models.translation import upsample_patches
 from dakpn.training.data import AdversarialBatch, SyntheticBatch
 from dakpn.training.encoder import LogitCache
 from dakpn.training.loop import FIRST_STEP, Step

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from dakpn.config import TrainConfig
-from dakpn.data.datasets import LabelSpace
+from dakpn.datasets.label_space import LabelSpace
 from dakpn.training.monitor import Alarm
 
 ENCODER_CARD = """# Source segmenter trained by dakpn

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
-from dakpn.data import storage
+from dakpn import storage
 from dakpn.training.state import TrainState
 
 logger = logging.getLogger(__name__)

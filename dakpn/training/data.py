@@ -1,7 +1,7 @@
 """Typed batches, and their way from prepared samples to the device.
 
-A stream of samples is prepared ahead of need (`dakpn.data.stream`), by threads here or by Ray's tasks elsewhere, and
-arrives as blocks of stacked arrays. The trainer's own thread does the rest: it cuts blocks into batches, pins their
+A stream of samples is prepared ahead of need (`dakpn.datasets.stream`), by threads here or by Ray's tasks elsewhere,
+and arrives as blocks of stacked arrays. The trainer's own thread does the rest: it cuts blocks into batches, pins their
 memory, and copies two batches ahead to the device, so that no step waits for a copy. Images travel as bytes and become
 floats where they are used.
 """
@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dakpn.data.stream import Arrays, PreparedStream, Stream
-from dakpn.data.threads import ReadAhead
+from dakpn.datasets.stream import Arrays, PreparedStream, Stream
+from dakpn.datasets.threads import ReadAhead
 
 COPIES_AHEAD = 2
 _HELD_BYTES = 64 * 2**20
@@ -75,8 +75,8 @@ class SyntheticBatch(TensorBatch):
         window: where the patches lie.
         style: int64 [B], numbers that choose each image's style; taken modulo the bank's size.
         noise_seed: int64 [B], from which each image's noise follows.
-        image_number: int64 [B], the same for the same image, see `dakpn.data.training_samples.key_number`; it stays on
-            the CPU, where kept logits are looked up by it.
+        image_number: int64 [B], the same for the same image, see `training_samples.key_number`; it stays on the CPU,
+            where kept logits are looked up by it.
         class_shares: [B, C, h, w], the share of each class in each low-res pixel; None where no label is seen.
     """
 

@@ -14,12 +14,12 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
+from dakpn import storage
 from dakpn.config import LabAffineConfig, StyleConfig
-from dakpn.data import storage
-from dakpn.data.stream import Arrays
+from dakpn.datasets.stream import Arrays
 from dakpn.errors import TrainingError
-from dakpn.models.segmenter import Segmenter
-from dakpn.models.stages.color import LabAffine
+from dakpn.models.function.stages.color import LabAffine
+from dakpn.models.segmenters.segmenter import Segmenter
 from dakpn.models.style import ColorMoments, StyleBank, affine_towards, color_moments
 from dakpn.training.run_folder import RunFolder
 
@@ -97,7 +97,7 @@ def collect_styles(uri: str, examples: Iterable[Arrays], encoder: Segmenter) -> 
 
     Args:
         uri: of the folder to write; see `read_styles`.
-        examples: of the real images, from `dakpn.data.training_samples.style_example`, in blocks of any size.
+        examples: of the real images, from `dakpn.datasets.training_samples.style_example`, in blocks of any size.
         encoder: the frozen source segmenter, in eval mode.
     """
     device = next(encoder.parameters()).device
@@ -167,7 +167,7 @@ class LogitCache:
 
         Args:
             images: float [B, 3, h, w] in 0..1.
-            numbers: int64 [B], from `dakpn.data.training_samples.key_number`; the same number means the same image.
+            numbers: int64 [B], from `dakpn.datasets.training_samples.key_number`; the same number means the same image.
         """
         pairs = zip(images.split(1), numbers.tolist(), strict=True)
         return torch.cat([self._one(image, number) for image, number in pairs]).to(images.device).float()

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from dakpn.config import HealthConfig
 from dakpn.errors import TrainingError
-from dakpn.models.color import channel_values, rgb_to_hsv
-from dakpn.models.translation import TranslationFunction
+from dakpn.models.function.color import channel_values, rgb_to_hsv
+from dakpn.models.function.translation import TranslationFunction
 from dakpn.training.data import Batch
 from dakpn.training.distributed import world_size
 

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dakpn.data import codec, storage
+from dakpn import storage
+from dakpn.images import codec
 from dakpn.training.monitor import Alarm
 from dakpn.training.run_folder import RunFolder
 from dakpn.training.tracking import Trackers

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
+from dakpn import storage
 from dakpn.config import TrainConfig
 from dakpn.config_file import parse_config, to_yaml
-from dakpn.data import storage
 from dakpn.errors import ConfigError
 
 _FREE_TO_CHANGE = {"run", "workers", "cpus_per_worker", "use_gpu", "stream", "report_every", "checkpoint_every"}

@@ -15,11 +15,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from dakpn import storage
 from dakpn.config import TrainConfig
 from dakpn.config.base import Size
-from dakpn.data import storage
-from dakpn.data.label_space import LabelSpace
-from dakpn.data.stream import (
+from dakpn.datasets.label_space import LabelSpace
+from dakpn.datasets.stream import (
     Arrays,
     PackedDataset,
     Prepare,
@@ -30,7 +30,7 @@ from dakpn.data.stream import (
     prepared_in_threads,
     stacked,
 )
-from dakpn.data.training_samples import (
+from dakpn.datasets.training_samples import (
     label_example,
     labelled_example,
     real_example,
@@ -38,9 +38,9 @@ from dakpn.data.training_samples import (
     synthetic_example,
 )
 from dakpn.errors import TrainingError, UsageError
-from dakpn.models.networks import build_untrained_network, require_network
 from dakpn.models.precision import compute_dtype, place
 from dakpn.models.predictor import KernelPredictor
+from dakpn.models.segmenters.networks import build_untrained_network, require_network
 from dakpn.models.weights import load_segmenter, save_predictor, save_segmenter
 from dakpn.models.weights_files import has_weights
 from dakpn.segmentation.fit import segmentation_state

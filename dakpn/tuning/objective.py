@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from dakpn.config import EvaluateConfig, KernelPredictionConfig, MeasuresConfig, TuneConfig
-from dakpn.data import manifest
+from dakpn.datasets import manifest
 from dakpn.errors import DataError, UsageError
 from dakpn.evaluation.cells import plan_cells, run_cell
 from dakpn.evaluation.contenders.build import ContenderFactory
@@ -15,7 +15,7 @@ from dakpn.evaluation.measures.distances import frechet_distance, kernel_distanc
 from dakpn.evaluation.measures.extractor import load_extractor
 from dakpn.evaluation.measures.measure import measured_examples
 from dakpn.evaluation.training_images import labelled_image
-from dakpn.models.networks import require_network
+from dakpn.models.segmenters.networks import require_network
 from dakpn.segmentation.examples import labelled_index
 
 _CONTENDER = "trial"

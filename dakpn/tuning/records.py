@@ -5,9 +5,9 @@ import json
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from dakpn import storage
 from dakpn.config import TuneConfig
 from dakpn.config_file import parse_config, to_yaml
-from dakpn.data import storage
 from dakpn.errors import ConfigError
 from dakpn.training.run_folder import RunFolder
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from dakpn.data import manifest
-from dakpn.data.shards import read_shard
+from dakpn.datasets import manifest
+from dakpn.datasets.shards import read_shard
 from tests.command import dakpn
 from tests.paths import SHARED_DATA
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dakpn.data import codec
+from dakpn.images import codec
 from tests.golden.translated import IMAGE, translated
 
 _EXCEPTIONS = 5e-4
@@ -14,5 +14,5 @@ def test_the_image_is_the_golden_one() -> None:
     gaps = np.abs(translated().astype(int) - golden)
     assert (gaps > 1).mean() <= _EXCEPTIONS, (
         f"values left the golden image by up to {gaps.max()} grey levels: if translation was meant to change, raise "
-        "RESULT_VERSION of dakpn.inference.shard_job, and renew it: python -m tests.golden.translated"
+        "RESULT_VERSION of dakpn.translation.shard_job, and renew it: python -m tests.golden.translated"
     )

@@ -1,7 +1,7 @@
 """The golden translated image: fixed weights on a rendered scene, and how to renew it.
 
 `python -m tests.golden.translated` writes it anew. Do so only when translation is meant to change, raise
-`RESULT_VERSION` of `dakpn.inference.shard_job` with it, so that unfinished datasets are not a mixture, and say why in
+`RESULT_VERSION` of `dakpn.translation.shard_job` with it, so that unfinished datasets are not a mixture, and say why in
 the commit.
 """
 
@@ -12,11 +12,11 @@ import torch
 from numpy.typing import NDArray
 
 from dakpn.config import HeadConfig, PredictorConfig, SmallNetworkConfig, StyleConfig, TranslationConfig
-from dakpn.data import codec
-from dakpn.data.procedural import render_scene
-from dakpn.inference.translator import Translator
+from dakpn.images import codec
 from dakpn.models.predictor import KernelPredictor
 from dakpn.models.style import color_moments
+from dakpn.scenes import render_scene
+from dakpn.translation.translator import Translator
 from tests.scenes import CAMVID
 
 IMAGE = Path(__file__).with_name("translated.png")

@@ -20,10 +20,10 @@ import torch
 
 from benchmarks.bench_training import RECIPES, steps_on_a_gpu
 from benchmarks.recipes import shipped_config
-from dakpn.data.procedural import photograph, render_scene, write_dataset
-from dakpn.models.blur import StackedGather, gaussian_blur
-from dakpn.models.noise import keyed_noise
-from dakpn.models.translation import TranslationFunction, upsample_params
+from dakpn.models.function.blur import StackedGather, gaussian_blur
+from dakpn.models.function.noise import keyed_noise
+from dakpn.models.function.translation import TranslationFunction, upsample_params
+from dakpn.scenes import photograph, render_scene, write_dataset
 from dakpn.training.reporting import read_metrics
 
 REPOSITORY = Path(__file__).parents[2]

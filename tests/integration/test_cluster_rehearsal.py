@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from cluster.drain import raylets
-from dakpn.data import manifest, storage
-from dakpn.data.pack import pack_dataset
-from dakpn.data.procedural import render_scene, write_dataset
+from dakpn import storage
+from dakpn.datasets import manifest
 from dakpn.errors import StorageError
 from dakpn.models.weights import load_predictor
+from dakpn.scenes import render_scene, write_dataset
+from dakpn.sources.pack import pack_dataset
 from dakpn.training.checkpoint import CheckpointFolder
 from dakpn.training.reporting import read_metrics
 from dakpn.training.run_folder import RunFolder

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dakpn.data.procedural import photograph, render_scene, write_dataset
+from dakpn.scenes import photograph, render_scene, write_dataset
 from tests.command import dakpn, environment
 from tests.documents import shown_commands
 from tests.paths import REPOSITORY

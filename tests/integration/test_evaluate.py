@@ -10,10 +10,10 @@ import pytest
 from cluster.failures import actionable_error
 from dakpn.config import EvaluateConfig
 from dakpn.config_file import build_config
-from dakpn.data.keep_rule import source_keys
 from dakpn.errors import DataError, UsageError
-from dakpn.evaluation.report import render_report
-from dakpn.evaluation.run_report import ReportInputs, gather_report
+from dakpn.report import render_report
+from dakpn.report.run_report import ReportInputs, gather_report
+from dakpn.sources.keep_rule import source_keys
 from tests.scenes import Scenes, copy_dataset, truncate
 from workflows import evaluate
 

@@ -9,11 +9,11 @@ import pytest
 
 from cluster.ingest import prepared_on_ray
 from dakpn.config import TranslateConfig, VerifyConfig
-from dakpn.data import manifest
-from dakpn.data.formats import FormatName
-from dakpn.data.schema import Sample
-from dakpn.data.shards import read_shard
-from dakpn.data.stream import prepared_in_threads
+from dakpn.datasets import manifest
+from dakpn.datasets.formats import FormatName
+from dakpn.datasets.schema import Sample
+from dakpn.datasets.shards import read_shard
+from dakpn.datasets.stream import prepared_in_threads
 from dakpn.errors import UsageError, VerificationError
 from dakpn.segmentation.examples import load_examples
 from tests.integration.test_ingest import examples, stream

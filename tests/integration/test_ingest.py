@@ -13,9 +13,9 @@ import pytest
 
 from cluster.failures import actionable_error
 from cluster.ingest import prepared_on_ray
-from dakpn.data.schema import Sample
-from dakpn.data.stream import Arrays, PackedDataset, Stream, StreamOrder, prepared_in_threads
-from dakpn.data.training_samples import synthetic_example
+from dakpn.datasets.schema import Sample
+from dakpn.datasets.stream import Arrays, PackedDataset, Stream, StreamOrder, prepared_in_threads
+from dakpn.datasets.training_samples import synthetic_example
 from dakpn.errors import DataError
 from tests.processes import with_title
 from tests.scenes import CAMVID, Scenes, copy_dataset

@@ -13,10 +13,11 @@ import pytest
 import ray.data
 from PIL import Image
 
-from dakpn.data import codec, manifest
-from dakpn.data.formats import FormatName
-from dakpn.data.schema import Sample
-from dakpn.data.shards import read_shard
+from dakpn.datasets import manifest
+from dakpn.datasets.formats import FormatName
+from dakpn.datasets.schema import Sample
+from dakpn.datasets.shards import read_shard
+from dakpn.images import codec
 from tests.paths import REPOSITORY
 from workflows import pack
 

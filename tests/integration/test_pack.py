@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from dakpn.data import manifest
-from dakpn.data.check import CheckRequest, check_dataset
-from dakpn.data.procedural import render_scene, write_dataset
+from dakpn.datasets import manifest
 from dakpn.errors import DataError
+from dakpn.scenes import render_scene, write_dataset
+from dakpn.sources.check import CheckRequest, check_dataset
 from tests.processes import with_title
 from tests.scenes import CAMVID, ROWS_PER_SHARD, Scenes, copy_dataset, truncate
 from workflows import pack

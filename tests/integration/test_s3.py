@@ -14,11 +14,12 @@ import pytest
 
 from cluster.failures import actionable_error
 from cluster.ingest import prepared_on_ray
+from dakpn import storage
 from dakpn.config import TranslateConfig, VerifyConfig
-from dakpn.data import manifest, storage
-from dakpn.data.formats import FormatName
-from dakpn.data.schema import Sample
-from dakpn.data.shards import read_shard
+from dakpn.datasets import manifest
+from dakpn.datasets.formats import FormatName
+from dakpn.datasets.schema import Sample
+from dakpn.datasets.shards import read_shard
 from dakpn.errors import StorageError, VerificationError
 from dakpn.models.weights import load_predictor
 from dakpn.training.reporting import read_metrics

@@ -12,9 +12,10 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from dakpn.data import manifest, storage
-from dakpn.data.storage import retries
+from dakpn import storage
+from dakpn.datasets import manifest
 from dakpn.errors import StorageError
+from dakpn.storage import retries
 from tests.command import environment
 from tests.faults import Fault, FaultyProxy, faulty_proxy
 from tests.scenes import ROWS_PER_SHARD, Scenes
@@ -152,11 +153,11 @@ def test_retries_are_logged_once_a_minute(
     bucket: str, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(retries, "_log", retries._RetryLog())
-    with caplog.at_level(logging.INFO, logger="dakpn.data.storage"):
+    with caplog.at_level(logging.INFO, logger="dakpn.storage"):
         for _ in range(3):
             proxy.fail(Fault(status=503, times=2))
             storage.read_bytes(f"{bucket}/in/a.bin")
-    lines = [record for record in caplog.records if record.name.startswith("dakpn.data.storage")]
+    lines = [record for record in caplog.records if record.name.startswith("dakpn.storage")]
     assert [record.levelno for record in lines] == [logging.INFO]
     assert f"read {bucket}/in/a.bin" in lines[0].getMessage()
 
@@ -242,7 +243,7 @@ _SCRIPT = """
 import logging, sys, threading
 logging.basicConfig(level=logging.DEBUG)
 for noisy in ("botocore", "aiobotocore", "asyncio"): logging.getLogger(noisy).setLevel(logging.INFO)
-from dakpn.data import storage
+from dakpn import storage
 from dakpn.errors import StorageError
 for write in (True, False):
     try:

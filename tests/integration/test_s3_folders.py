@@ -11,12 +11,13 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from dakpn.data import manifest, storage
-from dakpn.data.check import CheckReport, CheckRequest, check_dataset
-from dakpn.data.datasets import load_preset
-from dakpn.data.pack import PackRequest, pack_shard, plan_pack
-from dakpn.data.procedural import render_scene, write_dataset
+from dakpn import storage
+from dakpn.datasets import manifest
 from dakpn.errors import DataError, StorageError, UsageError
+from dakpn.scenes import render_scene, write_dataset
+from dakpn.sources.check import CheckReport, CheckRequest, check_dataset
+from dakpn.sources.pack import PackRequest, pack_shard, plan_pack
+from dakpn.sources.preset import load_preset
 from tests.command import assert_failed, dakpn
 from tests.faults import Fault, FaultyProxy, faulty_proxy
 from tests.processes import kill_midway

@@ -15,7 +15,7 @@ from ray.train import ControllerError
 from cluster.failures import actionable_error
 from dakpn.config import TrainConfig
 from dakpn.config_file import load_config
-from dakpn.data.datasets import LabelSpace
+from dakpn.datasets.label_space import LabelSpace
 from dakpn.errors import ConfigError, DataError, TrainingError, UsageError
 from dakpn.models.weights import load_predictor, load_segmenter, save_segmenter
 from dakpn.training.reporting import read_metrics

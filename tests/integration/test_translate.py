@@ -14,16 +14,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dakpn import storage
 from dakpn.config import VerifyConfig
 from dakpn.config_file import to_yaml
-from dakpn.data import codec, manifest, storage
-from dakpn.data.certificate import read_certificate
-from dakpn.data.quarantine import quarantined_shards, read_quarantine
-from dakpn.data.schema import Sample
-from dakpn.data.shards import read_shard
+from dakpn.datasets import manifest
+from dakpn.datasets.certificate import read_certificate
+from dakpn.datasets.quarantine import quarantined_shards, read_quarantine
+from dakpn.datasets.schema import Sample
+from dakpn.datasets.shards import read_shard
 from dakpn.errors import DataError, UsageError
-from dakpn.inference.job_report import read_report
+from dakpn.images import codec
 from dakpn.models.weights import load_predictor
+from dakpn.translation.job_report import read_report
 from tests.command import assert_failed, dakpn, dakpn_process
 from tests.scenes import Scenes, copy_dataset, truncate, write_shard
 from tests.translations import arguments, job, outputs

@@ -20,12 +20,13 @@ import psutil
 import pytest
 import ray
 
+from dakpn import storage
 from dakpn.config import VerifyConfig
-from dakpn.data import manifest, storage
-from dakpn.data.pack import pack_dataset
-from dakpn.data.procedural import render_scene, write_dataset
+from dakpn.datasets import manifest
 from dakpn.errors import DataError
-from dakpn.inference.job_report import read_report
+from dakpn.scenes import render_scene, write_dataset
+from dakpn.sources.pack import pack_dataset
+from dakpn.translation.job_report import read_report
 from tests.command import CLI, assert_failed, dakpn, dakpn_process, environment
 from tests.faults import Fault, FaultyProxy, faulty_proxy
 from tests.paths import REPOSITORY

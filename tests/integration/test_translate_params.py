@@ -8,17 +8,18 @@ import fsspec
 import numpy as np
 import pytest
 
+from dakpn import storage
 from dakpn.config import TranslateConfig, VerifyConfig
-from dakpn.data import codec, storage
-from dakpn.data.pack import pack_dataset
-from dakpn.data.params_dataset import read_params
-from dakpn.data.procedural import render_scene, write_dataset
-from dakpn.data.reader import SegmentationDataset
-from dakpn.inference.on_the_fly import TranslatingDataset
-from dakpn.inference.translator import Translator
+from dakpn.datasets.reader import SegmentationDataset
+from dakpn.images import codec
+from dakpn.scenes import render_scene, write_dataset
+from dakpn.sources.pack import pack_dataset
+from dakpn.translation.on_the_fly import TranslatingDataset
+from dakpn.translation.params_dataset import read_params
+from dakpn.translation.translator import Translator
 from tests.command import dakpn
 from tests.scenes import CAMVID
-from tests.unit.inference.stored import store_params
+from tests.unit.translation.stored import store_params
 from workflows import translate, verify
 
 _SHARDS = 12

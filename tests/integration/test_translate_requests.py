@@ -7,10 +7,10 @@ import fsspec
 import pytest
 
 from dakpn.config import TranslateConfig
-from dakpn.inference.job_plan import claim_output, plan_translation
-from dakpn.inference.shard_job import ShardWork
-from dakpn.inference.shard_rows import input_rows
-from dakpn.inference.translator import Translator
+from dakpn.translation.job_plan import claim_output, plan_translation
+from dakpn.translation.shard_job import ShardWork
+from dakpn.translation.shard_rows import input_rows
+from dakpn.translation.translator import Translator
 from tests.faults import FaultyProxy, faulty_proxy
 from tests.scenes import Scenes
 

@@ -8,9 +8,9 @@ import fsspec
 import pytest
 
 from cluster.trial_slots import TrialNeeds, trial_slots
+from dakpn import storage
 from dakpn.config import TrainConfig, TuneConfig
 from dakpn.config_file import load_config
-from dakpn.data import storage
 from dakpn.errors import ConfigError, TrainingError, UsageError
 from dakpn.training.checkpoint import CheckpointFolder
 from dakpn.training.run_folder import RunFolder

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from dakpn.config import VerifyConfig
-from dakpn.data import codec
-from dakpn.data.schema import Sample
-from dakpn.data.shards import read_shard
+from dakpn.datasets.schema import Sample
+from dakpn.datasets.shards import read_shard
 from dakpn.errors import UsageError, VerificationError
-from dakpn.inference.verification_report import VerificationReport
+from dakpn.images import codec
+from dakpn.verification.report import VerificationReport
 from tests.command import assert_failed, dakpn, dakpn_process
 from tests.scenes import Scenes, copy_dataset, truncate, write_shard
 from workflows import verify

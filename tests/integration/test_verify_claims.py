@@ -10,20 +10,21 @@ import pytest
 import torch
 
 from dakpn.config import TranslateConfig, VerifyConfig
-from dakpn.data import codec, manifest
-from dakpn.data.certificate import (
+from dakpn.datasets import manifest
+from dakpn.datasets.certificate import (
     Certificate,
     ShardCertificate,
     certificate_uri,
     settings_digest,
     write_certificate,
 )
-from dakpn.data.quarantine import QuarantinedRow, write_quarantine
-from dakpn.data.schema import Sample
-from dakpn.data.shards import read_shard
+from dakpn.datasets.quarantine import QuarantinedRow, write_quarantine
+from dakpn.datasets.schema import Sample
+from dakpn.datasets.shards import read_shard
 from dakpn.errors import UsageError, WeightsError
-from dakpn.inference.verification_report import VerificationReport
+from dakpn.images import codec
 from dakpn.models.weights import load_predictor, save_predictor
+from dakpn.verification.report import VerificationReport
 from tests.command import dakpn
 from tests.scenes import Scenes, copy_dataset, write_shard
 from workflows import translate, verify

@@ -16,9 +16,9 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 
-from dakpn.data import storage
+from dakpn import storage
 from dakpn.errors import DataError
-from dakpn.inference.job_report import read_report
+from dakpn.translation.job_report import read_report
 from tests.command import CLI, environment
 from tests.paths import REPOSITORY
 from tests.translations import SHARDS, arguments, finished, job, outputs, translators

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from dakpn import __version__
-from dakpn.data import codec
+from dakpn.images import codec
 from tests.command import assert_failed, dakpn, dakpn_process, environment
 from tests.paths import REPOSITORY
 from tests.scenes import Scenes, truncate

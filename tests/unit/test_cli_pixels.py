@@ -10,10 +10,11 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from dakpn.data import codec, manifest
-from dakpn.data.datasets import load_preset
-from dakpn.data.reader import SegmentationDataset
-from dakpn.data.schema import Sample
+from dakpn.datasets import manifest
+from dakpn.datasets.reader import SegmentationDataset
+from dakpn.datasets.schema import Sample
+from dakpn.images import codec
+from dakpn.sources.preset import load_preset
 from tests.command import assert_failed, dakpn
 
 H, W = 6, 9

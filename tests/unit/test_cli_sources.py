@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dakpn.data import manifest
-from dakpn.data.codec import encode_image, encode_label
-from dakpn.data.shards import read_shard
+from dakpn.datasets import manifest
+from dakpn.datasets.shards import read_shard
+from dakpn.images.codec import encode_image, encode_label
 from tests.command import assert_failed, dakpn
 
 LABEL = encode_label(np.full((3, 4), 5, np.uint8))

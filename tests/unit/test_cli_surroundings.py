@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from cluster import session
-from dakpn.data import manifest
-from dakpn.data.codec import encode_image, encode_label
+from dakpn.datasets import manifest
 from dakpn.errors import ClusterError
+from dakpn.images.codec import encode_image, encode_label
 from dakpn.import_order import is_shadowed, project_root
 from tests.command import assert_failed, dakpn, dakpn_process, environment
 

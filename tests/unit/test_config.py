@@ -21,7 +21,7 @@ from dakpn.config import (
 from dakpn.config_file import build_config, load_config, parse_config, to_yaml
 from dakpn.errors import ConfigError
 from dakpn.models.discriminator import PatchDiscriminator
-from dakpn.models.translation import TranslationFunction
+from dakpn.models.function.translation import TranslationFunction
 from dakpn.tuning.space import check_space
 from tests.paths import REPOSITORY
 from workflows.command_configs import train_config

@@ -1,6 +1,6 @@
 """Numbers with what they count."""
 
-from dakpn.inference.job_report import JobReport
+from dakpn.translation.job_report import JobReport
 from dakpn.wording import counted
 
 

@@ -21,17 +21,17 @@ from dakpn.config import (
     StoredConfig,
 )
 from dakpn.config.contenders import SEED_PLACEHOLDER
-from dakpn.data import manifest
+from dakpn.datasets import manifest
 from dakpn.errors import UsageError
+from dakpn.evaluation.baselines import Generated
+from dakpn.evaluation.baselines.store import trained_rival
 from dakpn.evaluation.contenders.base import Contender
 from dakpn.evaluation.contenders.recoloring import Fourier, HistogramMatching, Reinhard, Unchanged
 from dakpn.evaluation.contenders.translators import Chain, KernelPrediction, Stored
 from dakpn.evaluation.image_sets import content_digest, is_packed, read_images
-from dakpn.evaluation.rivals import Generated
-from dakpn.evaluation.rivals.store import trained_rival
-from dakpn.inference.translator import Translator
 from dakpn.models.weights import load_predictor
 from dakpn.segmentation.examples import labelled_index
+from dakpn.translation.translator import Translator
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from dakpn.errors import DataError
 from dakpn.evaluation.contenders.base import Contender, LabelledImage, draw_rng
-from dakpn.inference.translator import Translator
+from dakpn.translation.translator import Translator
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load, save
 
+from dakpn import storage
 from dakpn.config import ContenderConfig, CutConfig, CycleGanConfig, EvaluateConfig, MeasuresConfig, RealOnlyConfig
-from dakpn.data import codec, storage
 from dakpn.errors import DakpnError
+from dakpn.evaluation.baselines.store import training_seconds
 from dakpn.evaluation.contenders.base import Contender
 from dakpn.evaluation.contenders.build import ContenderFactory
 from dakpn.evaluation.file_names import file_name
@@ -23,9 +24,9 @@ from dakpn.evaluation.measures.distances import frechet_distance, kernel_distanc
 from dakpn.evaluation.measures.extractor import Extractor, load_extractor
 from dakpn.evaluation.measures.preservation import Preservation, label_preservation
 from dakpn.evaluation.protocol import protocol_of
-from dakpn.evaluation.rivals.store import training_seconds
 from dakpn.evaluation.training_images import labelled_image
-from dakpn.models.segmenter import Segmenter
+from dakpn.images import codec
+from dakpn.models.segmenters.segmenter import Segmenter
 from dakpn.models.weights import load_segmenter, save_segmenter
 from dakpn.segmentation.examples import LabelledExamples
 from dakpn.segmentation.fit import fit_segmenter

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tensorboardX import SummaryWriter
 
-from dakpn.data import storage
+from dakpn import storage
 
 
 class TensorBoardTracker:

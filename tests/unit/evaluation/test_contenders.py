@@ -7,7 +7,6 @@ import pytest
 
 from dakpn.config import ChainConfig, EvaluateConfig, RealOnlyConfig
 from dakpn.config_file import build_config
-from dakpn.data import codec
 from dakpn.errors import DataError, UsageError
 from dakpn.evaluation.contenders.base import LabelledImage
 from dakpn.evaluation.contenders.build import ContenderFactory
@@ -20,7 +19,8 @@ from dakpn.evaluation.contenders.recoloring import (
     rgb_to_lab,
 )
 from dakpn.evaluation.contenders.translators import Chain, KernelPrediction, Stored
-from dakpn.inference.translator import Translator
+from dakpn.images import codec
+from dakpn.translation.translator import Translator
 from tests.scenes import Scenes
 
 SIZE = (32, 48)

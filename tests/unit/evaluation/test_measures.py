@@ -14,7 +14,7 @@ from dakpn.evaluation.measures.displacement import REACH, edge_displacement
 from dakpn.evaluation.measures.distances import frechet_distance, kernel_distance
 from dakpn.evaluation.measures.extractor import EfficientNetLite0, load_extractor
 from dakpn.evaluation.measures.preservation import label_preservation
-from dakpn.inference.translator import Translator
+from dakpn.translation.translator import Translator
 
 
 def scenes(count: int = 3, size: tuple[int, int] = (72, 104)) -> np.ndarray:

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from dakpn.config import FcnResnet50Config, NetworkConfig, SegformerConfig, SmallNetworkConfig
-from dakpn.models.networks import build_network
-from dakpn.models.segmenter import Segmenter
+from dakpn.models.segmenters.networks import build_network
+from dakpn.models.segmenters.segmenter import Segmenter
 
 CLASSES = 5
 needs_transformers = pytest.mark.skipif(

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from dakpn.models import blur
-from dakpn.models.blur import StackedGather, gaussian_blur, window_radius
+from dakpn.models.function import blur
+from dakpn.models.function.blur import StackedGather, gaussian_blur, window_radius
 from tests.unit.models.literal import literal_blur
 
 

@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from dakpn.models.color import hsv_to_rgb, lab_to_rgb, rgb_to_hsv, rgb_to_lab
+from dakpn.models.function.color import hsv_to_rgb, lab_to_rgb, rgb_to_hsv, rgb_to_lab
 
 AWKWARD = {
     "black": (0, 0, 0),

@@ -19,9 +19,9 @@ from dakpn.config import (
     SymmetricKernelConfig,
     TranslationConfig,
 )
-from dakpn.models.noise import keyed_noise, seeded_noise
+from dakpn.models.function.noise import keyed_noise, seeded_noise
+from dakpn.models.function.translation import TranslationFunction, upsample_params, upsample_patches
 from dakpn.models.predictor import KernelPredictor
-from dakpn.models.translation import TranslationFunction, upsample_params, upsample_patches
 from tests.unit.models.network_samples import NETWORKS
 
 EVERY_STAGE = (

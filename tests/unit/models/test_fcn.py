@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from dakpn.config import FcnResnet50Config
 from dakpn.errors import WeightsError
-from dakpn.models.fcn import FcnResnet50, start_from_torchvision
-from dakpn.models.networks import build_untrained_network
-from dakpn.models.segmenter import Segmenter
+from dakpn.models.segmenters.fcn import FcnResnet50, start_from_torchvision
+from dakpn.models.segmenters.networks import build_untrained_network
+from dakpn.models.segmenters.segmenter import Segmenter
 from tests.unit.models.network_samples import CLASSES, images, random_network
 
 

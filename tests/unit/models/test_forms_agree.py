@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from dakpn.config import GaussianBlurConfig, HsvAffineConfig, LabAffineConfig, NoiseConfig, TranslationConfig
-from dakpn.data import codec
-from dakpn.data.procedural import photograph, render_scene
-from dakpn.models.stages import LabAffine
-from dakpn.models.translation import TranslationFunction, upsample_params
-from dakpn.models.whole_image import translate_fused
+from dakpn.images import codec
+from dakpn.models.function.stages import LabAffine
+from dakpn.models.function.translation import TranslationFunction, upsample_params
+from dakpn.models.function.whole_image import translate_fused
+from dakpn.scenes import photograph, render_scene
 from tests.paths import SHARED_DATA
 from tests.recipes import RECIPES, recipe_function
 

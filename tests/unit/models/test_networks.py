@@ -20,10 +20,10 @@ from dakpn.config import (
     TranslationConfig,
 )
 from dakpn.config_file import build_config, parse_config, to_yaml
-from dakpn.data.datasets import LabelSpace
+from dakpn.datasets.label_space import LabelSpace
 from dakpn.errors import ConfigError, UsageError, WeightsError
-from dakpn.models.networks import require_network
 from dakpn.models.predictor import KernelPredictor
+from dakpn.models.segmenters.networks import require_network
 from dakpn.models.weights import load_predictor, load_segmenter, save_predictor, save_segmenter
 from tests.unit.models.network_samples import CLASSES, NETWORKS, images, random_network
 

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from dakpn.models.noise import keyed_noise, noise_seed, seeded_noise
+from dakpn.models.function.noise import keyed_noise, noise_seed, seeded_noise
 
 
 def test_is_standard_normal_and_uncorrelated():

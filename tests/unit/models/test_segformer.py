@@ -10,7 +10,7 @@ import torch
 
 from dakpn.config import SegformerConfig
 from dakpn.errors import UsageError, WeightsError
-from dakpn.models.networks import build_network, build_untrained_network, require_network
+from dakpn.models.segmenters.networks import build_network, build_untrained_network, require_network
 from tests.unit.models.network_samples import CLASSES, images, needs_transformers, random_network
 
 
@@ -47,7 +47,8 @@ def test_training_starts_from_a_local_hub_folder(tmp_path: Path) -> None:
 
 def test_the_other_networks_do_not_import_transformers() -> None:
     program = (
-        "import sys; from dakpn.config import SmallNetworkConfig; from dakpn.models.networks import build_network; "
+        "import sys; from dakpn.config import SmallNetworkConfig; "
+        "from dakpn.models.segmenters.networks import build_network; "
         "build_network(SmallNetworkConfig(), 2); sys.exit('transformers' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], check=True)

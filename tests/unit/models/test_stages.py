@@ -14,7 +14,7 @@ from dakpn.config import (
     RgbAffineConfig,
     SymmetricKernelConfig,
 )
-from dakpn.models.stages import Stage, build_stage
+from dakpn.models.function.stages import Stage, build_stage
 
 STAGES = {
     config.kind + str(getattr(config, "size", "")): build_stage(config)

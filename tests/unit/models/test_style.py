@@ -15,9 +15,9 @@ from dakpn.config import (
     StyleConfig,
     TranslationConfig,
 )
-from dakpn.models.color import lab_to_rgb, rgb_to_lab
+from dakpn.models.function.color import lab_to_rgb, rgb_to_lab
+from dakpn.models.function.stages import build_stage
 from dakpn.models.predictor import KernelPredictor
-from dakpn.models.stages import build_stage
 from dakpn.models.style import ColorMoments, StyleBank, affine_towards, color_moments, drawn_look
 
 SIZE = (12, 16)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dakpn.config import GaussianBlurConfig, HsvAffineConfig, NoiseConfig, TranslationConfig
-from dakpn.models.translation import TranslationFunction, upsample_params, upsample_patches
+from dakpn.models.function.translation import TranslationFunction, upsample_params, upsample_patches
 from tests.unit.models.literal import literal_blur, literal_hsv_affine
 
 FUNCTION = TranslationFunction(TranslationConfig())

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from dakpn.data.manifest import DatasetIndex
+from dakpn.datasets.manifest import DatasetIndex
 from dakpn.errors import UsageError, WeightsError
-from dakpn.models.fused_stages import why_stages_not_fused
+from dakpn.models.function.fused_stages import why_stages_not_fused
 from dakpn.models.weights import facts_of_tensors, load_predictor
 from dakpn.models.weights_facts import PredictorFacts, predictor_facts
 from dakpn.models.weights_files import copy_weights

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from dakpn.config import EncoderConfig, SegmenterTrainingConfig
-from dakpn.data.datasets import LabelSpace
+from dakpn.datasets.label_space import LabelSpace
 from dakpn.errors import UsageError
-from dakpn.models.networks import build_untrained_network
+from dakpn.models.segmenters.networks import build_untrained_network
 from dakpn.segmentation.examples import LabelledExamples, load_examples
 from dakpn.segmentation.fit import fit_segmenter, segmentation_state
 from dakpn.segmentation.score import score_segmenter

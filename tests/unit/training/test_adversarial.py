@@ -10,11 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dakpn.config import AdversarialConfig, DiscriminatorConfig, HsvAffineConfig, TranslationConfig
-from dakpn.data import codec, manifest
-from dakpn.data.shards import read_shard
-from dakpn.models.color import hsv_to_rgb, rgb_to_hsv
-from dakpn.models.noise import keyed_noise
-from dakpn.models.translation import upsample_params
+from dakpn.datasets import manifest
+from dakpn.datasets.shards import read_shard
+from dakpn.images import codec
+from dakpn.models.function.color import hsv_to_rgb, rgb_to_hsv
+from dakpn.models.function.noise import keyed_noise
+from dakpn.models.function.translation import upsample_params
 from dakpn.training.adversarial import AdversarialTask, sample_grid
 from dakpn.training.data import AdversarialBatch, PatchWindow, RealBatch, SyntheticBatch
 from dakpn.training.loop import Step

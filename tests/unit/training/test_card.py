@@ -1,7 +1,7 @@
 """The model card says what weights were trained from, how it went, and what rang."""
 
 from dakpn.config import TrainConfig
-from dakpn.data.datasets import LabelSpace
+from dakpn.datasets.label_space import LabelSpace
 from dakpn.training.card import predictor_card
 from dakpn.training.monitor import Alarm
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dakpn.data import storage
+from dakpn import storage
 from dakpn.errors import StorageError
 from dakpn.training.checkpoint import CheckpointFolder
 from dakpn.training.loop import LoopSettings, Saver, run_steps

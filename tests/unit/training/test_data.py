@@ -10,9 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dakpn.data.pack import pack_dataset
-from dakpn.data.stream import Arrays, Numbered, PackedDataset, Stream, StreamOrder, prepared_in_threads
-from dakpn.data.training_samples import key_number, labelled_example, real_example, synthetic_example
+from dakpn.datasets.stream import Arrays, Numbered, PackedDataset, Stream, StreamOrder, prepared_in_threads
+from dakpn.datasets.training_samples import key_number, labelled_example, real_example, synthetic_example
+from dakpn.sources.pack import pack_dataset
 from dakpn.training.data import (
     AdversarialBatch,
     BatchLoader,

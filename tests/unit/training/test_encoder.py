@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from dakpn.config import SmallNetworkConfig, StyleConfig
-from dakpn.data.stream import PackedDataset, Stream, StreamOrder, prepared_in_threads, stacked
-from dakpn.data.training_samples import key_number, real_example, style_example, synthetic_example
-from dakpn.models.segmenter import SmallSegmenter
+from dakpn.datasets.stream import PackedDataset, Stream, StreamOrder, prepared_in_threads, stacked
+from dakpn.datasets.training_samples import key_number, real_example, style_example, synthetic_example
+from dakpn.models.segmenters.segmenter import SmallSegmenter
 from dakpn.models.style import ColorMoments, color_moments
 from dakpn.training.data import BatchLoader, SegmentationBatch
 from dakpn.training.encoder import LogitCache, Recolouring, collect_styles, encoder_rounds, read_styles

@@ -25,14 +25,14 @@ from dakpn.config import (
     StyleConfig,
     TranslationConfig,
 )
-from dakpn.data import codec
-from dakpn.data.class_shares import class_shares
-from dakpn.data.procedural import Scene, render_scene
-from dakpn.data.schema import Sample
-from dakpn.data.stream import Prepare, Stream, StreamOrder, prepared_in_threads
-from dakpn.data.training_samples import real_example, synthetic_example
+from dakpn.datasets.class_shares import class_shares
+from dakpn.datasets.schema import Sample
+from dakpn.datasets.stream import Prepare, Stream, StreamOrder, prepared_in_threads
+from dakpn.datasets.training_samples import real_example, synthetic_example
+from dakpn.images import codec
+from dakpn.models.function.translation import TranslationFunction
 from dakpn.models.predictor import KernelPredictor
-from dakpn.models.translation import TranslationFunction
+from dakpn.scenes import Scene, render_scene
 from dakpn.training.adversarial import AdversarialTask
 from dakpn.training.data import BatchLoader
 from dakpn.training.loop import LoopSettings, run_steps

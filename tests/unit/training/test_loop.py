@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dakpn.data import threads
-from dakpn.data.schema import Sample
-from dakpn.data.stream import Arrays, Stream, StreamOrder
+from dakpn.datasets import threads
+from dakpn.datasets.schema import Sample
+from dakpn.datasets.stream import Arrays, Stream, StreamOrder
 from dakpn.errors import TrainingError
 from dakpn.training.checkpoint import CheckpointFolder
 from dakpn.training.data import AdversarialBatch, BatchLoader, TensorBatch

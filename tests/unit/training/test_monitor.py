@@ -13,7 +13,7 @@ from torch import nn
 
 from dakpn.config import AdversarialConfig, AlarmConfig, HealthConfig, HsvAffineConfig, TranslationConfig
 from dakpn.errors import TrainingError
-from dakpn.models.translation import TranslationFunction
+from dakpn.models.function.translation import TranslationFunction
 from dakpn.training.adversarial import AdversarialTask
 from dakpn.training.checkpoint import CheckpointFolder
 from dakpn.training.data import AdversarialBatch, RealBatch

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dakpn.data import codec, storage
+from dakpn import storage
+from dakpn.images import codec
 from dakpn.training.monitor import Alarm
 from dakpn.training.reporting import MetricsLog, RunReporter, read_alarms, read_metrics
 from dakpn.training.run_folder import RunFolder

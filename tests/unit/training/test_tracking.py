@@ -11,7 +11,7 @@ import pytest
 from tensorboardX.proto import event_pb2
 
 from dakpn.config import TrackingConfig
-from dakpn.data import codec
+from dakpn.images import codec
 from dakpn.training.run_folder import RunFolder
 from dakpn.training.tracking import Trackers, build_trackers
 

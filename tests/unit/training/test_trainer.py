@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dakpn.data.folder_dataset import FolderDataset
-from dakpn.data.procedural import photograph, render_scene, write_dataset
-from dakpn.data.stream import PackedDataset
+from dakpn.datasets.stream import PackedDataset
 from dakpn.errors import DataError, UsageError
+from dakpn.scenes import photograph, render_scene, write_dataset
+from dakpn.sources.folder_dataset import FolderDataset
 from dakpn.training.trainer import Trainer
 from tests.paths import REPOSITORY
 from tests.scenes import Scenes, tiny_training

@@ -19,7 +19,7 @@ from dakpn.config import (
     TranslationConfig,
 )
 from dakpn.models.predictor import KernelPredictor
-from dakpn.models.segmenter import SmallSegmenter
+from dakpn.models.segmenters.segmenter import SmallSegmenter
 from dakpn.segmentation.fit import segmentation_state
 from dakpn.training.adversarial import AdversarialTask
 from dakpn.training.data import (

@@ -1,1 +1,0 @@
-"""Datasets of images and labels: codecs, presets, storage, shards and their manifests."""

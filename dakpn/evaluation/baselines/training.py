@@ -1,0 +1,115 @@
+"""Train a rival on the two domains of an evaluation, and translate with it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from dakpn.config import CutConfig, CycleGanConfig
+from dakpn.errors import UsageError
+from dakpn.evaluation.baselines.cut import Cut
+from dakpn.evaluation.baselines.cyclegan import CycleGan
+from dakpn.evaluation.baselines.game import RivalBatch
+from dakpn.evaluation.baselines.generator import ResnetGenerator
+from dakpn.evaluation.contenders.base import LabelledImage
+from dakpn.images import codec
+from dakpn.training.loop import LoopSettings, Reporter, run_steps, step_seed
+from dakpn.training.state import TrainState
+
+RivalConfig = CycleGanConfig | CutConfig
+_SILENT_STEPS = 100
+_STRIDE = 4
+"""The generator halves its input twice."""
+
+
+def fit_rival(
+    config: RivalConfig, synthetic: NDArray[np.uint8], real: NDArray[np.uint8], seed: int, reporter: Reporter
+) -> ResnetGenerator:
+    """Train a rival; the same arguments give the same generator.
+
+    Half of the images are flipped; the learning rate falls to 0 over the second half of the steps, as published.
+
+    Args:
+        config: which rival, and how.
+        synthetic: uint8 [N, 3, H, W].
+        real: uint8 [M, 3, H, W], of the same size.
+        seed: of initialisation and order.
+        reporter: gets the loss terms every hundred steps.
+
+    Raises:
+        UsageError: the images are too small for the discriminator.
+        TrainingError: a loss is not finite.
+    """
+    smallest = 2 ** (len(config.discriminator.widths) + 1)
+    if min(synthetic.shape[-2:]) < smallest:
+        raise UsageError(
+            f"got images of {synthetic.shape[-2]} x {synthetic.shape[-1]} pixels for a {config.kind}; expected "
+            f"{smallest} a side: enlarge translation_size, or take fewer discriminator.widths"
+        )
+    torch.manual_seed(seed)
+    task = CycleGan(config) if isinstance(config, CycleGanConfig) else Cut(config)
+    _initialise(task)
+    optimizers = {
+        name: torch.optim.Adam(parameters, config.learning_rate, betas=config.betas)
+        for name, parameters in task.players().items()
+    }
+    schedulers = {name: _falling(optimizer, config.steps) for name, optimizer in optimizers.items()}
+    state = TrainState(task, dict(optimizers), dict(schedulers))
+    batches = _batches(_multiple(synthetic), _multiple(real), config.batch_size_per_worker, seed)
+    settings = LoopSettings(config.steps, report_every=_SILENT_STEPS, checkpoint_every=config.steps, seed=seed)
+    run_steps(state, task, batches, settings, reporter)
+    return task.generator.eval()
+
+
+@dataclass(frozen=True)
+class Generated:
+    """A contender that paints with a trained generator; it has one look and no draws."""
+
+    generator: ResnetGenerator
+    has_draws: bool = False
+
+    @torch.inference_mode()
+    def translate(self, sample: LabelledImage, draw: int) -> NDArray[np.uint8]:
+        """See `Contender`. Sides that are no multiples of 4 are resized to the next one below and back."""
+        height, width = sample.image.shape[:2]
+        inside = (height - height % _STRIDE, width - width % _STRIDE)
+        image = sample.image if inside == (height, width) else codec.resize_image(sample.image, inside)
+        pixels = torch.from_numpy(image).permute(2, 0, 1)[None].float().div(255)
+        painted = self.generator(pixels)[0].mul(255).round().byte().permute(1, 2, 0).numpy()
+        return painted if inside == (height, width) else codec.resize_image(painted, (height, width))
+
+
+def _initialise(task: nn.Module) -> None:
+    """Normal weights of spread 0.02, as published for both rivals."""
+    for name, module in task.named_modules():
+        if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)) and "projections" not in name:
+            nn.init.normal_(module.weight, 0.0, 0.02)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+def _falling(optimizer: torch.optim.Optimizer, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, 2 * (1 - step / steps)))
+
+
+def _multiple(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Cut to sides that are multiples of 4."""
+    height, width = images.shape[-2:]
+    return images[:, :, : height - height % _STRIDE, : width - width % _STRIDE]
+
+
+def _batches(synthetic: NDArray[np.uint8], real: NDArray[np.uint8], batch_size: int, seed: int) -> Iterator[RivalBatch]:
+    step = 0
+    while True:
+        rng = np.random.default_rng(step_seed(seed, 1, step))
+        yield RivalBatch(*(_drawn(images, batch_size, rng) for images in (synthetic, real)))
+        step += 1
+
+
+def _drawn(images: NDArray[np.uint8], batch_size: int, rng: np.random.Generator) -> Tensor:
+    chosen = images[rng.integers(0, len(images), batch_size)]
+    flipped = rng.random(batch_size) < 0.5
+    return torch.from_numpy(np.where(flipped[:, None, None, None], chosen[..., ::-1], chosen)).float().div(255)

@@ -1,0 +1,1 @@
+"""Segmentation networks: encoders of the predictor and downstream networks alike."""

@@ -1,0 +1,162 @@
+"""Pictures as data URIs: enlarged cleanly when small, shrunk and compressed when large."""
+
+import base64
+import colorsys
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from dakpn.report.data import IGNORE_ID, ParameterMap, Rgb
+
+# One law for every map: pale = the pixel is left as it was, blue = less, orange = more.
+_BELOW = ((244, 243, 239), (166, 205, 232), (66, 138, 196), (18, 62, 126))
+_ABOVE = ((244, 243, 239), (251, 200, 136), (222, 108, 38), (126, 38, 14))
+_NOT_FINITE: Rgb = (128, 128, 128)
+_JPEG_QUALITIES = (92, 85, 75, 60, 40, 20)
+_LEVELS = 63
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """How large a picture is embedded: pixels across, and the most bytes before base64."""
+
+    min_width: int
+    max_width: int
+    max_bytes: int
+
+
+LARGE = Frame(min_width=512, max_width=880, max_bytes=160_000)
+OVERLAY = Frame(min_width=512, max_width=880, max_bytes=100_000)
+THUMBNAIL = Frame(min_width=1, max_width=420, max_bytes=32_000)
+MAP_WIDTH = 300
+
+
+def picture_uri(image: np.ndarray, frame: Frame) -> str:
+    """A data URI of a uint8 [H,W,3] picture: PNG when it fits the frame's bytes, else JPEG."""
+    return _encode(fit(image, frame), frame.max_bytes)
+
+
+def fit(image: np.ndarray, frame: Frame) -> np.ndarray:
+    """Brings a picture to the frame's width.
+
+    Small ones grow by a whole factor with every pixel kept square, so that noise and blur are seen as
+    they are; large ones shrink with an area filter.
+    """
+    height, width = image.shape[:2]
+    if width > frame.max_width:
+        size = (frame.max_width, max(1, round(height * frame.max_width / width)))
+        return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BOX))
+    factor = math.ceil(frame.min_width / width)
+    return image.repeat(factor, axis=0).repeat(factor, axis=1)
+
+
+def overlay_uri(image: np.ndarray, label: np.ndarray, colors: Sequence[Rgb], frame: Frame = OVERLAY) -> str:
+    """The label [H,W] laid over a picture: tinted regions with sharp outlines; ignored pixels stay bare."""
+    base = fit(image, frame).astype(np.float32)
+    rows, columns = (np.arange(new) * old // new for new, old in zip(base.shape[:2], label.shape, strict=True))
+    ids = label[np.ix_(rows, columns)]
+    tint = color_table(colors)[ids].astype(np.float32)
+    strength = np.where(ids == IGNORE_ID, 0.0, 0.42).astype(np.float32)
+    strength[_outline(ids)] = 1.0
+    mixed = base + (tint - base) * strength[..., None]
+    return _encode(mixed.round().astype(np.uint8), frame.max_bytes)
+
+
+def _outline(ids: np.ndarray) -> np.ndarray:
+    """Mask [H,W]: pixels on the class side of a border between two labels."""
+    edge = np.zeros(ids.shape, bool)
+    across, down = ids[:, 1:] != ids[:, :-1], ids[1:] != ids[:-1]
+    edge[:, 1:] |= across
+    edge[:, :-1] |= across
+    edge[1:] |= down
+    edge[:-1] |= down
+    return edge & (ids != IGNORE_ID)
+
+
+def color_table(colors: Sequence[Rgb]) -> np.ndarray:
+    """uint8 [256,3]: the colours given, then made-up ones spread over the hues."""
+    table = np.zeros((256, 3), np.uint8)
+    for index in range(256):
+        hue = (0.58 + index * 0.61803398875) % 1.0
+        made_up = [round(255 * part) for part in colorsys.hsv_to_rgb(hue, 0.62, 0.85)]
+        table[index] = np.clip(colors[index], 0, 255) if index < len(colors) else made_up
+    return table
+
+
+def map_uri(parameter: ParameterMap) -> str:
+    """A parameter map in colour, as a palette PNG."""
+    values = parameter.values.astype(np.float32)
+    height, width = values.shape
+    if width > MAP_WIDTH:
+        size = (MAP_WIDTH, max(1, round(height * MAP_WIDTH / width)))
+        values = np.asarray(Image.fromarray(values).resize(size, Image.Resampling.BOX))
+    known = np.isfinite(values)
+    shares = np.where(known, values - parameter.centre, 0.0) / _extent(parameter)
+    levels = np.clip(np.rint(shares * _LEVELS), -_LEVELS, _LEVELS).astype(np.int16) + _LEVELS
+    indices = np.where(known, levels, 2 * _LEVELS + 1).astype(np.uint8)
+    picture = Image.fromarray(indices)
+    ramp = [channel for level in range(-_LEVELS, _LEVELS + 1) for channel in diverging(level / _LEVELS)]
+    picture.putpalette([*ramp, *_NOT_FINITE])
+    return _data_uri("png", _png(picture))
+
+
+def difference_map(before: np.ndarray, after: np.ndarray) -> ParameterMap:
+    """What the eye is meant to find: mean absolute change of the three channels, in levels of 255."""
+    values = np.abs(after.astype(np.float32) - before.astype(np.float32)).mean(axis=2)
+    high = max(32.0, math.ceil(float(np.percentile(values, 99)) / 16) * 16)
+    return ParameterMap(values, low=0.0, high=high, centre=0.0, unit="of 255")
+
+
+def legend_gradient(parameter: ParameterMap) -> str:
+    """A CSS gradient from `low` to `high` with the same colours as the map."""
+    low, high, extent = parameter.low, parameter.high, _extent(parameter)
+    stops = []
+    for index in range(17):
+        value = low + (high - low) * index / 16
+        red, green, blue = diverging((value - parameter.centre) / extent)
+        stops.append(f"rgb({red} {green} {blue}) {100 * index / 16:.4g}%")
+    return f"linear-gradient(90deg, {', '.join(stops)})"
+
+
+def diverging(share: float) -> Rgb:
+    """Colour of a value: -1 = as far below the identity as the scale goes, 0 = identity, 1 = above."""
+    ramp = np.array(_ABOVE if share >= 0 else _BELOW, np.float32)
+    at = min(abs(share), 1.0) * (len(ramp) - 1)
+    red, green, blue = (round(float(np.interp(at, range(len(ramp)), ramp[:, c]))) for c in range(3))
+    return red, green, blue
+
+
+def _extent(parameter: ParameterMap) -> float:
+    return max(parameter.high - parameter.centre, parameter.centre - parameter.low)
+
+
+def _encode(image: np.ndarray, max_bytes: int) -> str:
+    picture = Image.fromarray(image)
+    data = _png(picture)
+    if len(data) <= max_bytes:
+        return _data_uri("png", data)
+    for quality in _JPEG_QUALITIES:
+        data = _jpeg(picture, quality)
+        if len(data) <= max_bytes:
+            break
+    return _data_uri("jpeg", data)
+
+
+def _jpeg(picture: Image.Image, quality: int) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=quality, subsampling=0)
+    return buffer.getvalue()
+
+
+def _png(picture: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _data_uri(kind: str, data: bytes) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"

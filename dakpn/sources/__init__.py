@@ -1,0 +1,1 @@
+"""Datasets of any origin: where images and labels lie, what their ids mean, and how they are packed and checked."""

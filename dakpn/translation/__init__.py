@@ -1,0 +1,1 @@
+"""Translation of an image, of a shard and of a whole dataset."""

@@ -1,0 +1,96 @@
+"""The report's part on an evaluation: the curve over labels, the tables, the pictures, and hostile names."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from dakpn.errors import DataError
+from dakpn.report import (
+    Comparison,
+    ContactRow,
+    EvaluationDetail,
+    LabelCurve,
+    LabelPoint,
+    MeasureRow,
+    ReportData,
+    RivalRow,
+    WorstCase,
+    render_report,
+)
+from dakpn.report.label_plot import HEIGHT, plot_labels
+from tests.unit.report.test_report import HOSTILE, Page, assert_nothing_outside
+
+PICTURE = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
+CURVES = [
+    LabelCurve("source-only", "baseline", [LabelPoint(0, 0.20, 0.19, 0.21), LabelPoint(10, 0.28, 0.26, 0.30)]),
+    LabelCurve("DA-KPN", "ours", [LabelPoint(0, 0.27, 0.25, 0.29), LabelPoint(10, 0.31, 0.30, 0.33)]),
+    LabelCurve("real-only", "rival", [LabelPoint(10, 0.22)]),
+]
+
+
+def detail(name: str = "DA-KPN") -> EvaluationDetail:
+    texts = {field.name: f"{number}.5" for number, field in enumerate(dataclasses.fields(MeasureRow))}
+    return EvaluationDetail(
+        label_curves=[dataclasses.replace(CURVES[1], name=name), *CURVES],
+        comparisons=[
+            Comparison(name, "ours", 10, 9, "31.0 ± 1.2", "+3.0 [+1.0, +4.0]", "+0.5 [−0.2, +1.1]", name, ["29.5"])
+        ],
+        sequences=[name],
+        against_each=[RivalRow(name, "rival", ["+1.7 [+0.3, +2.2]"])],
+        label_counts=[10],
+        measures=[MeasureRow(**texts | {"contender": name, "role": "ours"})],
+        measured_on=f"24 images, FD({name}@0011)",
+        contact=[ContactRow(name, [PICTURE, PICTURE]), ContactRow("Nearest real images", [PICTURE, PICTURE])],
+        worst=[WorstCase(name, f"{name}/7", PICTURE, 255 - PICTURE, np.zeros((24, 32), np.uint8), 0.8, 0.3)],
+    )
+
+
+def test_the_page_shows_curves_tables_and_pictures() -> None:
+    html = render_report(ReportData("t", class_names=["sky"], detail=detail()))
+    page = Page(html)
+    assert not page.open
+    for words in (
+        "Few real labels", "Contact sheet", "Nearest real images", "Paired comparisons", "+3.0 [+1.0, +4.0]",
+        "29.5", "DA-KPN against", "10 real labels", "+1.7 [+0.3, +2.2]",
+        "FD(DA-KPN@0011)", "Worst cases", "80 % of the pixels agreed, 30 % do now", "real labelled images",
+    ):  # fmt: skip
+        assert words in page.text, words
+    assert sum(tag == "img" for tag, _ in page.tags) == 2 + 2 + 3
+    assert "No translated example yet" not in page.text
+
+
+def test_names_stay_text_and_nothing_points_outside() -> None:
+    html = render_report(ReportData("t", detail=detail(HOSTILE)))
+    page = Page(html)
+    assert not page.open
+    assert [tag for tag, _ in page.tags].count("script") == 1
+    assert not any(name.startswith("on") for _, attributes in page.tags for name in attributes)
+    assert_nothing_outside(page, html)
+
+
+def test_higher_scores_are_drawn_higher_and_numbers_of_labels_from_left_to_right() -> None:
+    plot = plot_labels(CURVES)
+    assert plot is not None
+    source_only, ours, real_only = plot.lines
+    assert all(a.y > b.y for a, b in zip(source_only.marks, ours.marks, strict=True))
+    assert ours.marks[0].x < ours.marks[1].x
+    for mark in (*source_only.marks, *ours.marks):
+        assert mark.low is not None
+        assert mark.high is not None
+        assert 0 < mark.high < mark.y < mark.low < HEIGHT
+    assert real_only.marks[0].low is None
+    assert (source_only.color, ours.color, real_only.color) == ("baseline", "ours", "r0")
+    assert [tick.text for tick in plot.x_ticks] == ["0", "10"]
+
+
+def test_one_number_of_labels_is_no_curve() -> None:
+    assert plot_labels([LabelCurve("a", "ours", [LabelPoint(0, 0.2)])]) is None
+    assert plot_labels([]) is None
+
+
+def test_pictures_of_other_kinds_are_refused() -> None:
+    with pytest.raises(DataError, match="picture 0 of sheet is float64"):
+        ContactRow("sheet", [PICTURE / 255])
+    with pytest.raises(DataError, match="prediction is int64"):
+        WorstCase("a", "k", PICTURE, PICTURE, np.zeros((2, 2), int), 1, 0)

@@ -1,0 +1,42 @@
+"""Datasets of stored params for tests, and weights whose params depend on the encoder."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from dakpn.config import TranslateConfig
+from dakpn.models.predictor import KernelPredictor
+from dakpn.models.weights import load_predictor, save_predictor
+from dakpn.translation.job_finish import finish_translation
+from dakpn.translation.job_plan import claim_output, plan_translation
+from dakpn.translation.shard_job import ShardWork
+from dakpn.translation.shard_rows import input_rows
+from dakpn.translation.translator import Translator
+from tests.scenes import CAMVID
+
+
+def store_params(weights: str, source: str | Path, output: Path, **more: object) -> Path:
+    """The translation job, in this process."""
+    values = {"weights": weights, "input": str(source), "output": str(output), "content": "params", **more}
+    plan = plan_translation(TranslateConfig.model_validate(values))
+    claim_output(plan)
+    work = ShardWork(Translator.of_job(plan.config, plan.index), plan.config)
+    markers = {task.name: work.translate(task, input_rows(work.source(task))) for task in plan.todo}
+    finish_translation(plan, {**plan.finished, **markers})
+    return output
+
+
+@pytest.fixture(scope="module")
+def guessing_weights(weights: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Like `weights`, but conditioned on the encoder, whose logits are spread as widely as those of a trained one."""
+    labelled, _, _ = load_predictor(weights)
+    head = labelled.config.head.model_copy(update={"condition": "encoder"})
+    predictor = KernelPredictor(labelled.config.model_copy(update={"head": head}))
+    predictor.load_state_dict(labelled.state_dict())
+    with torch.no_grad():
+        predictor.encoder.get_parameter("classify.weight").mul_(20)
+        predictor.head.weight.mul_(0.3)
+    folder = tmp_path_factory.mktemp("guessing")
+    save_predictor(str(folder), predictor, CAMVID.label_space, "random weights of the tests")
+    return str(folder)
