@@ -14,8 +14,8 @@ import ray
 from cluster.ledger import Amount
 from cluster.metrics import TranslationMetrics
 from dakpn.config import TranslateConfig
-from dakpn.datasets.job_claim import JobClaim
 from dakpn.datasets.manifest import DatasetIndex
+from dakpn.datasets.output_lock import JobClaim
 from dakpn.datasets.threads import ReadAhead
 from dakpn.errors import WeightsError
 from dakpn.translation.shard_rows import InputRow, input_rows

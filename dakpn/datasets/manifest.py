@@ -13,7 +13,7 @@ A dataset in the folder OUT is:
     OUT/_dakpn/quarantine/train-00000-of-00004.parquet   rows that could not be translated, see `quarantine`
     OUT/_dakpn/certificate.json                          of a translated dataset, see `certificate`
     OUT/_dakpn/report.json                               what its last run did, see `dakpn.translation.job_report`
-    OUT/_dakpn/job.json                                  the translation that writes here, see `job_claim`
+    OUT/_dakpn/job.json                                  the translation that writes here, see `JobClaim`
     OUT/_dakpn/params.json, OUT/weights                  where shards hold params, see `params_dataset`
     OUT/_SUCCESS                                         written last
 """

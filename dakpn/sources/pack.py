@@ -16,11 +16,11 @@ from pathlib import Path
 
 from dakpn import __version__, storage
 from dakpn.datasets import manifest
-from dakpn.datasets.claim import claim_folder, refuse_other_shards
 from dakpn.datasets.formats import FORMATS, FormatName
 from dakpn.datasets.inventory import Inventory
 from dakpn.datasets.label_space import LabelSpace
 from dakpn.datasets.manifest import DatasetIndex, RowRecord, ShardEntry, ShardMarker
+from dakpn.datasets.output_lock import claim_folder, refuse_other_shards
 from dakpn.datasets.schema import Sample
 from dakpn.datasets.shards import shard_name, write_shard
 from dakpn.errors import DataError, UsageError

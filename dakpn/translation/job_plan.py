@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from dakpn import storage
 from dakpn.config import TranslateConfig
 from dakpn.datasets import manifest
-from dakpn.datasets.claim import claim_folder, refuse_other_shards
 from dakpn.datasets.formats import FORMATS, FormatName
-from dakpn.datasets.job_claim import JobClaim, read_claim
 from dakpn.datasets.manifest import DatasetIndex, ShardEntry, ShardMarker
+from dakpn.datasets.output_lock import JobClaim, claim_folder, read_claim, refuse_other_shards
 from dakpn.datasets.threads import map_in_threads
 from dakpn.errors import UsageError
 from dakpn.models.function.fused_stages import why_stages_not_fused

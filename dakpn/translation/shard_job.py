@@ -13,8 +13,8 @@ from dakpn.config import TranslateConfig
 from dakpn.datasets import manifest
 from dakpn.datasets.certificate import ShardCertificate
 from dakpn.datasets.formats.base import require_safe_names
-from dakpn.datasets.job_claim import JobClaim
 from dakpn.datasets.manifest import RowRecord, ShardMarker
+from dakpn.datasets.output_lock import JobClaim
 from dakpn.datasets.quarantine import QuarantinedRow, write_quarantine
 from dakpn.datasets.schema import Sample
 from dakpn.datasets.shards import write_shard

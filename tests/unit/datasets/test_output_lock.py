@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dakpn.datasets.job_claim import JobClaim, read_claim
+from dakpn.datasets.output_lock import JobClaim, read_claim
 from dakpn.errors import UsageError
 
 
