@@ -14,8 +14,7 @@ from dakpn.datasets.inventory import Inventory
 from dakpn.datasets.manifest import DatasetIndex, ShardMarker, read_run
 from dakpn.errors import DakpnError, DataError
 from dakpn.images.upright import Orientation
-from dakpn.sources.exclusion import Exclusions
-from dakpn.sources.keep_rule import KeepRule, source_keys
+from dakpn.sources.exclusions import Exclusions, KeepRule, source_keys
 from dakpn.sources.pack import PackPlan, PackRequest, ShardJob, finish_pack, pack_shard, plan_pack
 from dakpn.sources.preset import load_preset
 from dakpn.sources.row_checks import CheckDepth

@@ -16,7 +16,7 @@ from dakpn.evaluation.measures.extractor import load_extractor
 from dakpn.evaluation.real_choice import choose_real
 from dakpn.models.segmenters.networks import require_network
 from dakpn.segmentation.examples import labelled_index
-from dakpn.sources.keep_rule import source_keys
+from dakpn.sources.exclusions import source_keys
 from dakpn.sources.preset import load_preset
 
 ORACLE = "oracle"

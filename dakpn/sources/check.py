@@ -22,12 +22,12 @@ from dakpn.datasets.threads import map_in_threads
 from dakpn.errors import DataError, StorageError, UsageError
 from dakpn.images.upright import Orientation
 from dakpn.sources.check_report import CheckReport, Problem, ProblemKind
-from dakpn.sources.check_row import Finding, check_pair, check_row, check_source_row, kind_of
 from dakpn.sources.folder_inventory import folder_inventory, labels_among_images
 from dakpn.sources.kinds import FolderSource, PackedSource, find_source
 from dakpn.sources.pack_sources import DEFAULT_ROWS, look_like_labels, open_source
 from dakpn.sources.pairs import SourcePair
 from dakpn.sources.preset import DatasetPreset, Refusal
+from dakpn.sources.row_checks import Finding, check_pair, check_row, check_source_row, kind_of
 from dakpn.sources.rows import READS_IN_FLIGHT
 from dakpn.sources.source_path import ListedPath, SourcePath, name_below
 from dakpn.wording import counted

@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 from dakpn.datasets.inventory import Inventory
 from dakpn.datasets.label_space import LabelSpace
-from dakpn.sources.exclusion import BadRow, Exclusions
+from dakpn.sources.exclusions import BadRow, Exclusions
 
 ProblemKind = Literal[
     "bad_name",

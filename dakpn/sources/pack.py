@@ -25,7 +25,7 @@ from dakpn.datasets.schema import Sample
 from dakpn.datasets.shards import shard_name, write_shard
 from dakpn.errors import DataError, UsageError
 from dakpn.images.upright import Orientation
-from dakpn.sources.exclusion import Exclusions
+from dakpn.sources.exclusions import Exclusions
 from dakpn.sources.pack_sources import Source, open_source
 from dakpn.sources.preset import DatasetPreset
 from dakpn.sources.row_checks import CheckDepth, checked_rows

@@ -17,7 +17,7 @@ from dakpn.datasets.label_space import LabelSpace
 from dakpn.datasets.shards import read_shard
 from dakpn.datasets.threads import map_in_threads
 from dakpn.errors import UsageError
-from dakpn.sources.exclusion import ExcludedRow, Exclusions
+from dakpn.sources.exclusions import ExcludedRow, Exclusions
 from dakpn.sources.folder_inventory import folder_inventory, labels_among_images
 from dakpn.sources.kinds import FileSource, FolderSource, PackedSource, find_source
 from dakpn.sources.pairs import SourcePair

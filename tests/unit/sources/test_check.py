@@ -19,7 +19,7 @@ from dakpn.errors import DataError, UsageError
 from dakpn.images import codec
 from dakpn.images.codec import encode_image, encode_label
 from dakpn.sources.check import CheckReport, CheckRequest, check_dataset
-from dakpn.sources.exclusion import Exclusions
+from dakpn.sources.exclusions import Exclusions
 from dakpn.sources.pack import PackRequest, finish_pack, pack_dataset, pack_shard, plan_pack
 from dakpn.sources.preset import load_preset
 from tests import scenes

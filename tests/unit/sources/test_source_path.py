@@ -11,8 +11,7 @@ from dakpn import storage
 from dakpn.errors import StorageError, UsageError
 from dakpn.images import codec
 from dakpn.sources.check import CheckRequest, check_dataset
-from dakpn.sources.exclusion import BadRow, Exclusions
-from dakpn.sources.keep_rule import source_keys
+from dakpn.sources.exclusions import BadRow, Exclusions, source_keys
 from dakpn.sources.layout import Layout
 from dakpn.sources.pack import PackRequest, pack_dataset, pack_shard, plan_pack
 from dakpn.sources.preset import load_preset

@@ -1,24 +1,94 @@
-"""Rules that keep a part of every sequence, such as the first 60 % of the frames of each drive.
+"""Rows that are left out: those that an exclusion manifest names, and those that a rule does not keep.
 
-Frames of one video look alike. A fair split of video therefore cuts sequences in time: `([^/_]+)_:0.0-0.6` keeps the
-first 60 % of each sequence, `([^/_]+)_:0.7-1.0` the last 30 %, and the frames between are in neither.
+An exclusion manifest says which rows of a dataset are bad and why, and lies beside it; nothing is deleted or moved. It
+is one JSON document, `{"dataset": URI, "bad": [{"key": ..., "reason": ...}], "good": [KEY, ...]}`.
+
+A rule keeps a part of every sequence, such as the first 60 % of the frames of each drive. Frames of one video look
+alike, so a fair split of video cuts sequences in time: `([^/_]+)_:0.0-0.6` keeps the first 60 % of each sequence,
+`([^/_]+)_:0.7-1.0` the last 30 %, and the frames between are in neither.
 """
 
+import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Self
 
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from dakpn import storage
 from dakpn.datasets import manifest
 from dakpn.datasets.sequences import sequence_of
 from dakpn.errors import UsageError
-from dakpn.sources.exclusion import BadRow, Exclusions
 from dakpn.sources.kinds import FileSource, PackedSource, find_source
 from dakpn.sources.preset import DatasetPreset
 from dakpn.wording import counted
 
 _FORM = re.compile(r"(?P<pattern>.+):(?P<low>[0-9.]+)-(?P<high>[0-9.]+)", re.DOTALL)
+
+
+class BadRow(BaseModel):
+    """A row to be left out, and why; several reasons are one text."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    key: str
+    reason: str
+
+
+class ExcludedRow(BadRow):
+    """A row that was left out; `source` is its image file, relative to the dataset, or the URI of its shard."""
+
+    source: str
+
+
+class Exclusions(BaseModel):
+    """The rows of one dataset, told apart.
+
+    Attributes:
+        dataset: Absolute URI of what was checked.
+        bad: The rows to leave out, once each.
+        good: Keys of all other rows.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dataset: str = ""
+    bad: tuple[BadRow, ...] = ()
+    good: tuple[str, ...] = ()
+
+    @cached_property
+    def reasons(self) -> dict[str, str]:
+        """Key of each bad row -> why it is bad."""
+        return {row.key: row.reason for row in self.bad}
+
+    def joined(self, other: Self) -> Self:
+        """The rows that either leaves out, with the reasons given here first; and those that both keep."""
+        reasons = other.reasons | self.reasons
+        bad = tuple(BadRow(key=key, reason=reason) for key, reason in reasons.items())
+        return type(self)(dataset=self.dataset, bad=bad, good=tuple(key for key in other.good if key not in reasons))
+
+    def write(self, uri: str) -> None:
+        """Write the file. Raises `StorageError`."""
+        text = json.dumps(self.model_dump(), indent=1)  # ASCII: a name may hold what UTF-8 cannot
+        storage.write_bytes(uri, (text + "\n").encode())
+
+    @classmethod
+    def read(cls, uri: str) -> Self:
+        """Return what `write` wrote.
+
+        Raises:
+            UsageError: The file is of another kind.
+            StorageError: It does not exist or cannot be read.
+        """
+        try:
+            return cls.model_validate(json.loads(storage.read_bytes(uri)))
+        except (ValidationError, ValueError, RecursionError) as error:
+            raise UsageError(
+                f"{uri} is not an exclusion manifest; expected the JSON file that `dakpn check --fix quarantine` writes"
+            ) from error
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,7 @@ import pytest
 
 from dakpn.datasets.manifest import read_index, read_rows
 from dakpn.errors import UsageError
-from dakpn.sources.exclusion import BadRow, Exclusions
-from dakpn.sources.keep_rule import KeepRule, source_keys
+from dakpn.sources.exclusions import BadRow, Exclusions, KeepRule, source_keys
 from tests.scenes import CAMVID, Scenes
 from workflows import pack
 
