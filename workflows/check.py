@@ -3,11 +3,9 @@
 from rich.console import Console
 from rich.table import Table
 
-from dakpn.errors import UsageError
-from dakpn.images.upright import Orientation
+from dakpn.config import CheckConfig
 from dakpn.progress import progress
 from dakpn.sources.check import CheckReport, CheckRequest, check_dataset
-from dakpn.sources.preset import load_preset
 from dakpn.wording import counted
 from workflows.inventory_table import print_inventory, printable
 
@@ -15,51 +13,26 @@ _SHOWN_PROBLEMS = 20
 _SHOWN_SIZES = 5
 
 
-def main(
-    uri: str,
-    dataset: str | None,
-    split: str | None = None,
-    labelled: bool | None = None,
-    sample: int | None = None,
-    seed: int = 0,
-    exclusions: str | None = None,
-    orientation: Orientation | None = None,
-) -> CheckReport:
-    """Check the dataset at `uri`; see `dakpn.sources.check.CheckRequest`.
-
-    Args:
-        uri: of what can be packed, or of a packed dataset; local or `s3://`.
-        dataset: name of the preset; None takes camvid for a folder of `images`.
-        split: name of a split; None takes the only one, "all" takes every one.
-        labelled: of a folder: True requires labels, False ignores them, None takes them if there are any.
-        sample: decode so many images; None decodes all.
-        seed: of the sample.
-        exclusions: URI of the exclusion manifest to be written; None writes none.
-        orientation: how the label of an image with an orientation tag lies, where sizes do not tell.
+def main(config: CheckConfig) -> CheckReport:
+    """Look at a dataset, and list its good and bad rows if that is asked for.
 
     Raises:
-        UsageError: bad arguments, or nothing there that can be checked.
+        UsageError: an unknown preset, or nothing there that can be checked.
         DataError: a packed dataset whose index is damaged.
-        StorageError: a dataset that cannot be listed, or an exclusion manifest that cannot be written.
+        StorageError: a dataset that cannot be listed, or a list that cannot be written.
     """
-    if exclusions and sample is not None:
-        raise UsageError(
-            "got --sample and --fix quarantine; to tell good rows from bad all must be looked at: leave one out"
-        )
-    preset = load_preset(dataset) if dataset else None
-    request = CheckRequest(uri, preset, split, labelled, sample, seed, orientation=orientation)
     with progress("checking", "images") as on_progress:
-        report = check_dataset(request, on_progress)
-    if exclusions:
-        report.exclusions().write(exclusions)
+        report = check_dataset(CheckRequest.of(config), on_progress)
+    if config.output:
+        report.exclusions().write(config.output)
     return report
 
 
-def exit_code(report: CheckReport, quarantined: bool) -> int:
-    """Return 0 for a clean dataset, 3 if every problem is one of a row that was quarantined, else 1."""
+def exit_code(report: CheckReport, config: CheckConfig) -> int:
+    """Return 0 for a clean dataset, 3 if every problem is one of a row that was listed for quarantine, else 1."""
     if report.ok:
         return 0
-    return 3 if quarantined and all(problem.key for problem in report.problems) else 1
+    return 3 if config.fix and all(problem.key for problem in report.problems) else 1
 
 
 def print_report(report: CheckReport) -> None:

@@ -10,22 +10,18 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
 from rich.logging import RichHandler
 
 from dakpn import __version__
-from dakpn.config import DemoConfig, TranslateConfig, VerifyConfig
+from dakpn.config import DemoConfig, VerifyConfig
 from dakpn.config_file import build_config
-from dakpn.errors import UsageError
 from dakpn.wording import counted
-from workflows import cli_jobs
+from workflows import cli_jobs, cli_sources
 from workflows.command_configs import evaluate_config, train_config, translate_config, tune_config
-
-if TYPE_CHECKING:
-    from dakpn.translation.job_estimate import Estimate
 
 app = typer.Typer(
     name="dakpn",
@@ -47,113 +43,8 @@ def _options(version: Annotated[bool, typer.Option("--version", help="Print the 
         raise typer.Exit
 
 
-@app.command()
-def pack(
-    source: Annotated[
-        str,
-        typer.Argument(
-            metavar="SRC", help="Folder of images and labels, a packed dataset, or .parquet or .tar files; also s3://."
-        ),
-    ],
-    output: Annotated[str, typer.Argument(metavar="OUT", help="URI of the packed dataset: a path or s3://...")],
-    dataset: Annotated[
-        str | None,
-        typer.Option(help="Preset that describes layout and classes; camvid by default for images/ and labels/."),
-    ] = None,
-    split: Annotated[
-        str | None, typer.Option(help="Take one split, such as train, or `all`; needed where there are several.")
-    ] = None,
-    rows_per_shard: Annotated[
-        int | None, typer.Option(min=1, help="Images in one shard; by default up to 256, or as a packed SRC has them.")
-    ] = None,
-    labels: Annotated[
-        bool | None, typer.Option(help="Require or leave out labels; by default they are taken if there.")
-    ] = None,
-    output_format: Annotated[
-        Literal["parquet", "webdataset", "folder"], typer.Option("--format", help="Format of OUT.")
-    ] = "parquet",
-    workers: Annotated[int, typer.Option(min=1, help="Shards packed at a time; more than 1 run on Ray.")] = 1,
-    exclude: Annotated[
-        str | None, typer.Option(help="Leave out the bad rows of this file of `dakpn check --fix quarantine`.")
-    ] = None,
-    check: Annotated[
-        Literal["pixels", "headers"],
-        typer.Option(help="headers reads no pixels and label ids: for a SRC that `dakpn check` has found clean."),
-    ] = "pixels",
-    keep: Annotated[
-        str | None,
-        typer.Option(
-            metavar="PATTERN:LOW-HIGH",
-            help="Keep a part of every sequence: '([^/_]+)_:0.0-0.6' is the first 60 % of the keys that share what "
-            "the regular expression's group matches.",
-        ),
-    ] = None,
-    orientation: Annotated[
-        Literal["shown", "stored"] | None,
-        typer.Option(help="How labels of images with an orientation tag lie, where sizes do not tell."),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
-) -> None:
-    """Pack a folder of images (and labels) into checked shards, or convert a packed dataset to another format.
-
-    Without --dataset, SRC/images/[SPLIT/]NAME.png and SRC/labels/[SPLIT/]NAME.png are taken for the preset camvid.
-    A table of what was taken, changed and left out ends the output; OUT/_dakpn/run.json keeps it.
-    Interrupted, the same command goes on where it stopped and ends with the same bytes.
-    """
-    from workflows import pack as workflow
-
-    index = workflow.main(
-        source,
-        output,
-        dataset,
-        split,
-        rows_per_shard,
-        labels,
-        output_format,
-        workers,
-        exclude,
-        keep,
-        check,
-        orientation,
-    )
-    workflow.print_result(output, index, as_json)
-
-
-@app.command()
-def check(
-    uri: Annotated[str, typer.Argument(metavar="URI", help="What can be packed, or a packed dataset.")],
-    dataset: Annotated[
-        str | None,
-        typer.Option(help="Preset that describes layout and classes; camvid by default for images/ and labels/."),
-    ] = None,
-    split: Annotated[str | None, typer.Option(help="Take one split, or `all`; needed where there are several.")] = None,
-    labels: Annotated[
-        bool | None, typer.Option(help="Require or ignore a folder's labels; by default they are taken if there.")
-    ] = None,
-    sample: Annotated[int | None, typer.Option(min=1, help="Decode so many images, spread; all by default.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the sample.")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
-    fix: Annotated[Literal["quarantine"] | None, typer.Option(help="List bad and good rows in --output.")] = None,
-    output: Annotated[str | None, typer.Option(help="URI of that list, for `dakpn pack --exclude`.")] = None,
-    orientation: Annotated[
-        Literal["shown", "stored"] | None,
-        typer.Option(help="How labels of images with an orientation tag lie, where sizes do not tell."),
-    ] = None,
-) -> None:
-    """Find bad images, labels and label ids before any work starts. Nothing is changed, moved or deleted.
-
-    Exits with 0 if the dataset is clean, 1 if there are problems, 3 if all of them are in the list of --fix quarantine.
-    """
-    if (fix is None) != (output is None):
-        raise UsageError("--fix quarantine and --output FILE belong together; got one of them")
-    from workflows import check as workflow
-
-    report = workflow.main(uri, dataset, split, labels, sample, seed, output, orientation)
-    if as_json:
-        typer.echo(json.dumps(report.to_dict(), indent=2))
-    else:
-        workflow.print_report(report)
-    raise typer.Exit(workflow.exit_code(report, quarantined=fix is not None))
+app.command()(cli_sources.pack)
+app.command()(cli_sources.check)
 
 
 @app.command()
@@ -217,7 +108,7 @@ def translate(
 
     names = None if only is None else [name.strip() for name in only.split(",") if name.strip()]
     if dry_run:
-        _print_estimate(workflow.dry_run(config, names, retry_failed), config)
+        workflow.print_estimate(workflow.dry_run(config, names, retry_failed), config)
         return
     index = workflow.main(config, names, retry_failed)
     if index is None:
@@ -403,30 +294,6 @@ def _log_to_stderr() -> None:
     for name in ("dakpn", "workflows", "cluster"):
         logging.getLogger(name).setLevel(logging.INFO)
         logging.getLogger(name).addHandler(handler)
-
-
-def _print_estimate(left: "Estimate", config: TranslateConfig) -> None:
-    """What a translation would take."""
-    typer.echo(f"{_images(left.images)} in {counted(left.shards, 'shard')} to translate, {left.bytes / 1e9:.3g} GB")
-    if not left.sampled:
-        return
-    workers = max(1, min(config.most_workers, left.shards))
-    rate = f"{left.images_per_second:.1f} images/s a worker, measured on {_images(left.sampled)} here"
-    typer.echo(f"about {_duration(left.hours)} with {counted(workers, 'worker')} ({rate})")
-    if config.price_per_worker_hour:
-        typer.echo(f"about {left.cost:.2f} at {config.price_per_worker_hour:g} a worker and hour")
-    if left.bad:
-        typer.echo(f"{left.bad} of the {left.sampled} would go to the quarantine; `dakpn check` finds all such rows")
-
-
-def _images(number: int) -> str:
-    return counted(number, "image")
-
-
-def _duration(hours: float) -> str:
-    if hours >= 1:
-        return f"{hours:.1f} h"
-    return f"{60 * hours:.0f} min" if hours >= 1 / 60 else f"{3600 * hours:.0f} s"
 
 
 if __name__ == "__main__":

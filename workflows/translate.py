@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import ray
 import ray.data
+import typer
 from ray.data import ActorPoolStrategy
 from ray.exceptions import RayError
 
@@ -98,6 +99,28 @@ def dry_run(config: TranslateConfig, only: Sequence[str] | None = None, retry_fa
     for warning in warnings:
         logger.warning("%s", warning)
     return estimate(plan, sample)
+
+
+def print_estimate(left: Estimate, config: TranslateConfig) -> None:
+    """Print what a translation would take to stdout."""
+    typer.echo(
+        f"{counted(left.images, 'image')} in {counted(left.shards, 'shard')} to translate, {left.bytes / 1e9:.3g} GB"
+    )
+    if not left.sampled:
+        return
+    workers = max(1, min(config.most_workers, left.shards))
+    rate = f"{left.images_per_second:.1f} images/s a worker, measured on {counted(left.sampled, 'image')} here"
+    typer.echo(f"about {_duration(left.hours)} with {counted(workers, 'worker')} ({rate})")
+    if config.price_per_worker_hour:
+        typer.echo(f"about {left.cost:.2f} at {config.price_per_worker_hour:g} a worker and hour")
+    if left.bad:
+        typer.echo(f"{left.bad} of the {left.sampled} would go to the quarantine; `dakpn check` finds all such rows")
+
+
+def _duration(hours: float) -> str:
+    if hours >= 1:
+        return f"{hours:.1f} h"
+    return f"{60 * hours:.0f} min" if hours >= 1 / 60 else f"{3600 * hours:.0f} s"
 
 
 def _measure_apart(plan: TranslationPlan) -> tuple[Sample, list[str]]:

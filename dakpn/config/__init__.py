@@ -31,6 +31,7 @@ from dakpn.config.networks import (
     SmallNetworkConfig,
     StyleConfig,
 )
+from dakpn.config.sources import CheckConfig, CheckDepth, FormatName, Orientation, PackConfig, SourceConfig
 from dakpn.config.tracking import TrackingConfig
 from dakpn.config.training import AdversarialConfig, ScheduleConfig, StreamConfig, TrainConfig
 from dakpn.config.translation import (
@@ -63,6 +64,8 @@ __all__ = [
     "AlarmConfig",
     "AshaConfig",
     "ChainConfig",
+    "CheckConfig",
+    "CheckDepth",
     "Config",
     "ContenderConfig",
     "CutConfig",
@@ -73,6 +76,7 @@ __all__ = [
     "EncoderConfig",
     "EvaluateConfig",
     "FcnResnet50Config",
+    "FormatName",
     "FourierConfig",
     "Fraction",
     "GammaConfig",
@@ -89,6 +93,8 @@ __all__ = [
     "NoiseConfig",
     "ObjectiveConfig",
     "OptunaSearchConfig",
+    "Orientation",
+    "PackConfig",
     "ParamsPrecision",
     "PbtConfig",
     "PredictorConfig",
@@ -103,6 +109,7 @@ __all__ = [
     "SegmenterTrainingConfig",
     "Size",
     "SmallNetworkConfig",
+    "SourceConfig",
     "SourceOnlyConfig",
     "StageConfig",
     "StoredConfig",

@@ -8,7 +8,7 @@ result is a PNG, so that no pixel changes; so is what a WebP file holds. All oth
 import io
 import re
 from pathlib import PurePosixPath
-from typing import Any, Literal, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,12 +16,10 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+from dakpn.config import Orientation
 from dakpn.errors import DataError, FormatError, OversizedError
 from dakpn.images import codec, png
 from dakpn.images.header import MAX_PIXELS, is_webp
-
-Orientation = Literal["shown", "stored"]
-"""How a label lies that fits both the picture as viewers show it, and the pixels as they are stored."""
 
 _TAG = 0x0112
 _XMP = re.compile(rb'tiff:Orientation(?:="|>)([0-9])')

@@ -7,12 +7,13 @@ of the others the key and a digest.
 import os
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import partial
 from itertools import pairwise
-from typing import Protocol
+from typing import Protocol, Self
 
 from dakpn import storage
+from dakpn.config import CheckConfig, Orientation
 from dakpn.datasets import manifest
 from dakpn.datasets.inventory import Inventory
 from dakpn.datasets.label_space import LabelSpace
@@ -20,13 +21,12 @@ from dakpn.datasets.manifest import ShardEntry
 from dakpn.datasets.shards import shard_rows
 from dakpn.datasets.threads import map_in_threads
 from dakpn.errors import DataError, StorageError, UsageError
-from dakpn.images.upright import Orientation
 from dakpn.sources.check_report import CheckReport, Problem, ProblemKind
 from dakpn.sources.folder_inventory import folder_inventory, labels_among_images
 from dakpn.sources.kinds import FolderSource, PackedSource, find_source
 from dakpn.sources.pack_sources import DEFAULT_ROWS, look_like_labels, open_source
 from dakpn.sources.pairs import SourcePair
-from dakpn.sources.preset import DatasetPreset, Refusal
+from dakpn.sources.preset import DatasetPreset, Refusal, load_preset
 from dakpn.sources.row_checks import Finding, check_pair, check_row, check_source_row, kind_of
 from dakpn.sources.rows import READS_IN_FLIGHT
 from dakpn.sources.source_path import ListedPath, SourcePath, name_below
@@ -37,7 +37,7 @@ __all__ = ["CheckReport", "CheckRequest", "Problem", "check_dataset"]
 
 @dataclass(frozen=True)
 class CheckRequest:
-    """What to check.
+    """What to check: a `CheckConfig` whose preset is read.
 
     Attributes:
         uri: All that can be packed (see `open_source`), or a packed dataset in any format, local or `s3://`.
@@ -53,12 +53,26 @@ class CheckRequest:
 
     uri: str
     preset: DatasetPreset | None = None
+    _: KW_ONLY
     split: str | None = None
     labelled: bool | None = None
     sample: int | None = None
     seed: int = 0
     threads: int = min(8, os.cpu_count() or 1)
     orientation: Orientation | None = None
+
+    @classmethod
+    def of(cls, config: CheckConfig) -> Self:
+        """Read what a config names. Raises `UsageError` for an unknown preset."""
+        return cls(
+            config.source,
+            load_preset(config.dataset) if config.dataset else None,
+            split=config.split,
+            labelled=config.labels,
+            sample=config.sample,
+            seed=config.seed,
+            orientation=config.orientation,
+        )
 
 
 class _Rows(Protocol):

@@ -10,11 +10,13 @@ import json
 import os
 import platform
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Self
 
 from dakpn import __version__, storage
+from dakpn.config import CheckDepth, Orientation, PackConfig
 from dakpn.datasets import manifest
 from dakpn.datasets.formats import FORMATS, FormatName
 from dakpn.datasets.inventory import Inventory
@@ -24,11 +26,10 @@ from dakpn.datasets.output_lock import claim_folder, refuse_other_shards
 from dakpn.datasets.schema import Sample
 from dakpn.datasets.shards import shard_name, write_shard
 from dakpn.errors import DataError, UsageError
-from dakpn.images.upright import Orientation
-from dakpn.sources.exclusions import Exclusions
+from dakpn.sources.exclusions import Exclusions, KeepRule, source_keys
 from dakpn.sources.pack_sources import Source, open_source
-from dakpn.sources.preset import DatasetPreset
-from dakpn.sources.row_checks import CheckDepth, checked_rows
+from dakpn.sources.preset import DatasetPreset, load_preset
+from dakpn.sources.row_checks import checked_rows
 from dakpn.sources.rows import Rows
 
 _CHECK_THREADS = min(4, os.cpu_count() or 1)
@@ -36,7 +37,7 @@ _CHECK_THREADS = min(4, os.cpu_count() or 1)
 
 @dataclass(frozen=True)
 class PackRequest:
-    """What to pack, and into what.
+    """What to pack, and into what: a `PackConfig` whose preset and list of rows are read.
 
     Attributes:
         source: A folder in the preset's layout; or a packed dataset in any format; or a folder of Parquet files or
@@ -58,6 +59,7 @@ class PackRequest:
     source: str
     output: str
     preset: DatasetPreset | None = None
+    _: KW_ONLY
     split: str | None = None
     rows_per_shard: int | None = None
     labelled: bool | None = None
@@ -65,6 +67,33 @@ class PackRequest:
     exclude: Exclusions | None = None
     check: CheckDepth = "pixels"
     orientation: Orientation | None = None
+
+    @classmethod
+    def of(cls, config: PackConfig) -> Self:
+        """Read what a config names, and make its URIs absolute: shards may be packed in another folder.
+
+        Raises:
+            UsageError: An unknown preset, a list of rows of another kind, a rule that keeps nothing.
+            StorageError: A list of rows, or the names in the source, cannot be read.
+        """
+        preset = load_preset(config.dataset) if config.dataset else None
+        source = storage.absolute(config.source)
+        exclude = Exclusions.read(config.exclude) if config.exclude else None
+        if config.keep:
+            rest = KeepRule.parse(config.keep).exclusions(source_keys(source, preset, config.split), source)
+            exclude = exclude.joined(rest) if exclude else rest
+        return cls(
+            source,
+            storage.absolute(config.output),
+            preset,
+            split=config.split,
+            rows_per_shard=config.rows_per_shard,
+            labelled=config.labels,
+            format=config.format,
+            exclude=exclude,
+            check=config.check,
+            orientation=config.orientation,
+        )
 
 
 @dataclass(frozen=True)
@@ -121,7 +150,16 @@ def pack_dataset(
         DataError: An image or label that cannot be decoded, sizes that differ, an unknown label id.
         StorageError: A file that cannot be read or written.
     """
-    plan = plan_pack(PackRequest(str(source), output_uri, preset, split, rows_per_shard, labelled, format))
+    request = PackRequest(
+        str(source),
+        output_uri,
+        preset,
+        split=split,
+        rows_per_shard=rows_per_shard,
+        labelled=labelled,
+        format=format,
+    )
+    plan = plan_pack(request)
     return finish_pack(plan, [pack_shard(job) for job in plan.todo])
 
 

@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from dakpn.config import CheckDepth, Orientation
 from dakpn.datasets.formats import ShardRow
 from dakpn.datasets.formats.base import require_safe_names
 from dakpn.datasets.label_space import LabelSpace
@@ -23,15 +24,12 @@ from dakpn.datasets.threads import map_in_threads
 from dakpn.errors import DataError, EmptyFileError, FormatError, OversizedError, StorageError
 from dakpn.images import codec
 from dakpn.images.header import image_header, label_header
-from dakpn.images.upright import Orientation, UndecidableError, stored_pair, stored_path
+from dakpn.images.upright import UndecidableError, stored_pair, stored_path
 from dakpn.sources.check_report import Problem, ProblemKind
 from dakpn.sources.label_reading import ReadLabel
 from dakpn.sources.pairs import SourcePair
 from dakpn.sources.rows import Rows, SourceRow
 from dakpn.sources.source_path import read_file
-
-CheckDepth = Literal["pixels", "headers"]
-"""How closely rows are looked at: every pixel and label id, or the headers of image and label alone."""
 
 _KINDS: tuple[tuple[type[Exception], ProblemKind], ...] = (  # the first that fits
     (UndecidableError, "undecidable_orientation"),

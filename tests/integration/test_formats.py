@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cluster.ingest import prepared_on_ray
-from dakpn.config import TranslateConfig, VerifyConfig
+from dakpn.config import PackConfig, TranslateConfig, VerifyConfig
 from dakpn.datasets import manifest
 from dakpn.datasets.formats import FormatName
 from dakpn.datasets.schema import Sample
@@ -35,7 +35,7 @@ def packed(ray_here: None, scenes: Scenes, tmp_path_factory: pytest.TempPathFact
     folder = tmp_path_factory.mktemp("formats")
     for kind in KINDS:
         workers = 1 if kind == "parquet" else 2
-        pack.main(scenes.synthetic, str(folder / kind), None, None, None, None, kind, workers)
+        pack.main(PackConfig(source=scenes.synthetic, output=str(folder / kind), format=kind, workers=workers))
     return {kind: str(folder / kind) for kind in KINDS}
 
 

@@ -13,6 +13,7 @@ import pytest
 import ray.data
 from PIL import Image
 
+from dakpn.config import PackConfig
 from dakpn.datasets import manifest
 from dakpn.datasets.formats import FormatName
 from dakpn.datasets.schema import Sample
@@ -30,7 +31,7 @@ def kinds(translated: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[Fo
     folder = tmp_path_factory.mktemp("next")
     others: tuple[FormatName, ...] = ("webdataset", "folder")
     for kind in others:
-        pack.main(str(translated), str(folder / kind), None, None, None, None, kind, 1)
+        pack.main(PackConfig(source=str(translated), output=str(folder / kind), format=kind))
     return {"parquet": translated, **{kind: folder / kind for kind in others}}
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from dakpn.config import PackConfig
 from dakpn.datasets import manifest
 from dakpn.errors import DataError
 from dakpn.scenes import render_scene, write_dataset
@@ -20,7 +21,16 @@ WORKERS = 2
 
 
 def run(source: Path, out: Path, workers: int = WORKERS, exclude: str | None = None) -> manifest.DatasetIndex:
-    return pack.main(str(source), str(out), "camvid", None, ROWS_PER_SHARD, None, "parquet", workers, exclude)
+    return pack.main(
+        PackConfig(
+            source=str(source),
+            output=str(out),
+            dataset="camvid",
+            rows_per_shard=ROWS_PER_SHARD,
+            workers=workers,
+            exclude=exclude,
+        )
+    )
 
 
 def digests(out: Path) -> dict[str, str]:
@@ -82,7 +92,7 @@ def test_a_killed_worker_is_replaced_and_nothing_is_missing(many: Path, tmp_path
             os.kill(workers[0], signal.SIGKILL)
             killed.append(workers[0])
 
-    plan = pack.plan_pack(pack.PackRequest(str(many), str(tmp_path / "out"), CAMVID, None, ROWS_PER_SHARD))
+    plan = pack.plan_pack(pack.PackRequest(str(many), str(tmp_path / "out"), CAMVID, rows_per_shard=ROWS_PER_SHARD))
     markers = []
     for marker in pack._pack_on_ray(plan.todo, WORKERS):
         markers.append(marker)

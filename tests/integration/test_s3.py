@@ -15,7 +15,7 @@ import pytest
 from cluster.failures import actionable_error
 from cluster.ingest import prepared_on_ray
 from dakpn import storage
-from dakpn.config import TranslateConfig, VerifyConfig
+from dakpn.config import CheckConfig, PackConfig, TranslateConfig, VerifyConfig
 from dakpn.datasets import manifest
 from dakpn.datasets.formats import FormatName
 from dakpn.datasets.schema import Sample
@@ -95,10 +95,13 @@ def test_a_server_that_does_not_answer_ends_in_one_sentence(bucket: str, scenes:
 @pytest.mark.usefixtures("ray_here")
 def test_pack_translate_and_verify_between_buckets(bucket: str, scenes: Scenes, weights: str) -> None:
     source, output = f"{bucket}/packed", f"{bucket}/translated"
-    index = pack.main(str(scenes.source), source, "camvid", None, ROWS_PER_SHARD, labelled=True)
+    packing = PackConfig(
+        source=str(scenes.source), output=source, dataset="camvid", rows_per_shard=ROWS_PER_SHARD, labels=True
+    )
+    index = pack.main(packing)
     local = manifest.read_index(scenes.synthetic)
     assert [shard.sha256 for shard in index.shards] == [shard.sha256 for shard in local.shards]
-    assert pack.main(str(scenes.source), source, "camvid", None, ROWS_PER_SHARD, labelled=True) == index
+    assert pack.main(packing) == index
 
     job = TranslateConfig(weights=uploaded(weights, bucket), input=source, output=output, workers=2)
     translated = translate.main(job)
@@ -140,9 +143,9 @@ def test_a_run_in_a_bucket_trains_resumes_and_equals_a_local_one(
 
 def test_a_dataset_in_a_bucket_is_checked(bucket: str, scenes: Scenes) -> None:
     uri = uploaded(scenes.synthetic, f"{bucket}/packed")
-    report = check.main(uri, None)
+    report = check.main(CheckConfig(source=uri))
     assert (report.ok, report.images, report.labelled, report.source) == (True, 12, 12, "parquet")
-    local = check.main(scenes.synthetic, None)
+    local = check.main(CheckConfig(source=scenes.synthetic))
     assert report.label_ids == local.label_ids
 
     shard = manifest.shard_uri(uri, manifest.read_index(uri).shards[1].name)
@@ -155,7 +158,7 @@ def test_a_dataset_in_a_bucket_is_checked(bucket: str, scenes: Scenes) -> None:
 
     done = dakpn("check", uri, "--fix", "quarantine", "--output", f"{bucket}/bad.json")
     assert done.returncode == 3, done.stderr
-    index = pack.main(uri, f"{bucket}/clean", None, None, None, exclude=f"{bucket}/bad.json")
+    index = pack.main(PackConfig(source=uri, output=f"{bucket}/clean", exclude=f"{bucket}/bad.json"))
     assert index.rows == 12 - ROWS_PER_SHARD
     assert_failed(dakpn("check", f"{bucket}/nothing-there"), 2, f"{bucket}/nothing-there")
 
@@ -176,7 +179,9 @@ def test_datasets_of_other_tools_in_a_bucket_are_packed(bucket: str, scenes: Sce
         storage.write_bytes(f"{bucket}/theirs/data/{part:04d}.parquet", buffer.getvalue())
     for workers, kind in ((1, "parquet"), (2, "webdataset")):
         out = f"{bucket}/packed-{workers}"
-        index = pack.main(f"{bucket}/theirs/data", out, "camvid", None, None, None, kind, workers)
+        index = pack.main(
+            PackConfig(source=f"{bucket}/theirs/data", output=out, dataset="camvid", format=kind, workers=workers)
+        )
         found = [s for shard in index.shards for s in _rows(out, shard.name, kind)]
         assert [(s.image, s.label) for s in found] == [(s.image, s.label) for s in rows]
 
@@ -203,7 +208,7 @@ def test_a_bucket_that_disappears_while_it_is_read_is_named(bucket: str, scenes:
     with pytest.raises(StorageError, match=r"cannot list .*the bucket does not exist"):
         storage.preflight(uri, write=False)
     with pytest.raises(StorageError, match=f"cannot list {uri}: the bucket does not exist"):
-        check.main(uri, None)
+        check.main(CheckConfig(source=uri))
 
 
 @pytest.mark.usefixtures("ray_here")

@@ -13,6 +13,7 @@ import fsspec
 import pytest
 
 from dakpn import storage
+from dakpn.config import PackConfig
 from dakpn.datasets import manifest
 from dakpn.errors import StorageError
 from dakpn.storage import retries
@@ -219,7 +220,15 @@ def test_a_dataset_is_packed_through_a_bad_hour(bucket: str, proxy: FaultyProxy,
         Fault("HEAD", times=3, status=503),
         Fault("PUT", times=1, cut_after=0),
     )
-    index = pack.main(str(scenes.source), f"{bucket}/packed", "camvid", None, ROWS_PER_SHARD, labelled=True)
+    index = pack.main(
+        PackConfig(
+            source=str(scenes.source),
+            output=f"{bucket}/packed",
+            dataset="camvid",
+            rows_per_shard=ROWS_PER_SHARD,
+            labels=True,
+        )
+    )
     local = manifest.read_index(scenes.synthetic)
     assert [shard.sha256 for shard in index.shards] == [shard.sha256 for shard in local.shards]
 
@@ -228,13 +237,16 @@ def test_a_bucket_that_disappears_in_mid_job_is_named_and_a_rerun_finishes(
     bucket: str, proxy: FaultyProxy, scenes: Scenes
 ) -> None:
     out = f"{bucket}/packed"
+    packing = PackConfig(
+        source=str(scenes.source), output=out, dataset="camvid", rows_per_shard=ROWS_PER_SHARD, labels=True
+    )
     for writes in (3, 6, 9):
         proxy.fail(Fault("PUT", times=writes), Fault(status=404, code="NoSuchBucket"))
         with pytest.raises(StorageError, match=rf"{out}.*the bucket does not exist.*create it"):
-            pack.main(str(scenes.source), out, "camvid", None, ROWS_PER_SHARD, labelled=True)
+            pack.main(packing)
         proxy.fail()
         assert not manifest.is_complete(out)
-    index = pack.main(str(scenes.source), out, "camvid", None, ROWS_PER_SHARD, labelled=True)
+    index = pack.main(packing)
     local = manifest.read_index(scenes.synthetic)
     assert [shard.sha256 for shard in index.shards] == [shard.sha256 for shard in local.shards]
 

@@ -12,6 +12,7 @@ import fsspec
 import pytest
 
 from dakpn import storage
+from dakpn.config import CheckConfig, PackConfig
 from dakpn.datasets import manifest
 from dakpn.errors import DataError, StorageError, UsageError
 from dakpn.scenes import render_scene, write_dataset
@@ -66,9 +67,19 @@ def as_cityscapes(scenes: Scenes, to: Path) -> Path:
     return to
 
 
-def shards_of(uri: str, workers: int, out: str, preset: str, **options: str | None) -> list[tuple[str, str]]:
+def shards_of(uri: str, workers: int, out: str, preset: str, split: str | None = "all") -> list[tuple[str, str]]:
     """Pack, and return name and digest of each shard."""
-    index = pack.main(uri, out, preset, options.get("split", "all"), ROWS_PER_SHARD, True, workers=workers)
+    index = pack.main(
+        PackConfig(
+            source=uri,
+            output=out,
+            dataset=preset,
+            rows_per_shard=ROWS_PER_SHARD,
+            labels=True,
+            workers=workers,
+            split=split,
+        )
+    )
     return [(shard.name, shard.sha256) for shard in index.shards]
 
 
@@ -153,7 +164,11 @@ def test_a_check_finds_the_same_problems(upload: Callable[[Path], str], scenes: 
     )
     done = dakpn("check", uri, "--fix", "quarantine", "--output", tmp_path / "bad.json")
     assert done.returncode in (1, 3), done.stderr  # 1: a stray label is of no row
-    index = pack.main(uri, str(tmp_path / "out"), None, None, ROWS_PER_SHARD, exclude=str(tmp_path / "bad.json"))
+    index = pack.main(
+        PackConfig(
+            source=uri, output=str(tmp_path / "out"), rows_per_shard=ROWS_PER_SHARD, exclude=str(tmp_path / "bad.json")
+        )
+    )
     assert index.rows == len(there.exclusions().good) == 5
 
 
@@ -162,7 +177,7 @@ def test_an_object_that_vanishes_after_the_listing_is_named(
 ) -> None:
     uri = upload(scenes.source)
     gone = f"{uri}/{sorted((scenes.source / 'images').rglob('*.png'))[5].relative_to(scenes.source).as_posix()}"
-    plan = plan_pack(PackRequest(uri, str(tmp_path / "out"), CAMVID, None, ROWS_PER_SHARD))
+    plan = plan_pack(PackRequest(uri, str(tmp_path / "out"), CAMVID, rows_per_shard=ROWS_PER_SHARD))
     storage.delete(gone)
     pack_shard(plan.jobs[0])
     with pytest.raises(StorageError, match=rf"cannot read {gone}: it does not exist"):
@@ -189,9 +204,9 @@ def test_what_is_not_there_is_named(upload: Callable[[Path], str], scenes: Scene
     for command in (("pack", f"{uri}/none", tmp_path / "out"), ("check", f"{uri}/none")):
         assert_failed(dakpn(*command), 2, f"{uri}/none does not exist; expected the dataset there")
     with pytest.raises(UsageError, match=rf"{uri}/leftImg8bit does not exist; expected images of"):
-        check.main(uri, "cityscapes")
+        check.main(CheckConfig(source=uri, dataset="cityscapes"))
     with pytest.raises(StorageError, match=r"cannot list s3://no-such-bucket-here/x: the bucket does not exist"):
-        check.main("s3://no-such-bucket-here/x", "images")
+        check.main(CheckConfig(source="s3://no-such-bucket-here/x", dataset="images"))
 
 
 def test_a_killed_pack_goes_on_and_a_changed_source_is_noticed(upload: Callable[[Path], str], tmp_path: Path) -> None:
@@ -210,15 +225,15 @@ def test_a_killed_pack_goes_on_and_a_changed_source_is_noticed(upload: Callable[
     before = {path: path.stat().st_mtime_ns for path in finished}
     assert len(before) < 104
 
-    index = pack.main(uri, str(out), None, None, 1)
+    index = pack.main(PackConfig(source=uri, output=str(out), rows_per_shard=1))
     assert {path: path.stat().st_mtime_ns for path in finished} == before
-    whole = pack.main(str(source), str(tmp_path / "whole"), None, None, 1)
+    whole = pack.main(PackConfig(source=str(source), output=str(tmp_path / "whole"), rows_per_shard=1))
     assert [shard.sha256 for shard in index.shards] == [shard.sha256 for shard in whole.shards]
 
     changed = sorted((source / "images").iterdir())[0]
     storage.write_bytes(f"{uri}/images/{changed.name}", changed.read_bytes() + b"\n")
     with pytest.raises(UsageError, match=r"already holds a finished dataset, whose shard .* was made from other files"):
-        pack.main(uri, str(out), None, None, 1)
+        pack.main(PackConfig(source=uri, output=str(out), rows_per_shard=1))
 
 
 def test_a_plain_folder_of_images_is_packed(upload: Callable[[Path], str], scenes: Scenes, tmp_path: Path) -> None:

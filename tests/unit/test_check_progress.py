@@ -8,6 +8,7 @@ from functools import partial
 
 import pytest
 
+from dakpn.config import CheckConfig
 from dakpn.progress import LINE_EVERY_S, progress
 from tests.command import CLI, environment
 from tests.paths import REPOSITORY
@@ -49,7 +50,7 @@ def test_elsewhere_a_line_says_now_and_then_how_far_it_is(
     assert LINE_EVERY_S == 30
     monkeypatch.setattr(check, "progress", partial(progress, line_every_s=every_s))
     with caplog.at_level("INFO", logger="dakpn.progress"):
-        check.main(scenes.synthetic, None)
+        check.main(CheckConfig(source=scenes.synthetic))
     said = [record.getMessage() for record in caplog.records if record.name == "dakpn.progress"]
     assert len(said) == lines
     assert [line.split(",")[0] for line in said[-1:]] == ["checking: 12 of 12 images"][:lines]

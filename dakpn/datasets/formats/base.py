@@ -4,7 +4,7 @@ import hashlib
 import io
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Set
-from typing import BinaryIO, ClassVar, Literal, NamedTuple, Protocol
+from typing import BinaryIO, ClassVar, NamedTuple, Protocol
 
 from typing_extensions import Buffer  # in `collections.abc` from Python 3.12 on
 
@@ -12,8 +12,6 @@ from dakpn import storage
 from dakpn.datasets.schema import Sample, validate_key, validate_path
 from dakpn.errors import DataError
 from dakpn.wording import counted
-
-FormatName = Literal["parquet", "webdataset", "folder"]
 
 
 class WrittenShard(NamedTuple):

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from dakpn.config import PackConfig
 from dakpn.datasets.manifest import read_index, read_rows
 from dakpn.errors import UsageError
 from dakpn.sources.exclusions import BadRow, Exclusions, KeepRule, source_keys
@@ -66,7 +67,7 @@ def test_packing_keeps_the_same_rows_of_a_folder_and_of_a_packed_dataset(scenes:
     outputs = []
     for source, preset in ((str(scenes.source), "camvid"), (scenes.synthetic, None)):
         output = str(tmp_path / f"out{len(outputs)}")
-        index = pack.main(source, output, preset, None, None, keep=rule)
+        index = pack.main(PackConfig(source=source, output=output, dataset=preset, keep=rule))
         outputs.append([row.key for shard in read_index(output).shards for row in read_rows(output, shard.name)])
         assert index.rows == 6
     assert outputs[0] == outputs[1] == sorted(source_keys(str(scenes.source), CAMVID, None))[:6]
