@@ -22,7 +22,9 @@ SUBMIT_SETTINGS = {"ignore_unknown_options": True}
 
 def submit(
     context: typer.Context,
-    command: Annotated[Literal["train", "translate", "tune", "evaluate"], typer.Argument(help="What the job runs.")],
+    command: Annotated[
+        Literal["pack", "check", "train", "translate", "tune", "evaluate"], typer.Argument(help="What the job runs.")
+    ],
     arguments: Annotated[
         list[str] | None, typer.Argument(metavar="ARGUMENTS...", help="Of that command, as without submit.")
     ] = None,

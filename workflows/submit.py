@@ -13,9 +13,18 @@ from cluster.job_client import JobClient
 from cluster.job_log import follow, raise_unless_succeeded
 from cluster.submit import Job, Outcome, job_name, submit
 from dakpn import storage
-from dakpn.config import TrainConfig, TranslateConfig
+from dakpn.config import CheckConfig, PackConfig, TrainConfig, TranslateConfig
+from dakpn.config.sources import SourceConfig
 from dakpn.errors import UsageError
-from workflows.command_configs import evaluate_config, train_config, translate_config, tune_config
+from workflows.command_configs import (
+    check_config,
+    evaluate_config,
+    is_config_file,
+    pack_config,
+    train_config,
+    translate_config,
+    tune_config,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +46,14 @@ class _Command:
     inputs: tuple[str, ...]
 
 
+def _words_and_options(schema: type[SourceConfig], *places: str) -> tuple[str, ...]:
+    """Arguments of a command whose words are values of `places`, or a config; all other fields are options."""
+    return ("words", *(name for name in schema.model_fields if name not in places))
+
+
 COMMANDS = {
+    "pack": _Command(pack_config, _words_and_options(PackConfig, "source", "output"), "output", ("source", "exclude")),
+    "check": _Command(check_config, _words_and_options(CheckConfig, "source"), "source", ("output",)),
     "train": _Command(train_config, ("config", "overrides"), "run", ("synthetic", "real")),
     "translate": _Command(
         translate_config, ("weights", "input", "output", "overrides"), "output", ("weights", "input")
@@ -85,7 +101,7 @@ def plan_job(command: str, arguments: Sequence[str], parsed: Mapping[str, Any], 
     """Check a command's arguments and make a job of them.
 
     Args:
-        command: train, translate, tune or evaluate.
+        command: one of `COMMANDS`.
         arguments: of the command, as given.
         parsed: the same by their names.
         working_dir: folder that is copied to the cluster; the config must be in it.
@@ -98,14 +114,42 @@ def plan_job(command: str, arguments: Sequence[str], parsed: Mapping[str, Any], 
     config = kind.config(**{name: parsed[name] for name in kind.settings})
     for field in (kind.target, *kind.inputs):
         _require_shared(field, getattr(config, field))
-    if isinstance(config, TrainConfig | TranslateConfig) and config.most_workers == 0:
-        logger.warning("workers=0 works in the head's own process; workers=N takes the cluster's nodes")
+    if (few := _works_on_the_head(config)) is not None:
+        logger.warning("%s works in the head's own process; workers=N takes the cluster's nodes", few)
+    if isinstance(config, SourceConfig):
+        _require_shipped(config.dataset, working_dir)
     shipped = list(arguments)
-    if "config" in kind.settings:
-        path = str(parsed["config"])
+    if (path := _config_file(parsed)) is not None:
         shipped[shipped.index(path)] = _within(Path(path), working_dir)
     entrypoint = shlex.join(["python", "-m", f"workflows.{command}", *shipped])
     return Job(job_name(command, getattr(config, kind.target)), entrypoint, working_dir.resolve())
+
+
+def _works_on_the_head(config: BaseModel) -> str | None:
+    """The setting by which a job leaves the cluster's nodes idle; None if it does not, or has no other choice."""
+    if isinstance(config, TrainConfig | TranslateConfig) and config.most_workers == 0:
+        return "workers=0"
+    return "workers=1" if isinstance(config, PackConfig) and config.workers == 1 else None
+
+
+def _config_file(parsed: Mapping[str, Any]) -> str | None:
+    """The file that a command's settings come from; None if they come from its arguments alone."""
+    if "config" in parsed:
+        return str(parsed["config"])
+    words = parsed.get("words")
+    return words[0] if words and is_config_file(words[0]) else None
+
+
+def _require_shipped(preset: str | None, working_dir: Path) -> None:
+    """Refuse a preset of the user's own that the job, which starts in a copy of the folder, would not find."""
+    if preset is None or not preset.endswith((".yaml", ".yml")):
+        return
+    there = _within(Path(preset), working_dir)
+    if there != Path(preset).as_posix():
+        raise UsageError(
+            f"dataset={preset} leads nowhere on the cluster, where the job starts in a copy of "
+            f"{working_dir.resolve()}; write dataset={there}"
+        )
 
 
 def _require_shared(field: str, uri: str | None) -> None:
@@ -125,6 +169,6 @@ def _within(path: Path, folder: Path) -> str:
         return path.resolve().relative_to(folder.resolve()).as_posix()
     except ValueError:
         raise UsageError(
-            f"config {path} is not in the working directory {folder.resolve()}, which is what the cluster gets; "
+            f"the file {path} is not in the working directory {folder.resolve()}, which is what the cluster gets; "
             "start in a folder that holds it, or give that folder as --working-dir"
         ) from None

@@ -1,12 +1,16 @@
 """`dakpn submit`: what is refused before anything is sent, and what would be sent. No cluster is needed."""
 
+import contextlib
 from pathlib import Path
 
 import pytest
+import typer
 
+from cluster.submit import Job
 from dakpn.errors import ConfigError, DakpnError, UsageError
 from tests.command import assert_failed, dakpn
 from tests.paths import REPOSITORY
+from workflows.cli import app
 from workflows.submit import plan_job
 
 NOBODY = "http://127.0.0.1:9"
@@ -38,6 +42,51 @@ def test_a_sweep_is_named_by_its_output_and_its_validation_split_must_be_shared(
     overrides[-1] = "tune.objective.validation=packed/validation"
     with pytest.raises(UsageError, match="validation=packed/validation is a path on this machine"):
         plan_job("tune", [str(config), *overrides], {"config": config, "overrides": overrides}, REPOSITORY)
+
+
+def planned(command: str, *arguments: str, working_dir: Path = REPOSITORY) -> Job:
+    """The job of a command line."""
+    parser = getattr(typer.main.get_command(app), "commands")[command]  # noqa: B009 - a group of click
+    parsed = parser.make_context(command, list(arguments)).params
+    return plan_job(command, arguments, parsed, working_dir)
+
+
+def test_packing_and_checking_are_jobs_by_options_and_by_config(tmp_path: Path) -> None:
+    (tmp_path / "gta5.yaml").write_text("dataset: gta5\nlabels: true\n")
+    given = ["source=s3://b/raw", "output=s3://b/packed", "workers=4"]
+    by_config = planned("pack", str(tmp_path / "gta5.yaml"), *given, working_dir=tmp_path)
+    assert by_config.entrypoint == f"python -m workflows.pack gta5.yaml {' '.join(given)}"
+    options = ("s3://b/raw", "s3://b/packed", "--dataset", "gta5", "--labels", "--workers", "4")
+    by_options = planned("pack", *options)
+    assert by_options.entrypoint == f"python -m workflows.pack {' '.join(options)}"
+    assert by_options.name == by_config.name  # of the same output: a second one would double the work
+    assert planned("check", "s3://b/raw", "--sample", "9").name.startswith("dakpn-check-raw-")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("pack", "data/raw", "s3://b/out"), "source=data/raw is a path on this machine"),
+        (("pack", "s3://b/raw", "out"), "output=out is a path on this machine"),
+        (("pack", "s3://b/raw", "s3://b/out", "--exclude", "bad.json"), "exclude=bad.json is a path"),
+        (("check", "s3://b/raw", "--fix", "quarantine", "--output", "bad.json"), "output=bad.json is a path"),
+        (("pack", "s3://b/raw", "s3://b/out", "--dataset", "gta6"), "unknown dataset preset 'gta6'"),
+        (("pack", "s3://b/raw", "s3://b/out", "--keep", "0.0-0.6"), "expected PATTERN:LOW-HIGH"),
+    ],
+)
+def test_what_a_packing_job_would_not_find_is_refused(arguments: tuple[str, ...], words: str) -> None:
+    assert_failed(dakpn("submit", *arguments, "--address", NOBODY), 2, words)
+
+
+def test_a_preset_of_ones_own_must_be_where_the_job_finds_it(tmp_path: Path) -> None:
+    preset = REPOSITORY / "dakpn/sources/presets/camvid.yaml"
+    job = ("s3://b/raw", "s3://b/packed", "--dataset")
+    with pytest.raises(UsageError, match=r"write dataset=dakpn/sources/presets/camvid\.yaml"):
+        planned("pack", *job, str(preset))
+    with pytest.raises(UsageError, match=r"camvid\.yaml is not in the working directory"):
+        planned("pack", *job, str(preset), working_dir=tmp_path)
+    with contextlib.chdir(REPOSITORY):
+        planned("pack", *job, "dakpn/sources/presets/camvid.yaml")
 
 
 def test_a_config_outside_of_the_working_directory_is_refused(tmp_path: Path) -> None:
@@ -85,6 +134,10 @@ def test_an_address_that_cannot_be_one_is_refused(arguments: list[str], words: s
 def test_a_job_that_would_work_on_the_head_alone_is_pointed_out(caplog: pytest.LogCaptureFixture) -> None:
     options = ["--weights", "s3://b/w", "--input", "s3://b/i", "--output", "s3://b/o"]
     parsed = {"weights": "s3://b/w", "input": "s3://b/i", "output": "s3://b/o"}
+    for workers in (1, 2):
+        planned("pack", "s3://b/raw", "s3://b/out", "--workers", str(workers))
+        assert ("workers=1 works in the head's own process" in caplog.text) == (workers == 1)
+        caplog.clear()
     for workers in (1, 0):
         plan_job("translate", options, {**parsed, "overrides": [f"workers={workers}"]}, REPOSITORY)
         assert ("workers=N takes the cluster's nodes" in caplog.text) == (workers == 0)
