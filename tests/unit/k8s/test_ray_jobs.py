@@ -73,7 +73,8 @@ def test_jobs_survive_their_log_and_end_in_time(overlay: str) -> None:
     for job in of_kind(overlay, "RayJob"):
         spec = job["spec"]
         assert spec["submissionMode"] == "HTTPMode"
-        assert spec["backoffLimit"] >= 1
+        # Each retry of a check would find the same problems again.
+        assert spec["backoffLimit"] == 0 if job["metadata"]["name"] == "dakpn-check" else spec["backoffLimit"] >= 1
         assert spec["preRunningDeadlineSeconds"] < spec["activeDeadlineSeconds"]
         assert "gcsFaultToleranceOptions" not in spec["rayClusterSpec"]
 
@@ -128,10 +129,11 @@ def test_on_spot_nodes_are_all_workers_and_no_head() -> None:
 
 
 @pytest.mark.parametrize("overlay", ["gpu", "spot", "kueue"])
-def test_training_and_translation_get_gpus_and_an_evaluation_none(overlay: str) -> None:
+def test_training_translation_and_sweeps_get_gpus_and_other_jobs_none(overlay: str) -> None:
     for job in of_kind(overlay, "RayJob"):
         gpus = [limits(group).get("nvidia.com/gpu") for group in groups(job["spec"]["rayClusterSpec"])]
-        wanted = [None, None] if job["metadata"]["name"] == "dakpn-evaluate" else [None, None, "1"]
+        nets = job["metadata"]["name"] in ("dakpn-train", "dakpn-translate", "dakpn-tune")
+        wanted = [None, None, "1"] if nets else [None, None]
         assert gpus == wanted
 
 
@@ -171,6 +173,17 @@ def config_of(entrypoint: str, variables: Mapping[str, str]) -> list[str]:
     kind = COMMANDS[command]
     config = kind.config(**{name: parsed[name] for name in kind.settings})
     return [uri for name in (kind.target, *kind.inputs) if (uri := getattr(config, name)) is not None]
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_one_job_reads_what_another_has_written(overlay: str) -> None:
+    variables = settings(overlay)
+    entrypoints = {job["metadata"]["name"]: job["spec"]["entrypoint"] for job in of_kind(overlay, "RayJob")}
+    assert variables["DAKPN_PACKED"] == variables["DAKPN_SYNTHETIC"]
+    for name, variable in (("check", "BAD_ROWS"), ("pack", "BAD_ROWS"), ("train", "SYNTHETIC"), ("translate", "RUN")):
+        assert f"$DAKPN_{variable}" in entrypoints[f"dakpn-{name}"]
+    named = set(re.findall(r"\$(DAKPN_\w+)", " ".join(entrypoints.values())))
+    assert named == {name for name in variables if name.startswith("DAKPN_")}  # none is missing, and none is idle
 
 
 def test_the_image_has_the_configs_where_the_settings_look_for_them() -> None:
