@@ -1,5 +1,7 @@
 """Jobs on a real cluster of one node, `ray start --head` with token authentication."""
 
+import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +17,7 @@ from cluster.submit import Job, Outcome, submit
 from tests.command import CLI, assert_failed, dakpn, environment
 from tests.paths import REPOSITORY
 from tests.ray_head import RayHead, ray_head
-from tests.scenes import Scenes
+from tests.scenes import Scenes, truncate
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
@@ -68,6 +70,25 @@ def test_a_translation_is_done_once_and_followed(head: RayHead, weights: str, sc
     )
     assert plain.returncode == 0, plain.stdout + plain.stderr
     assert "12 images in 3 shards" in plain.stdout
+
+
+def test_a_dataset_is_checked_and_packed_by_the_cluster(head: RayHead, scenes: Scenes, tmp_path: Path) -> None:
+    source = Path(shutil.copytree(scenes.source, tmp_path / "source"))
+    bad, out = tmp_path / "bad.json", tmp_path / "out"
+    truncate(min((source / "images").iterdir()))
+    options = ("--dataset", "camvid", "--labels")
+    checked = dakpn("submit", "check", source, *options, "--fix", "quarantine", "--output", bad, **head.access)
+    assert checked.returncode == 3, checked.stderr + checked.stdout
+    assert "1 damaged" in checked.stdout
+    assert len(json.loads(bad.read_text())["bad"]) == 1
+
+    command = ("pack", source, out, *options, "--exclude", bad, "--rows-per-shard", "3", "--workers", "3")
+    packed = dakpn("submit", *command, **head.access)
+    assert packed.returncode == 0, packed.stderr + packed.stdout
+    assert f"{out}: 11 labelled images in 4 shards" in packed.stdout
+    assert dakpn("check", out).returncode == 0
+    again = dakpn("submit", *command, **head.access)
+    assert (again.returncode, again.stdout) == (0, packed.stdout.splitlines()[-1] + "\n")
 
 
 def test_a_job_that_fails_says_why_and_is_tried_again_under_a_counted_name(
