@@ -14,6 +14,7 @@ from dakpn.config import (
     EvaluateConfig,
     GaussianBlurConfig,
     NoiseConfig,
+    PackConfig,
     TrainConfig,
     TranslateConfig,
     TuneConfig,
@@ -22,6 +23,7 @@ from dakpn.config_file import build_config, load_config, parse_config, to_yaml
 from dakpn.errors import ConfigError
 from dakpn.models.discriminator import PatchDiscriminator
 from dakpn.models.function.translation import TranslationFunction
+from dakpn.sources.preset import preset_names
 from dakpn.tuning.space import check_space
 from tests.paths import REPOSITORY
 from workflows.command_configs import train_config
@@ -245,6 +247,8 @@ def test_the_configs_that_come_along_fit_their_schema(path: Path) -> None:
         given = ["output=o", "contenders.a=b", "real_test=t", "synthetic=s", "real=r"]
         few = ["real_labelled.dataset=d"] if "real_labelled" in path.read_text() else []
         load_config(EvaluateConfig, path, given + few)
+    elif path.stem.endswith("_pack"):
+        assert load_config(PackConfig, path, ["source=s", "output=o"]).dataset in preset_names()
     elif path.stem.endswith("_tune"):
         given = ["tune.output=o", "tune.objective.validation=v", "synthetic=s", "real=r"]
         check_space(load_config(TuneConfig, path, given))
@@ -301,7 +305,7 @@ def test_a_config_that_extends_itself_or_nothing_is_refused(tmp_path: Path) -> N
 
 
 CONFIGS = REPOSITORY / "workflows" / "configs"
-TRAINING_CONFIGS = sorted(path for path in CONFIGS.glob("*.yaml") if not path.stem.endswith("evaluation"))
+TRAINING_CONFIGS = sorted(path for path in CONFIGS.glob("*.yaml") if not path.stem.endswith(("evaluation", "_pack")))
 
 
 @pytest.mark.parametrize("path", TRAINING_CONFIGS, ids=lambda path: path.stem)
