@@ -13,8 +13,7 @@ from cluster.job_client import JobClient
 from cluster.job_log import follow, raise_unless_succeeded
 from cluster.submit import Job, Outcome, job_name, submit
 from dakpn import storage
-from dakpn.config import CheckConfig, PackConfig, TrainConfig, TranslateConfig
-from dakpn.config.sources import SourceConfig
+from dakpn.config import CheckConfig, PackConfig, SourceConfig, TrainConfig, TranslateConfig
 from dakpn.errors import UsageError
 from workflows.command_configs import (
     check_config,
