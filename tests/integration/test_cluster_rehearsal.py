@@ -1,6 +1,7 @@
 """A cluster as on Kubernetes: a head without CPUs, nodes as processes, token authentication, S3; and nodes that die."""
 
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -24,7 +25,7 @@ from tests.command import CLI, dakpn, environment
 from tests.paths import REPOSITORY
 from tests.processes import descendants, end, with_title
 from tests.ray_head import RayCluster, ray_cluster
-from tests.scenes import CAMVID, Scenes, uploaded
+from tests.scenes import CAMVID, Scenes, truncate, uploaded
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -146,6 +147,47 @@ def test_a_training_without_workers_runs_on_a_head_without_cpus(
     command = ("submit", "train", "workflows/configs/smoke.yaml", f"run={bucket}/run")
     done = dakpn(*command, f"synthetic={synthetic}", f"real={real}", **cluster.access)
     assert done.returncode == 0, done.stderr + done.stdout
+
+
+_TINY = ("network.widths=[4,8,8,16]", "training.size=[24,32]", "training.steps=2")
+_SWEEP = (
+    *(f"encoder.{setting}" for setting in _TINY),
+    *("prediction_size=[24,32]", "style.entries=8", "discriminator.widths=[8,16]"),
+    *("adversarial.patch_size=[24,32]", "adversarial.steps=2", "workers=1"),
+    *("tune.trials=2", "tune.report_every=2", "tune.objective.images=4", "tune.objective.correlate=0"),
+)
+
+
+@pytest.mark.soak  # in CI: test_submit.py, and each command by itself
+def test_what_was_checked_and_packed_there_is_swept_and_evaluated_on_nodes(
+    cluster: RayCluster, bucket: str, scenes: Scenes, tmp_path: Path
+) -> None:
+    """As the manifests start them: all on S3, a packing with more workers than the cluster has CPUs."""
+    raw = Path(shutil.copytree(scenes.source, tmp_path / "raw"))
+    truncate(min((raw / "images").iterdir()))
+    source, bad, packed = uploaded(str(raw), f"{bucket}/raw"), f"{bucket}/bad.json", f"{bucket}/packed"
+    options = ("--dataset", "camvid", "--labels")
+    _submitted(cluster, 3, "check", source, *options, "--fix", "quarantine", "--output", bad)
+    cut = ("--exclude", bad, "--rows-per-shard", "2", "--workers", "64")
+    assert "11 labelled images in 6 shards" in _submitted(cluster, 0, "pack", source, packed, *options, *cut)
+
+    real, labelled = uploaded(scenes.real, f"{bucket}/real"), uploaded(scenes.test, f"{bucket}/labelled")
+    places = (f"synthetic={packed}", f"real={real}", f"tune.output={bucket}/sweep")
+    validation = f"tune.objective.validation={labelled}"
+    _submitted(cluster, 0, "tune", "workflows/configs/camvid_tune.yaml", *places, validation, *_SWEEP)
+    assert storage.exists(f"{bucket}/sweep/best.yaml")
+
+    places = (f"output={bucket}/scores", f"contenders.source-only={packed}", f"real_test={labelled}")
+    judge = (*_TINY, "seeds=[0]", "workers=2")
+    _submitted(cluster, 0, "evaluate", "workflows/configs/camvid_demo_evaluation.yaml", *places, *judge)
+    assert storage.exists(f"{bucket}/scores/results.json")
+
+
+def _submitted(cluster: RayCluster, code: int, *job: str) -> str:
+    """Run a job to its end, and return what it printed."""
+    done = dakpn("submit", *job, **cluster.access)
+    assert done.returncode == code, done.stderr + done.stdout
+    return done.stdout
 
 
 def _through_a_kill(
