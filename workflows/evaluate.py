@@ -18,7 +18,7 @@ from dakpn.evaluation.baselines.store import RivalJob, planned_rivals, trained_r
 from dakpn.evaluation.cells import Cell, finished_cell, plan_cells, run_cell
 from dakpn.evaluation.measures.measure import measure_contender, measured_contenders, prepare_measures
 from dakpn.evaluation.protocol import describe_protocol
-from dakpn.evaluation.summary import difference_text, score_text, sequence_names, sequence_text, summarize
+from dakpn.evaluation.statistics import difference_text, score_text, sequence_names, sequence_text, summarize
 from dakpn.progress import progress
 from dakpn.segmentation.examples import limit_threads
 from dakpn.wording import counted

@@ -7,17 +7,26 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from dakpn.config import ContenderConfig, EvaluateConfig, NetworkConfig, RealOnlyConfig, StoredConfig
+import numpy as np
+
+from dakpn.config import (
+    ContenderConfig,
+    EvaluateConfig,
+    NetworkConfig,
+    RealLabelledConfig,
+    RealOnlyConfig,
+    StoredConfig,
+)
 from dakpn.datasets.manifest import read_index
 from dakpn.datasets.sequences import positions_by_sequence
 from dakpn.errors import UsageError
 from dakpn.evaluation.contenders.build import at_seed, content_digests, has_own_labels
 from dakpn.evaluation.measures.extractor import load_extractor
-from dakpn.evaluation.real_choice import choose_real
 from dakpn.models.segmenters.networks import require_network
 from dakpn.segmentation.examples import labelled_index
 from dakpn.sources.exclusions import source_keys
 from dakpn.sources.preset import load_preset
+from dakpn.wording import counted
 
 ORACLE = "oracle"
 """Name of the contender that trains on all labelled real images: an upper bound, not a rival."""
@@ -193,3 +202,31 @@ def _domains(config: EvaluateConfig, contender: ContenderConfig, seed: int) -> d
 def _describe_network(network: NetworkConfig) -> str:
     settings = network.model_dump(mode="json", exclude={"kind"}, exclude_none=True)
     return ", ".join([network.kind, *(f"{name} {str(value).strip('[]')}" for name, value in settings.items())])
+
+
+def choose_real(keys: Sequence[str], config: RealLabelledConfig, count: int, draw: int) -> list[int]:
+    """Positions of `count` keys, sorted; a pure function of the arguments.
+
+    With a sequence pattern all are of one sequence, and the draws take the sequences that are long enough in turn.
+    Of the same sequence a draw's smaller choices are parts of its larger ones.
+
+    Raises:
+        UsageError: there are fewer keys, no sequence is long enough, or a key belongs to none.
+    """
+    if count > len(keys):
+        raise UsageError(f"got {count} real labelled images to choose from {len(keys)} of {config.dataset}; ask fewer")
+    if count == len(keys):
+        return list(range(len(keys)))
+    candidates = list(range(len(keys)))
+    if config.sequence is not None:
+        sequences = positions_by_sequence(keys, config.sequence, "real_labelled.sequence", config.dataset)
+        long_enough = [name for name in sorted(sequences) if len(sequences[name]) >= count]
+        if not long_enough:
+            longest = max(map(len, sequences.values()))
+            raise UsageError(
+                f"no sequence of {config.dataset} has {counted(count, 'image')} (the longest has {longest}); lower "
+                "real_labelled.counts, or leave out real_labelled.sequence"
+            )
+        candidates = sequences[long_enough[draw % len(long_enough)]]
+    order = np.random.default_rng([draw, len(candidates)]).permutation(len(candidates))
+    return sorted(candidates[i] for i in order[:count])

@@ -14,13 +14,13 @@ from dakpn.config_file import parse_config
 from dakpn.datasets import manifest
 from dakpn.errors import UsageError
 from dakpn.evaluation.contenders.build import at_seed
-from dakpn.evaluation.intervals import paired_difference
 from dakpn.evaluation.measures.measure import MeasuresFolder
 from dakpn.evaluation.protocol import ORACLE
-from dakpn.evaluation.summary import (
+from dakpn.evaluation.statistics import (
     difference_text,
     find_ours,
     find_source_only,
+    paired_difference,
     score_text,
     sequence_names,
     sequence_text,

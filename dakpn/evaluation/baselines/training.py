@@ -10,10 +10,8 @@ from torch import Tensor, nn
 
 from dakpn.config import CutConfig, CycleGanConfig
 from dakpn.errors import UsageError
-from dakpn.evaluation.baselines.cut import Cut
-from dakpn.evaluation.baselines.cyclegan import CycleGan
-from dakpn.evaluation.baselines.game import RivalBatch
 from dakpn.evaluation.baselines.generator import ResnetGenerator
+from dakpn.evaluation.baselines.tasks import Cut, CycleGan, RivalBatch
 from dakpn.evaluation.contenders.base import LabelledImage
 from dakpn.images import codec
 from dakpn.training.loop import LoopSettings, Reporter, run_steps, step_seed

@@ -1,6 +1,7 @@
 """What a contender is: a labelled synthetic image goes in, an image to train on comes out."""
 
 import hashlib
+import re
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -39,3 +40,9 @@ class Contender(Protocol):
 def draw_rng(purpose: str, key: str, draw: int) -> np.random.Generator:
     """Randomness of one translation; the purpose keeps the parts of a chain apart."""
     return np.random.default_rng(list(hashlib.sha256(f"{purpose}/{draw}/{key}".encode()).digest()[:16]))
+
+
+def file_name(contender: str) -> str:
+    """A name that every storage takes; different contenders get different ones."""
+    name = re.sub(r"[^A-Za-z0-9._-]+", "_", contender)
+    return name if name == contender else f"{name}-{hashlib.sha256(contender.encode()).hexdigest()[:6]}"

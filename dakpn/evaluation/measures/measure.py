@@ -14,9 +14,8 @@ from dakpn import storage
 from dakpn.config import ContenderConfig, CutConfig, CycleGanConfig, EvaluateConfig, MeasuresConfig, RealOnlyConfig
 from dakpn.errors import DakpnError
 from dakpn.evaluation.baselines.store import training_seconds
-from dakpn.evaluation.contenders.base import Contender
+from dakpn.evaluation.contenders.base import Contender, file_name
 from dakpn.evaluation.contenders.build import ContenderFactory
-from dakpn.evaluation.file_names import file_name
 from dakpn.evaluation.image_sets import read_examples, read_images
 from dakpn.evaluation.measures.colors import color_statistics
 from dakpn.evaluation.measures.displacement import edge_displacement

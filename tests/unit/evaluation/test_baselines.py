@@ -7,10 +7,8 @@ import torch
 from dakpn.config import CutConfig, CycleGanConfig, DiscriminatorConfig, GeneratorConfig
 from dakpn.errors import UsageError
 from dakpn.evaluation.baselines import Generated, fit_rival
-from dakpn.evaluation.baselines.cut import Cut
-from dakpn.evaluation.baselines.cyclegan import CycleGan
-from dakpn.evaluation.baselines.game import RivalBatch
 from dakpn.evaluation.baselines.generator import PUBLISHED, ResnetGenerator
+from dakpn.evaluation.baselines.tasks import Cut, CycleGan, RivalBatch
 from dakpn.evaluation.contenders.base import LabelledImage
 
 SMALL = {

@@ -1,14 +1,77 @@
-"""CUT: one generator; a patch of the output shall be recognised as the patch at its place in the input."""
+"""CycleGAN and CUT as training tasks: all loss terms of a step in one forward, and one backward pass."""
+
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.func import functional_call
 
-from dakpn.config import CutConfig
-from dakpn.evaluation.baselines.game import RivalBatch, discriminator_loss, generator_loss
+from dakpn.config import CutConfig, CycleGanConfig
 from dakpn.evaluation.baselines.generator import ResnetGenerator
 from dakpn.models.discriminator import PatchDiscriminator
+from dakpn.training.data import TensorBatch
 from dakpn.training.loop import FIRST_STEP, Step
+from dakpn.training.losses import ADVERSARIAL_LOSSES
+
+_LOSS = ADVERSARIAL_LOSSES["least_squares"]
+
+
+@dataclass(frozen=True)
+class RivalBatch(TensorBatch):
+    """Unpaired images of both domains, float [B, 3, H, W] in 0..1."""
+
+    synthetic: Tensor
+    real: Tensor
+
+
+def discriminator_loss(discriminator: nn.Module, real: Tensor, translated: Tensor) -> Tensor:
+    """What the discriminator minimises; no gradient reaches what translated."""
+    return _LOSS.discriminator(discriminator(real), discriminator(translated.detach()))
+
+
+def generator_loss(discriminator: nn.Module, translated: Tensor) -> Tensor:
+    """What the generator minimises; no gradient reaches the discriminator."""
+    frozen = {name: parameter.detach() for name, parameter in discriminator.named_parameters()}
+    return _LOSS.predictor(functional_call(discriminator, frozen, (translated,)))
+
+
+class CycleGan(nn.Module):
+    """All of a step in one forward, as every task of this project.
+
+    Source: Zhu et al., 2017. Departures: least squares with targets -1 and 1, and no pool of earlier translations.
+    """
+
+    def __init__(self, config: CycleGanConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.generator = ResnetGenerator(config.generator)
+        self.back = ResnetGenerator(config.generator)
+        self.real_discriminator = PatchDiscriminator(config.discriminator)
+        self.synthetic_discriminator = PatchDiscriminator(config.discriminator)
+
+    def players(self) -> dict[str, list[nn.Parameter]]:
+        """Parameters by optimizer."""
+        return {
+            "generators": [*self.generator.parameters(), *self.back.parameters()],
+            "discriminators": [*self.real_discriminator.parameters(), *self.synthetic_discriminator.parameters()],
+        }
+
+    def forward(self, batch: RivalBatch, step: Step = FIRST_STEP) -> dict[str, Tensor]:
+        """`loss` and its parts."""
+        synthetic, real = batch.synthetic, batch.real
+        translated, rendered = self.generator(synthetic), self.back(real)
+        cycle = F.l1_loss(self.back(translated), synthetic) + F.l1_loss(self.generator(rendered), real)
+        game = generator_loss(self.real_discriminator, translated)
+        game = game + generator_loss(self.synthetic_discriminator, rendered)
+        judges = discriminator_loss(self.real_discriminator, real, translated)
+        judges = judges + discriminator_loss(self.synthetic_discriminator, synthetic, rendered)
+        loss = game + judges + self.config.cycle_weight * cycle
+        terms = {"cycle": cycle, "generator": game, "discriminator": judges}
+        if self.config.identity_weight:
+            identity = F.l1_loss(self.generator(real), real) + F.l1_loss(self.back(synthetic), synthetic)
+            loss, terms["identity"] = loss + self.config.identity_weight * identity, identity
+        return {"loss": loss, **{name: term.detach() for name, term in terms.items()}}
 
 
 class Cut(nn.Module):

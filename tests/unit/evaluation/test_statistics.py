@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dakpn.errors import DataError
-from dakpn.evaluation.intervals import paired_difference
+from dakpn.evaluation.statistics import paired_difference
 
 
 def test_what_both_share_does_not_widen_the_interval() -> None:
