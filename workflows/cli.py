@@ -184,7 +184,7 @@ def report(
     output: Annotated[str | None, typer.Option(help="URI of the page; RUN/report.html by default.")] = None,
 ) -> None:
     """Write one self-contained HTML page about a run, at any time."""
-    from dakpn.report.run_report import ReportInputs
+    from dakpn.report.run_page import ReportInputs
     from workflows import report as workflow
 
     page = workflow.main(ReportInputs(run=run, evaluation=evaluation), output or f"{run.rstrip('/')}/report.html")

@@ -2,7 +2,7 @@
 
 from dakpn import storage
 from dakpn.report import render_report
-from dakpn.report.run_report import ReportInputs, gather_report
+from dakpn.report.run_page import ReportInputs, gather_report
 
 
 def main(inputs: ReportInputs, output: str) -> str:

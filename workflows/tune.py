@@ -25,8 +25,7 @@ from dakpn import storage
 from dakpn.config import TuneConfig
 from dakpn.errors import TrainingError
 from dakpn.models.weights_files import has_weights
-from dakpn.report.sweep_page import render_sweep
-from dakpn.report.tuning_page import sweep_page
+from dakpn.report.sweep_page import render_sweep, sweep_page
 from dakpn.tuning.objective import check_objective, downstream_config
 from dakpn.tuning.outcome import (
     SweepOutcome,

@@ -1,20 +1,18 @@
 """The report of a run: one self-contained HTML page that a person can judge in ten seconds."""
 
 from dakpn.report.data import (
-    ContenderResult,
-    Curve,
-    ParameterMap,
-    ReportData,
-    TranslationExample,
-)
-from dakpn.report.evaluation_data import (
     Comparison,
     ContactRow,
+    ContenderResult,
+    Curve,
     EvaluationDetail,
     LabelCurve,
     LabelPoint,
     MeasureRow,
+    ParameterMap,
+    ReportData,
     RivalRow,
+    TranslationExample,
     WorstCase,
 )
 from dakpn.report.page import render_report

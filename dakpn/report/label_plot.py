@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from dakpn.report.evaluation_data import LabelCurve, LabelPoint
+from dakpn.report.data import LabelCurve, LabelPoint
 from dakpn.report.plots import Tick, nice_ticks
 
 WIDTH, HEIGHT = 640, 330

@@ -4,9 +4,7 @@ import base64
 import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -15,61 +13,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from dakpn.report import label_plot, pictures, plots, standings, verdict
-from dakpn.report.data import IGNORE_ID, ParameterMap, ReportData, TranslationExample
-from dakpn.report.evaluation_data import EvaluationDetail
+from dakpn.report.data import ReportData
 
 _HERE = Path(__file__).parent
 _MOST_EXAMPLES = 12
-_MOST_COLUMNS = 6
-
-
-@dataclass(frozen=True, slots=True)
-class MapView:
-    """A parameter map ready to be drawn, with its legend."""
-
-    name: str
-    uri: str
-    gradient: str
-    low: str
-    high: str
-    centre: str
-    centre_at: float
-    unit: str
-    seen: str
-
-
-@dataclass(frozen=True, slots=True)
-class ExampleView:
-    """A card: the pictures of one example as data URIs."""
-
-    key: str
-    before: str
-    after: str
-    overlay: str
-    maps: tuple[MapView, ...]
-    width: int
-    height: int
-
-
-@dataclass(frozen=True, slots=True)
-class WorstView:
-    """A worst case of label preservation, as data URIs and texts."""
-
-    contender: str
-    key: str
-    before: str
-    after: str
-    input_uri: str
-    output_uri: str
-    overlay_uri: str
-
-
-@dataclass(frozen=True, slots=True)
-class ClassChip:
-    """A class with its colour, for legends."""
-
-    name: str
-    color: str
 
 
 def render_report(report: ReportData) -> str:
@@ -92,17 +39,17 @@ def render_report(report: ReportData) -> str:
         "standings": standings.lay_out(report.contenders),
         "class_rows": rows,
         "class_summary": standings.class_summary(rows),
-        "columns": _columns(report),
-        "examples": [_example(example, report) for example in shown],
+        "columns": pictures.line_up(report),
+        "examples": [pictures.example_view(example, report) for example in shown],
         "left_out": len(report.examples) - len(shown),
-        "chips": _chips(shown, report.class_names, colors),
+        "chips": pictures.class_chips(shown, report.class_names, colors),
         "plots": plots.plot_groups(report.curves),
         "plot_size": (plots.WIDTH, plots.HEIGHT),
         "timings": _timings(report),
         "detail": report.detail,
         "label_plot": label_plot.plot_labels(report.detail.label_curves) if report.detail else None,
-        "contact": _contact(report.detail),
-        "worst": _worst(report),
+        "contact": pictures.contact_sheet(report.detail),
+        "worst": pictures.worst_cases(report),
         # The only texts that are not escaped are these two files of our own.
         "style": Markup((_HERE / "style.css").read_text(encoding="utf-8")),  # noqa: S704
         "script": Markup(script),  # noqa: S704
@@ -140,89 +87,6 @@ def duration(seconds: float) -> str:
         return f"{minutes} min {rest} s" if rest else f"{minutes} min"
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if minutes else f"{hours} h"
-
-
-def _columns(report: ReportData) -> list[tuple[str, str, str]]:
-    """Side by side: (before, after, real) thumbnails, with "" where one of them is missing."""
-    examples = report.examples[:_MOST_COLUMNS]
-    rows = (
-        [_thumbnail(example.before) for example in examples],
-        [_thumbnail(example.after) for example in examples],
-        [_thumbnail(image) for image in report.real_samples[:_MOST_COLUMNS]],
-    )
-    return list(zip_longest(*rows, fillvalue=""))
-
-
-def _contact(detail: EvaluationDetail | None) -> list[tuple[str, list[str]]]:
-    rows = detail.contact if detail else ()
-    return [(row.name, [_thumbnail(picture) for picture in row.pictures]) for row in rows if row.pictures]
-
-
-def _worst(report: ReportData) -> list[WorstView]:
-    return [
-        WorstView(
-            contender=case.contender,
-            key=case.key,
-            before=verdict.percent(case.accuracy_before, 0),
-            after=verdict.percent(case.accuracy_after, 0),
-            input_uri=_thumbnail(case.before),
-            output_uri=_thumbnail(case.after),
-            overlay_uri=pictures.overlay_uri(case.after, case.prediction, report.class_colors, pictures.THUMBNAIL),
-        )
-        for case in (report.detail.worst if report.detail else ())
-    ]
-
-
-def _thumbnail(image: np.ndarray) -> str:
-    return pictures.picture_uri(image, pictures.THUMBNAIL)
-
-
-def _example(example: TranslationExample, report: ReportData) -> ExampleView:
-    overlay = ""
-    if example.label is not None:
-        overlay = pictures.overlay_uri(example.after, example.label, report.class_colors)
-    change = pictures.difference_map(example.before, example.after)
-    maps = [_map("visible change", change), *(_map(name, part) for name, part in example.maps.items())]
-    height, width = example.before.shape[:2]
-    return ExampleView(
-        key=example.key,
-        before=pictures.picture_uri(example.before, pictures.LARGE),
-        after=pictures.picture_uri(example.after, pictures.LARGE),
-        overlay=overlay,
-        maps=tuple(maps),
-        width=width,
-        height=height,
-    )
-
-
-def _map(name: str, parameter: ParameterMap) -> MapView:
-    known = parameter.values[np.isfinite(parameter.values)]
-    seen = "no finite value"
-    if known.size:
-        low, high = (plots.number(float(v), 2) for v in np.percentile(known, (5, 95)))
-        seen = f"{low} everywhere" if low == high else f"{low} to {high}"
-    missing = parameter.values.size - known.size
-    at = 100 * (parameter.centre - parameter.low) / (parameter.high - parameter.low)
-    return MapView(
-        name=name,
-        uri=pictures.map_uri(parameter),
-        gradient=pictures.legend_gradient(parameter),
-        low=plots.number(parameter.low),
-        high=plots.number(parameter.high),
-        centre=plots.number(parameter.centre) if 5 < at < 95 else "",
-        centre_at=round(at, 2),
-        unit=parameter.unit,
-        seen=f"{seen}; {missing} pixels not finite" if missing and known.size else seen,
-    )
-
-
-def _chips(examples: Sequence[TranslationExample], names: Sequence[str], colors: Sequence[str]) -> list[ClassChip]:
-    """The classes that occur in the labels shown."""
-    present: set[int] = set()
-    for example in examples:
-        if example.label is not None:
-            present.update(np.unique(example.label).tolist())
-    return [ClassChip(names[i] if i < len(names) else f"class {i}", colors[i]) for i in sorted(present - {IGNORE_ID})]
 
 
 def _timings(report: ReportData) -> list[tuple[str, str, float]]:

@@ -6,11 +6,14 @@ import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import numpy as np
 from PIL import Image
 
-from dakpn.report.data import IGNORE_ID, ParameterMap, Rgb
+from dakpn.report.data import IGNORE_ID, EvaluationDetail, ParameterMap, ReportData, Rgb, TranslationExample
+from dakpn.report.plots import number
+from dakpn.report.verdict import percent
 
 # One law for every map: pale = the pixel is left as it was, blue = less, orange = more.
 _BELOW = ((244, 243, 239), (166, 205, 232), (66, 138, 196), (18, 62, 126))
@@ -33,6 +36,7 @@ LARGE = Frame(min_width=512, max_width=880, max_bytes=160_000)
 OVERLAY = Frame(min_width=512, max_width=880, max_bytes=100_000)
 THUMBNAIL = Frame(min_width=1, max_width=420, max_bytes=32_000)
 MAP_WIDTH = 300
+_MOST_COLUMNS = 6
 
 
 def picture_uri(image: np.ndarray, frame: Frame) -> str:
@@ -160,3 +164,138 @@ def _png(picture: Image.Image) -> bytes:
 
 def _data_uri(kind: str, data: bytes) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
+
+
+@dataclass(frozen=True, slots=True)
+class MapView:
+    """A parameter map ready to be drawn, with its legend."""
+
+    name: str
+    uri: str
+    gradient: str
+    low: str
+    high: str
+    centre: str
+    centre_at: float
+    unit: str
+    seen: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExampleView:
+    """A card: the pictures of one example as data URIs."""
+
+    key: str
+    before: str
+    after: str
+    overlay: str
+    maps: tuple[MapView, ...]
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorstView:
+    """A worst case of label preservation, as data URIs and texts."""
+
+    contender: str
+    key: str
+    before: str
+    after: str
+    input_uri: str
+    output_uri: str
+    overlay_uri: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClassChip:
+    """A class with its colour, for legends."""
+
+    name: str
+    color: str
+
+
+def line_up(report: ReportData) -> list[tuple[str, str, str]]:
+    """Side by side: (before, after, real) thumbnails, with "" where one of them is missing."""
+    examples = report.examples[:_MOST_COLUMNS]
+    rows = (
+        [_thumbnail(example.before) for example in examples],
+        [_thumbnail(example.after) for example in examples],
+        [_thumbnail(image) for image in report.real_samples[:_MOST_COLUMNS]],
+    )
+    return list(zip_longest(*rows, fillvalue=""))
+
+
+def contact_sheet(detail: EvaluationDetail | None) -> list[tuple[str, list[str]]]:
+    """Rows of the contact sheet: a name, and a thumbnail for each picture."""
+    rows = detail.contact if detail else ()
+    return [(row.name, [_thumbnail(picture) for picture in row.pictures]) for row in rows if row.pictures]
+
+
+def worst_cases(report: ReportData) -> list[WorstView]:
+    """The worst cases of label preservation, ready to be drawn."""
+    return [
+        WorstView(
+            contender=case.contender,
+            key=case.key,
+            before=percent(case.accuracy_before, 0),
+            after=percent(case.accuracy_after, 0),
+            input_uri=_thumbnail(case.before),
+            output_uri=_thumbnail(case.after),
+            overlay_uri=overlay_uri(case.after, case.prediction, report.class_colors, THUMBNAIL),
+        )
+        for case in (report.detail.worst if report.detail else ())
+    ]
+
+
+def _thumbnail(image: np.ndarray) -> str:
+    return picture_uri(image, THUMBNAIL)
+
+
+def example_view(example: TranslationExample, report: ReportData) -> ExampleView:
+    """The card of one example."""
+    overlay = ""
+    if example.label is not None:
+        overlay = overlay_uri(example.after, example.label, report.class_colors)
+    change = difference_map(example.before, example.after)
+    maps = [_map("visible change", change), *(_map(name, part) for name, part in example.maps.items())]
+    height, width = example.before.shape[:2]
+    return ExampleView(
+        key=example.key,
+        before=picture_uri(example.before, LARGE),
+        after=picture_uri(example.after, LARGE),
+        overlay=overlay,
+        maps=tuple(maps),
+        width=width,
+        height=height,
+    )
+
+
+def _map(name: str, parameter: ParameterMap) -> MapView:
+    known = parameter.values[np.isfinite(parameter.values)]
+    seen = "no finite value"
+    if known.size:
+        low, high = (number(float(v), 2) for v in np.percentile(known, (5, 95)))
+        seen = f"{low} everywhere" if low == high else f"{low} to {high}"
+    missing = parameter.values.size - known.size
+    at = 100 * (parameter.centre - parameter.low) / (parameter.high - parameter.low)
+    return MapView(
+        name=name,
+        uri=map_uri(parameter),
+        gradient=legend_gradient(parameter),
+        low=number(parameter.low),
+        high=number(parameter.high),
+        centre=number(parameter.centre) if 5 < at < 95 else "",
+        centre_at=round(at, 2),
+        unit=parameter.unit,
+        seen=f"{seen}; {missing} pixels not finite" if missing and known.size else seen,
+    )
+
+
+def class_chips(examples: Sequence[TranslationExample], names: Sequence[str], colors: Sequence[str]) -> list[ClassChip]:
+    """The classes that occur in the labels shown."""
+    present: set[int] = set()
+    for example in examples:
+        if example.label is not None:
+            present.update(np.unique(example.label).tolist())
+    return [ClassChip(names[i] if i < len(names) else f"class {i}", colors[i]) for i in sorted(present - {IGNORE_ID})]

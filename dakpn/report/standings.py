@@ -7,15 +7,16 @@ from typing import Literal
 
 from dakpn.report.data import ContenderResult
 from dakpn.report.plots import Tick, nice_ticks
-from dakpn.report.scores import (
+from dakpn.report.verdict import (
     assign_roles,
     class_means,
     compare,
     finite,
     mean_miou,
+    percent,
+    points,
     spread,
 )
-from dakpn.report.verdict import percent, points
 
 Role = Literal["ours", "baseline", "oracle", "rival"]
 _DRAWN_FROM_BELOW: tuple[Role, ...] = ("rival", "oracle", "baseline", "ours")

@@ -12,7 +12,7 @@ from dakpn.config import EvaluateConfig
 from dakpn.config_file import build_config
 from dakpn.errors import DataError, UsageError
 from dakpn.report import render_report
-from dakpn.report.run_report import ReportInputs, gather_report
+from dakpn.report.run_page import ReportInputs, gather_report
 from dakpn.sources.exclusions import source_keys
 from tests.scenes import Scenes, copy_dataset, truncate
 from workflows import evaluate

@@ -24,8 +24,7 @@ from dakpn.report import (
 from dakpn.report.page import duration
 from dakpn.report.pictures import LARGE, diverging, fit, map_uri, overlay_uri, picture_uri
 from dakpn.report.plots import nice_ticks, number, plot_groups
-from dakpn.report.scores import compare
-from dakpn.report.verdict import judge
+from dakpn.report.verdict import compare, judge
 
 HOSTILE = "<script>alert('x')</script>\"><img src=http://evil.example/x onerror=alert(1)>"
 VOID_TAGS = {"meta", "link", "img", "input", "line", "path", "circle"}

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from dakpn.report.parallel_plot import Axis, ParallelLine, plot_parallel
-from dakpn.report.sweep_page import render_sweep
-from dakpn.report.tuning_page import sweep_page
+from dakpn.report.sweep_page import render_sweep, sweep_page
 from dakpn.tuning.outcome import judge_sweep
 from tests.unit.tuning.sweeps import RATE, record, sweep_config
 

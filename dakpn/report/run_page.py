@@ -21,7 +21,7 @@ from dakpn.images import codec
 from dakpn.models.function.color import rgb_to_hsv
 from dakpn.models.weights_files import has_weights
 from dakpn.report import Curve, ParameterMap, ReportData, TranslationExample
-from dakpn.report.evaluation_report import (
+from dakpn.report.evaluation_page import (
     EvaluationResults,
     contender_results,
     creation_time,
