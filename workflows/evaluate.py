@@ -14,7 +14,7 @@ from cluster.session import ray_session
 from dakpn import storage
 from dakpn.config import EvaluateConfig, MeasuresConfig
 from dakpn.config_file import to_yaml
-from dakpn.evaluation.baselines.store import RivalJob, planned_rivals, trained_rival
+from dakpn.evaluation.baselines.store import BaselineJob, planned_baselines, trained_baseline
 from dakpn.evaluation.cells import Cell, finished_cell, plan_cells, run_cell
 from dakpn.evaluation.measures.measure import measure_contender, measured_contenders, prepare_measures
 from dakpn.evaluation.protocol import describe_protocol
@@ -41,7 +41,7 @@ def main(config: EvaluateConfig) -> list[dict[str, Any]]:
     cells = plan_cells(config)
     storage.preflight(config.output, write=True)
     with ray_session(cpus=config.workers):
-        _train_rivals(config)
+        _train_baselines(config)
         results = _run_cells(config, cells)
         measures = _measure(config)
     ordered = [{name: value for name, value in r.items() if name not in _ONLY_IN_CELL_FILES} for r in results]
@@ -68,12 +68,12 @@ def _run_cells(config: EvaluateConfig, cells: Sequence[Cell]) -> list[dict[str, 
     return [results[cell] for cell in cells]
 
 
-def _train_rivals(config: EvaluateConfig) -> None:
-    rivals = planned_rivals(config)
-    if rivals:
-        logger.info("%s to train or to find trained", counted(len(rivals), "rival"))
-    shown = ("training rivals", "rivals")
-    _run_all(_train_rival, config, rivals, shown, lambda job, _: f"{job.rival.kind}, seed {job.seed}: trained")
+def _train_baselines(config: EvaluateConfig) -> None:
+    baselines = planned_baselines(config)
+    if baselines:
+        logger.info("%s to train or to find trained", counted(len(baselines), "baseline"))
+    shown = ("training baselines", "baselines")
+    _run_all(_train_baseline, config, baselines, shown, lambda job, _: f"{job.baseline.kind}, seed {job.seed}: trained")
 
 
 def print_summary(output: str) -> None:
@@ -84,7 +84,7 @@ def print_summary(output: str) -> None:
     columns = ["contender", *(["real labelled"] if few else []), "mIoU", *sequences, "scores", "against source-only"]
     table = Table(*columns, "against the best rival", title="mIoU on real images, percent; differences in points")
     for row in sorted(rows, key=lambda row: row["real_labelled"]):
-        rival = row["against_best_rival"]
+        best = row["against_best_rival"]
         table.add_row(
             escape(row["contender"]),
             *([str(row["real_labelled"])] if few else []),
@@ -92,7 +92,7 @@ def print_summary(output: str) -> None:
             *(sequence_text(row, name) for name in sequences),
             str(row["scores"]),
             escape(difference_text(row["against_source_only"])),
-            escape(f"{difference_text(rival)} {rival['name']}" if rival else ""),
+            escape(f"{difference_text(best)} {best['name']}" if best else ""),
         )
     console = Console()
     console.print(table, width=None if console.is_terminal else _WIDTH_IN_FILES, crop=False, soft_wrap=False)
@@ -144,9 +144,9 @@ def _run_cell(config: EvaluateConfig, cell: Cell) -> dict[str, Any]:
     return run_cell(config, cell)
 
 
-def _train_rival(config: EvaluateConfig, job: RivalJob) -> None:
+def _train_baseline(config: EvaluateConfig, job: BaselineJob) -> None:
     limit_threads(1)
-    trained_rival(config, job.rival, job.seed)
+    trained_baseline(config, job.baseline, job.seed)
 
 
 def _prepare_measures(config: EvaluateConfig, job: str) -> dict[str, Any]:

@@ -75,7 +75,7 @@ class GeneratorConfig(Config):
     blocks: PositiveInt = 4
 
 
-class _RivalTrainingConfig(Config):
+class _BaselineTrainingConfig(Config):
     generator: GeneratorConfig = GeneratorConfig()
     discriminator: DiscriminatorConfig = DiscriminatorConfig(widths=(32, 64, 128))
     steps: PositiveInt = 1500
@@ -84,7 +84,7 @@ class _RivalTrainingConfig(Config):
     betas: tuple[Fraction, Fraction] = (0.5, 0.999)
 
 
-class CycleGanConfig(_RivalTrainingConfig):
+class CycleGanConfig(_BaselineTrainingConfig):
     """CycleGAN (Zhu et al., 2017), trained here on the synthetic and the real domain, once a seed."""
 
     kind: Literal["cyclegan"] = "cyclegan"
@@ -92,7 +92,7 @@ class CycleGanConfig(_RivalTrainingConfig):
     identity_weight: NonNegativeFloat = Field(default=5.0, description="of each domain's identity loss")
 
 
-class CutConfig(_RivalTrainingConfig):
+class CutConfig(_BaselineTrainingConfig):
     """CUT (Park et al., 2020), trained here on the synthetic and the real domain, once a seed."""
 
     kind: Literal["cut"] = "cut"

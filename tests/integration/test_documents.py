@@ -31,8 +31,8 @@ SHORTER = {
     "tune": (*_TRAIN, "tune.trials=2", "tune.report_every=2", "tune.objective.images=4", "tune.objective.correlate=0"),
     "evaluate": (*_NETWORK, *_TRAINING, "seeds=[0]"),
 }
-SHORTER_WITH_RIVALS = (
-    *(f"contenders.{rival}.steps=1" for rival in ("CycleGAN", "CUT")),
+SHORTER_WITH_BASELINES = (
+    *(f"contenders.{baseline}.steps=1" for baseline in ("CycleGAN", "CUT")),
     "real_labelled.counts=[0,2]",
     "real_labelled.draws=1",
     "measures={images: 4, pictures: 2, extractor: none}",
@@ -77,7 +77,7 @@ def run_all() -> None:
             words = list(command.words[1:])
             more = [*SHORTER.get(words[0], ())]
             if "camvid_evaluation.yaml" in words:
-                more += SHORTER_WITH_RIVALS
+                more += SHORTER_WITH_BASELINES
             done = dakpn(*words, *more, cwd=folder)
             assert done.returncode == (3 if "quarantine" in words else 0), f"{command}\n{done.stderr}"
             sys.stdout.write(f"{command}\n")

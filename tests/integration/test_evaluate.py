@@ -103,17 +103,17 @@ def test_a_damaged_contender_is_named(scenes: Scenes, tmp_path: Path) -> None:
     assert not (tmp_path / "out/results.json").exists()
 
 
-def test_few_real_labels_rivals_and_measures_in_one_evaluation(scenes: Scenes, weights: str, tmp_path: Path) -> None:
-    rival = {
+def test_few_real_labels_baselines_and_measures_in_one_evaluation(scenes: Scenes, weights: str, tmp_path: Path) -> None:
+    baseline = {
         "generator": {"width": 4, "blocks": 1}, "discriminator": {"widths": [4, 4]}, "steps": 2,
         "batch_size_per_worker": 1,
     }  # fmt: skip
     contenders = {
         "source-only": {"kind": "source_only"},
-        "CycleGAN": {"kind": "cyclegan", **rival},
+        "CycleGAN": {"kind": "cyclegan", **baseline},
         "CUT / then DA-KPN": {
             "kind": "chain",
-            "parts": [{"kind": "cut", "patches": 8, **rival}, {"kind": "dakpn", "weights": weights}],
+            "parts": [{"kind": "cut", "patches": 8, **baseline}, {"kind": "dakpn", "weights": weights}],
         },
         "real-only": {"kind": "real_only"},
     }

@@ -1,5 +1,5 @@
-"""Rivals that have to be trained: CycleGAN and CUT, compact, with one generator and the project's discriminator."""
+"""Baselines that have to be trained: CycleGAN and CUT, compact, with one generator and the project's discriminator."""
 
-from dakpn.evaluation.baselines.training import Generated, RivalConfig, fit_rival
+from dakpn.evaluation.baselines.training import BaselineConfig, Generated, fit_baseline
 
-__all__ = ["Generated", "RivalConfig", "fit_rival"]
+__all__ = ["BaselineConfig", "Generated", "fit_baseline"]

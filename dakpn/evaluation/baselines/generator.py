@@ -1,4 +1,4 @@
-"""The ResNet generator of CycleGAN and CUT: what the rivals translate with."""
+"""The ResNet generator of CycleGAN and CUT: what the baselines translate with."""
 
 from collections.abc import Collection
 

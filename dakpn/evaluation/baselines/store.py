@@ -1,4 +1,4 @@
-"""Trained rivals on storage, so that a stopped evaluation trains none twice."""
+"""Trained baselines on storage, so that a stopped evaluation trains none twice."""
 
 import hashlib
 import json
@@ -14,68 +14,68 @@ from dakpn.config import CutConfig, CycleGanConfig, EvaluateConfig
 from dakpn.datasets import manifest
 from dakpn.errors import StorageError, UsageError
 from dakpn.evaluation.baselines.generator import ResnetGenerator
-from dakpn.evaluation.baselines.training import RivalConfig, fit_rival
+from dakpn.evaluation.baselines.training import BaselineConfig, fit_baseline
 from dakpn.evaluation.image_sets import read_images
 from dakpn.training.monitor import Alarm
 
 
 @dataclass(frozen=True)
-class RivalJob:
-    """A rival to be trained with a seed."""
+class BaselineJob:
+    """A baseline to be trained with a seed."""
 
-    rival: RivalConfig
+    baseline: BaselineConfig
     seed: int
 
 
-def planned_rivals(config: EvaluateConfig) -> list[RivalJob]:
-    """The rivals of an evaluation, alone or in chains, once for each seed."""
+def planned_baselines(config: EvaluateConfig) -> list[BaselineJob]:
+    """The baselines of an evaluation, alone or in chains, once for each seed."""
     parts = [part for c in config.contenders.values() for part in (c, *getattr(c, "parts", ()))]
-    rivals = dict.fromkeys(part for part in parts if isinstance(part, (CycleGanConfig, CutConfig)))
-    return [RivalJob(rival, seed) for rival in rivals for seed in config.seeds]
+    baselines = dict.fromkeys(part for part in parts if isinstance(part, (CycleGanConfig, CutConfig)))
+    return [BaselineJob(baseline, seed) for baseline in baselines for seed in config.seeds]
 
 
-def trained_rival(config: EvaluateConfig, rival: RivalConfig, seed: int) -> ResnetGenerator:
-    """The rival's generator, trained now unless an earlier run of this evaluation has done it.
+def trained_baseline(config: EvaluateConfig, baseline: BaselineConfig, seed: int) -> ResnetGenerator:
+    """The baseline's generator, trained now unless an earlier run of this evaluation has done it.
 
     Raises:
         UsageError, DataError, StorageError: a domain cannot be read.
         TrainingError: the training diverged.
     """
-    folder = rival_folder(config, rival, seed)
-    generator = ResnetGenerator(rival.generator)
+    folder = baseline_folder(config, baseline, seed)
+    generator = ResnetGenerator(baseline.generator)
     try:
         generator.load_state_dict(load(storage.read_bytes(storage.join(folder, "model.safetensors"))))
     except (StorageError, SafetensorError, RuntimeError):
-        return _train(config, rival, seed, folder)
+        return _train(config, baseline, seed, folder)
     return generator.eval()
 
 
-def training_seconds(config: EvaluateConfig, rival: RivalConfig, seed: int) -> float | None:
+def training_seconds(config: EvaluateConfig, baseline: BaselineConfig, seed: int) -> float | None:
     """How long the training took; None before it is done."""
-    uri = storage.join(rival_folder(config, rival, seed), "training.json")
+    uri = storage.join(baseline_folder(config, baseline, seed), "training.json")
     return storage.read_json(uri)["seconds"] if storage.exists(uri) else None
 
 
-def rival_folder(config: EvaluateConfig, rival: RivalConfig, seed: int) -> str:
-    """Where a rival is kept: named by the digest of all that it depends on."""
+def baseline_folder(config: EvaluateConfig, baseline: BaselineConfig, seed: int) -> str:
+    """Where a baseline is kept: named by the digest of all that it depends on."""
     values = {
-        "rival": rival.model_dump(mode="json"),
+        "baseline": baseline.model_dump(mode="json"),
         "size": list(config.image_size),
         "domains": [manifest.read_index(uri).digest for uri in _domains(config)],
         "seed": seed,
     }
     digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
-    return storage.join(config.output, "rivals", f"{rival.kind}-seed{seed}-{digest}")
+    return storage.join(config.output, "baselines", f"{baseline.kind}-seed{seed}-{digest}")
 
 
-def _train(config: EvaluateConfig, rival: RivalConfig, seed: int, folder: str) -> ResnetGenerator:
+def _train(config: EvaluateConfig, baseline: BaselineConfig, seed: int, folder: str) -> ResnetGenerator:
     synthetic, real = _domains(config)
     log = _Log()
     started = time.perf_counter()
     images = [
         np.stack(list(read_images(uri, config.image_size).values())).transpose(0, 3, 1, 2) for uri in (synthetic, real)
     ]
-    generator = fit_rival(rival, images[0], images[1], seed, log)
+    generator = fit_baseline(baseline, images[0], images[1], seed, log)
     seconds = round(time.perf_counter() - started, 1)
     storage.write_json(storage.join(folder, "training.json"), {"seconds": seconds, "metrics": log.lines})
     storage.write_bytes(storage.join(folder, "model.safetensors"), save(generator.state_dict()))
@@ -84,7 +84,7 @@ def _train(config: EvaluateConfig, rival: RivalConfig, seed: int, folder: str) -
 
 def _domains(config: EvaluateConfig) -> tuple[str, str]:
     if config.synthetic is None or config.real is None:
-        raise UsageError("a rival is trained on both domains; set `synthetic` and `real`")
+        raise UsageError("a baseline is trained on both domains; set `synthetic` and `real`")
     return config.synthetic, config.real
 
 
@@ -97,4 +97,4 @@ class _Log:
         self.lines.append({"step": step, **metrics})
 
     def alarm(self, alarm: Alarm) -> None:
-        """Rivals have none."""
+        """Baselines have none."""

@@ -18,7 +18,7 @@ _LOSS = ADVERSARIAL_LOSSES["least_squares"]
 
 
 @dataclass(frozen=True)
-class RivalBatch(TensorBatch):
+class DomainBatch(TensorBatch):
     """Unpaired images of both domains, float [B, 3, H, W] in 0..1."""
 
     synthetic: Tensor
@@ -57,7 +57,7 @@ class CycleGan(nn.Module):
             "discriminators": [*self.real_discriminator.parameters(), *self.synthetic_discriminator.parameters()],
         }
 
-    def forward(self, batch: RivalBatch, step: Step = FIRST_STEP) -> dict[str, Tensor]:
+    def forward(self, batch: DomainBatch, step: Step = FIRST_STEP) -> dict[str, Tensor]:
         """`loss` and its parts."""
         synthetic, real = batch.synthetic, batch.real
         translated, rendered = self.generator(synthetic), self.back(real)
@@ -102,7 +102,7 @@ class Cut(nn.Module):
             "discriminators": list(self.discriminator.parameters()),
         }
 
-    def forward(self, batch: RivalBatch, step: Step = FIRST_STEP) -> dict[str, Tensor]:
+    def forward(self, batch: DomainBatch, step: Step = FIRST_STEP) -> dict[str, Tensor]:
         """`loss` and its parts."""
         synthetic, real = batch.synthetic, batch.real
         translated = self.generator(synthetic)

@@ -1,4 +1,4 @@
-"""Train a rival on the two domains of an evaluation, and translate with it."""
+"""Train a baseline on the two domains of an evaluation, and translate with it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,27 +11,27 @@ from torch import Tensor, nn
 from dakpn.config import CutConfig, CycleGanConfig
 from dakpn.errors import UsageError
 from dakpn.evaluation.baselines.generator import ResnetGenerator
-from dakpn.evaluation.baselines.tasks import Cut, CycleGan, RivalBatch
+from dakpn.evaluation.baselines.tasks import Cut, CycleGan, DomainBatch
 from dakpn.evaluation.contenders.base import LabelledImage
 from dakpn.images import codec
 from dakpn.training.loop import LoopSettings, Reporter, run_steps, step_seed
 from dakpn.training.state import TrainState
 
-RivalConfig = CycleGanConfig | CutConfig
+BaselineConfig = CycleGanConfig | CutConfig
 _SILENT_STEPS = 100
 _STRIDE = 4
 """The generator halves its input twice."""
 
 
-def fit_rival(
-    config: RivalConfig, synthetic: NDArray[np.uint8], real: NDArray[np.uint8], seed: int, reporter: Reporter
+def fit_baseline(
+    config: BaselineConfig, synthetic: NDArray[np.uint8], real: NDArray[np.uint8], seed: int, reporter: Reporter
 ) -> ResnetGenerator:
-    """Train a rival; the same arguments give the same generator.
+    """Train a baseline; the same arguments give the same generator.
 
     Half of the images are flipped; the learning rate falls to 0 over the second half of the steps, as published.
 
     Args:
-        config: which rival, and how.
+        config: which baseline, and how.
         synthetic: uint8 [N, 3, H, W].
         real: uint8 [M, 3, H, W], of the same size.
         seed: of initialisation and order.
@@ -81,7 +81,7 @@ class Generated:
 
 
 def _initialise(task: nn.Module) -> None:
-    """Normal weights of spread 0.02, as published for both rivals."""
+    """Normal weights of spread 0.02, as published for both baselines."""
     for name, module in task.named_modules():
         if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)) and "projections" not in name:
             nn.init.normal_(module.weight, 0.0, 0.02)
@@ -99,11 +99,13 @@ def _multiple(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return images[:, :, : height - height % _STRIDE, : width - width % _STRIDE]
 
 
-def _batches(synthetic: NDArray[np.uint8], real: NDArray[np.uint8], batch_size: int, seed: int) -> Iterator[RivalBatch]:
+def _batches(
+    synthetic: NDArray[np.uint8], real: NDArray[np.uint8], batch_size: int, seed: int
+) -> Iterator[DomainBatch]:
     step = 0
     while True:
         rng = np.random.default_rng(step_seed(seed, 1, step))
-        yield RivalBatch(*(_drawn(images, batch_size, rng) for images in (synthetic, real)))
+        yield DomainBatch(*(_drawn(images, batch_size, rng) for images in (synthetic, real)))
         step += 1
 
 

@@ -24,7 +24,7 @@ from dakpn.config.contenders import SEED_PLACEHOLDER
 from dakpn.datasets import manifest
 from dakpn.errors import UsageError
 from dakpn.evaluation.baselines import Generated
-from dakpn.evaluation.baselines.store import trained_rival
+from dakpn.evaluation.baselines.store import trained_baseline
 from dakpn.evaluation.contenders.base import Contender
 from dakpn.evaluation.contenders.recoloring import Fourier, HistogramMatching, Reinhard, Unchanged
 from dakpn.evaluation.contenders.translators import Chain, KernelPrediction, Stored
@@ -40,7 +40,7 @@ class ContenderFactory:
 
     Attributes:
         config: of the evaluation.
-        seed: of the cell; fills the placeholder in URIs and names the rivals trained for it.
+        seed: of the cell; fills the placeholder in URIs and names the baselines trained for it.
     """
 
     config: EvaluateConfig
@@ -79,7 +79,7 @@ class ContenderFactory:
             case ChainConfig():
                 return Chain([self.build(part) for part in contender.parts])
             case CycleGanConfig() | CutConfig():
-                return Generated(trained_rival(self.config, contender, self.seed))
+                return Generated(trained_baseline(self.config, contender, self.seed))
             case RealOnlyConfig():
                 raise UsageError(
                     "a contender of kind real_only translates nothing; leave it out of chains and measures"

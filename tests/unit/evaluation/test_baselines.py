@@ -6,9 +6,9 @@ import torch
 
 from dakpn.config import CutConfig, CycleGanConfig, DiscriminatorConfig, GeneratorConfig
 from dakpn.errors import UsageError
-from dakpn.evaluation.baselines import Generated, fit_rival
+from dakpn.evaluation.baselines import Generated, fit_baseline
 from dakpn.evaluation.baselines.generator import PUBLISHED, ResnetGenerator
-from dakpn.evaluation.baselines.tasks import Cut, CycleGan, RivalBatch
+from dakpn.evaluation.baselines.tasks import Cut, CycleGan, DomainBatch
 from dakpn.evaluation.contenders.base import LabelledImage
 
 SMALL = {
@@ -39,8 +39,8 @@ def domains() -> tuple[np.ndarray, np.ndarray]:
     return images[:6], images[6:, ::-1] // 2 + 100
 
 
-def batch(domains: tuple[np.ndarray, np.ndarray]) -> RivalBatch:
-    return RivalBatch(*(torch.from_numpy(images[:4].copy()).float() / 255 for images in domains))
+def batch(domains: tuple[np.ndarray, np.ndarray]) -> DomainBatch:
+    return DomainBatch(*(torch.from_numpy(images[:4].copy()).float() / 255 for images in domains))
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda c: c.kind)
@@ -49,7 +49,7 @@ def test_the_loss_that_keeps_content_falls(config, domains) -> None:
     values = []
     for steps in (1, config.steps):
         log = Log()
-        fit_rival(config.model_copy(update={"steps": steps}), *domains, 0, log)
+        fit_baseline(config.model_copy(update={"steps": steps}), *domains, 0, log)
         values.append(log.lines[-1][term])
     # The second is the mean over all steps, so the last ones lie lower still.
     assert values[1] < 0.8 * values[0], values
@@ -59,7 +59,7 @@ def test_the_loss_that_keeps_content_falls(config, domains) -> None:
 def test_training_is_a_function_of_the_seed(config, domains) -> None:
     config = config.model_copy(update={"steps": 2})
     images = [LabelledImage("k", np.ascontiguousarray(domains[0][0].transpose(1, 2, 0)), np.zeros((32, 32), np.uint8))]
-    painted = [Generated(fit_rival(config, *domains, seed, Log())).translate(images[0], 0) for seed in (3, 3, 4)]
+    painted = [Generated(fit_baseline(config, *domains, seed, Log())).translate(images[0], 0) for seed in (3, 3, 4)]
     np.testing.assert_array_equal(painted[0], painted[1])
     assert (painted[0] != painted[2]).any()
 
@@ -104,7 +104,7 @@ def test_images_too_small_for_the_discriminator_are_refused() -> None:
     tiny = np.zeros((2, 3, 12, 12), np.uint8)
     deep = CycleGanConfig(discriminator=DiscriminatorConfig(widths=(8, 8, 8)))
     with pytest.raises(UsageError, match="got images of 12 x 12 pixels for a cyclegan; expected 16"):
-        fit_rival(deep, tiny, tiny, 0, Log())
+        fit_baseline(deep, tiny, tiny, 0, Log())
 
 
 def test_the_published_generator_has_its_published_size() -> None:
