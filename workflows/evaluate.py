@@ -82,9 +82,9 @@ def print_summary(output: str) -> None:
     sequences = sequence_names(rows)
     few = len({row["real_labelled"] for row in rows}) > 1
     columns = ["contender", *(["real labelled"] if few else []), "mIoU", *sequences, "scores", "against source-only"]
-    table = Table(*columns, "against the best rival", title="mIoU on real images, percent; differences in points")
+    table = Table(*columns, "against the best other", title="mIoU on real images, percent; differences in points")
     for row in sorted(rows, key=lambda row: row["real_labelled"]):
-        best = row["against_best_rival"]
+        best = row["against_best_other"]
         table.add_row(
             escape(row["contender"]),
             *([str(row["real_labelled"])] if few else []),

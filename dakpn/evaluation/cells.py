@@ -9,10 +9,10 @@ from torch import nn
 from dakpn import storage
 from dakpn.config import ContenderConfig, EvaluateConfig, RealOnlyConfig, StoredConfig
 from dakpn.errors import DakpnError
-from dakpn.evaluation.contenders.base import file_name
+from dakpn.evaluation.contenders.base import ORACLE, file_name
 from dakpn.evaluation.contenders.build import ContenderFactory, at_seed, has_own_labels
 from dakpn.evaluation.image_sets import read_examples
-from dakpn.evaluation.protocol import ORACLE, Protocol, check_evaluation, choose_real, protocol_of, sequences_of_test
+from dakpn.evaluation.protocol import Protocol, check_evaluation, choose_real, protocol_of, sequences_of_test
 from dakpn.evaluation.training_images import FineTuned, FreshTranslations, Mixed, translated_once
 from dakpn.segmentation.examples import BatchSource, LabelledExamples, labelled_index
 from dakpn.segmentation.fit import fit_segmenter

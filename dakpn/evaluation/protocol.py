@@ -20,6 +20,7 @@ from dakpn.config import (
 from dakpn.datasets.manifest import read_index
 from dakpn.datasets.sequences import positions_by_sequence
 from dakpn.errors import UsageError
+from dakpn.evaluation.contenders.base import ORACLE
 from dakpn.evaluation.contenders.build import at_seed, content_digests, has_own_labels
 from dakpn.evaluation.measures.extractor import load_extractor
 from dakpn.models.segmenters.networks import require_network
@@ -28,8 +29,6 @@ from dakpn.sources.exclusions import source_keys
 from dakpn.sources.preset import load_preset
 from dakpn.wording import counted
 
-ORACLE = "oracle"
-"""Name of the contender that trains on all labelled real images: an upper bound, not a rival."""
 _VERSION = 2
 """Counts changes of the code that change scores."""
 

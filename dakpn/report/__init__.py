@@ -1,6 +1,7 @@
 """The report of a run: one self-contained HTML page that a person can judge in ten seconds."""
 
 from dakpn.report.data import (
+    AgainstRow,
     Comparison,
     ContactRow,
     ContenderResult,
@@ -11,13 +12,13 @@ from dakpn.report.data import (
     MeasureRow,
     ParameterMap,
     ReportData,
-    RivalRow,
     TranslationExample,
     WorstCase,
 )
 from dakpn.report.page import render_report
 
 __all__ = [
+    "AgainstRow",
     "Comparison",
     "ContactRow",
     "ContenderResult",
@@ -28,7 +29,6 @@ __all__ = [
     "MeasureRow",
     "ParameterMap",
     "ReportData",
-    "RivalRow",
     "TranslationExample",
     "WorstCase",
     "render_report",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from dakpn.errors import DataError
+from dakpn.evaluation.statistics import Pair, Role
 
 IGNORE_ID = 255
 
@@ -115,10 +116,9 @@ class ContenderResult:
         miou: mean IoU a seed, 0..1; a non-finite score is left out of every mean.
         per_class_iou: seed x class, 0..1; None where a class has no pixels. May be empty.
         pixel_accuracy: a seed, 0..1. May be empty.
-        is_reference: trained on real labels, so a ceiling and not a rival (the oracle).
-        is_ours: the method judged. The verdict is about the first contender marked so.
-        is_baseline: what the method is compared with. When none is marked, the contender named
-            "source-only" is the baseline.
+        role: of the contender. The verdict is about the first of "ours", against the first of "source_only" and the
+            best "baseline".
+        draws: of real labelled images, one an entry; may be empty, for the same one in all.
 
     Raises:
         DataError: lists of different lengths, or scores outside 0..1.
@@ -129,24 +129,29 @@ class ContenderResult:
     miou: Sequence[float]
     per_class_iou: Sequence[Sequence[float | None]] = ()
     pixel_accuracy: Sequence[float] = ()
-    is_reference: bool = False
-    is_ours: bool = False
-    is_baseline: bool = False
+    role: Role = "baseline"
+    draws: Sequence[int] = ()
 
     def __post_init__(self) -> None:
         count = len(self.seeds)
         if len(self.miou) != count or any(
-            len(part) not in (0, count) for part in (self.per_class_iou, self.pixel_accuracy)
+            len(part) not in (0, count) for part in (self.per_class_iou, self.pixel_accuracy, self.draws)
         ):
             raise DataError(
                 f"contender {self.name!r} has {count} seeds, {len(self.miou)} mIoU, "
-                f"{len(self.per_class_iou)} per-class and {len(self.pixel_accuracy)} accuracy entries; "
-                "expected one a seed"
+                f"{len(self.per_class_iou)} per-class, {len(self.pixel_accuracy)} accuracy entries "
+                f"and {len(self.draws)} draws; expected one a seed"
             )
         scores = [*self.miou, *self.pixel_accuracy, *(v for row in self.per_class_iou for v in row)]
         bad = [v for v in scores if v is not None and math.isfinite(v) and not 0.0 <= v <= 1.0]
         if bad:
             raise DataError(f"contender {self.name!r} has a score of {bad[0]}; expected fractions 0..1, not percent")
+
+    @property
+    def scores(self) -> dict[Pair, float]:
+        """Finite mIoU by seed and draw."""
+        pairs = zip(self.seeds, self.draws or [0] * len(self.seeds), strict=True)
+        return {pair: value for pair, value in zip(pairs, self.miou, strict=True) if math.isfinite(value)}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -224,10 +229,10 @@ class LabelPoint:
 
 @dataclass(frozen=True, slots=True)
 class LabelCurve:
-    """A contender over the number of real labelled images; `role` is "ours", "baseline", "oracle" or "rival"."""
+    """A contender over the number of real labelled images."""
 
     name: str
-    role: str
+    role: Role
     points: Sequence[LabelPoint]
 
 
@@ -241,13 +246,13 @@ class Comparison:
     scores: int
     miou: str
     against_source_only: str
-    against_best_rival: str
-    best_rival: str
+    against_best_other: str
+    best_other: str
     sequences: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class RivalRow:
+class AgainstRow:
     """DA-KPN's paired differences from one contender, ready to be shown: a text for each number of real labels."""
 
     contender: str
@@ -334,7 +339,7 @@ class EvaluationDetail:
     label_curves: Sequence[LabelCurve] = ()
     comparisons: Sequence[Comparison] = ()
     sequences: Sequence[str] = ()
-    against_each: Sequence[RivalRow] = ()
+    against_each: Sequence[AgainstRow] = ()
     label_counts: Sequence[int] = ()
     measures: Sequence[MeasureRow] = ()
     measured_on: str = ""

@@ -17,10 +17,12 @@ from dakpn.evaluation.contenders.build import at_seed
 from dakpn.evaluation.measures.measure import MeasuresFolder
 from dakpn.evaluation.protocol import ORACLE
 from dakpn.evaluation.statistics import (
+    Role,
     difference_text,
+    estimate,
     find_ours,
     find_source_only,
-    paired_difference,
+    role_of,
     score_text,
     sequence_names,
     sequence_text,
@@ -28,6 +30,7 @@ from dakpn.evaluation.statistics import (
 )
 from dakpn.images import codec
 from dakpn.report import (
+    AgainstRow,
     Comparison,
     ContactRow,
     ContenderResult,
@@ -35,7 +38,6 @@ from dakpn.report import (
     LabelCurve,
     LabelPoint,
     MeasureRow,
-    RivalRow,
     WorstCase,
 )
 from dakpn.report.page import duration
@@ -53,14 +55,9 @@ class EvaluationResults:
     measures: list[dict[str, Any]]
     protocol: dict[str, str]
 
-    def role(self, contender: str) -> str:
-        """ "ours", "baseline", "oracle" or "rival"."""
-        ours = find_ours(self.config)
-        if contender == ORACLE:
-            return "oracle"
-        if ours and contender == ours[0]:
-            return "ours"
-        return "baseline" if contender == find_source_only(self.config) else "rival"
+    def role(self, contender: str) -> Role:
+        """What it is."""
+        return role_of(self.config, contender)
 
 
 def read_results(uri: str) -> EvaluationResults | None:
@@ -85,7 +82,6 @@ def contender_results(results: EvaluationResults) -> list[ContenderResult]:
         cells = [
             c for c in results.cells if c["contender"] == name and (name == ORACLE or c["real_labelled"] == fewest)
         ]
-        role = results.role(name)
         if not cells:
             continue
         found.append(
@@ -95,9 +91,8 @@ def contender_results(results: EvaluationResults) -> list[ContenderResult]:
                 miou=[cell["miou"] for cell in cells],
                 per_class_iou=[cell["per_class_iou"] for cell in cells],
                 pixel_accuracy=[cell["pixel_accuracy"] for cell in cells],
-                is_reference=role == "oracle",
-                is_ours=role == "ours",
-                is_baseline=role == "baseline",
+                role=results.role(name),
+                draws=[cell["draw"] for cell in cells],
             )
         )
     return found
@@ -153,7 +148,7 @@ def _label_curves(results: EvaluationResults) -> list[LabelCurve]:
     for name, counts in scores.items():
         points = []
         for count, by_pair in sorted(counts.items()):
-            mean = paired_difference(by_pair, dict.fromkeys(by_pair, 0.0))
+            mean = estimate(by_pair)
             points.append(LabelPoint(count, mean.mean, mean.low, mean.high))
         curves.append(LabelCurve(name, results.role(name), points))
     return curves
@@ -169,15 +164,17 @@ def _comparisons(results: EvaluationResults, rows: Sequence[dict[str, Any]]) -> 
             scores=row["scores"],
             miou=score_text(row),
             against_source_only=difference_text(row["against_source_only"]),
-            against_best_rival=difference_text(row["against_best_rival"]),
-            best_rival=row["against_best_rival"]["name"] if row["against_best_rival"] else "",
+            against_best_other=difference_text(row["against_best_other"]),
+            best_other=row["against_best_other"]["name"] if row["against_best_other"] else "",
             sequences=[sequence_text(row, name) for name in sequences],
         )
         for row in sorted(rows, key=lambda row: (row["real_labelled"], row["miou"]))
     ]
 
 
-def _against_each(results: EvaluationResults, rows: Sequence[dict[str, Any]], counts: Sequence[int]) -> list[RivalRow]:
+def _against_each(
+    results: EvaluationResults, rows: Sequence[dict[str, Any]], counts: Sequence[int]
+) -> list[AgainstRow]:
     ours = next(iter(find_ours(results.config)), None)
     texts: dict[str, dict[int, str]] = {}
     for row in rows:
@@ -185,7 +182,7 @@ def _against_each(results: EvaluationResults, rows: Sequence[dict[str, Any]], co
             for difference in row["against_each"]:
                 texts.setdefault(difference["name"], {})[row["real_labelled"]] = difference_text(difference)
     return [
-        RivalRow(name, results.role(name), [of_count.get(count, "") for count in counts])
+        AgainstRow(name, results.role(name), [of_count.get(count, "") for count in counts])
         for name, of_count in texts.items()
     ]
 
@@ -234,8 +231,8 @@ def _contact(results: EvaluationResults) -> list[ContactRow]:
         return []
     inputs = storage.read_json(folder.inputs)
     names = [measured["contender"] for measured in results.measures]
-    baseline = find_source_only(results.config)
-    groups = [("Synthetic", "input"), *((name, name) for name in names if name != baseline)]
+    source_only = find_source_only(results.config)
+    groups = [("Synthetic", "input"), *((name, name) for name in names if name != source_only)]
     groups.append((f"Nearest real images (by {inputs['neighbours_by'].partition('@')[0]})", "neighbour"))
     count = len(inputs["shown"])
     return [ContactRow(title, [_picture(folder.picture(group, i)) for i in range(count)]) for title, group in groups]

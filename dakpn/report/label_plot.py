@@ -60,12 +60,12 @@ def plot_labels(curves: Sequence[LabelCurve]) -> LabelPlot | None:
     def at(value: float) -> float:
         return round(HEIGHT - BOTTOM - (value - low) / (high - low) * (HEIGHT - TOP - BOTTOM), 1)
 
-    lines, rivals = [], 0
+    lines, others = [], 0
     for number, curve in enumerate(curves):
         shift = _SPREAD * (number - (len(curves) - 1) / 2)
-        color = {"ours": "ours", "baseline": "baseline", "oracle": "oracle"}.get(curve.role, "")
+        color = {"ours": "ours", "source_only": "source_only", "oracle": "oracle"}.get(curve.role, "")
         if not color:
-            color, rivals = f"r{rivals % _COLORS}", rivals + 1
+            color, others = f"r{others % _COLORS}", others + 1
         marks = tuple(_mark(curve.name, p, round(places[p.real_labelled] + shift, 1), at) for p in curve.points)
         path = "M" + "L".join(f"{mark.x:g} {mark.y:g}" for mark in marks)
         last = f"{100 * curve.points[-1].miou:.1f}"

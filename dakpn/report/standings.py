@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Literal
 
+from dakpn.evaluation.statistics import Role, difference_text, points
 from dakpn.report.data import ContenderResult
 from dakpn.report.plots import Tick, nice_ticks
 from dakpn.report.verdict import (
@@ -14,12 +15,10 @@ from dakpn.report.verdict import (
     finite,
     mean_miou,
     percent,
-    points,
     spread,
 )
 
-Role = Literal["ours", "baseline", "oracle", "rival"]
-_DRAWN_FROM_BELOW: tuple[Role, ...] = ("rival", "oracle", "baseline", "ours")
+_DRAWN_FROM_BELOW: tuple[Role, ...] = ("baseline", "other", "oracle", "source_only", "ours")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +39,7 @@ class Standing:
     dots: tuple[Dot, ...]
     score: str
     deviation: str
-    seeds: tuple[tuple[int, str], ...]
+    seeds: tuple[tuple[str, str], ...]
     accuracy: str
     gain: str
     gain_note: str
@@ -57,7 +56,7 @@ class Standings:
 
 @dataclass(frozen=True, slots=True)
 class ClassRow:
-    """One class: every contender's mean IoU on a track, and ours minus the baseline."""
+    """One class: every contender's mean IoU on a track, and ours minus source-only."""
 
     name: str
     color: str
@@ -73,30 +72,27 @@ def lay_out(contenders: Sequence[ContenderResult]) -> Standings:
     ordered = ranked(contenders)
     best = max((max(finite(c.miou)) for c in ordered), default=0.0)
     top = min(1.0, max(0.05, best * 1.06))
-    roles: dict[int, Role] = {id(c): role for c, role in _with_roles(ordered)}
-    baseline = assign_roles(ordered).baseline
-    rows = tuple(_standing(c, roles[id(c)], baseline, top) for c in ordered)
+    source_only = assign_roles(ordered).source_only
+    rows = tuple(_standing(c, source_only, top) for c in ordered)
     ticks = tuple(Tick(round(100 * v / top, 2), f"{100 * v:.0f}") for v in nice_ticks(0.0, top, 5))
     return Standings(rows, ticks)
 
 
 def ranked(contenders: Sequence[ContenderResult]) -> list[ContenderResult]:
-    """Contenders with a score, lowest mean first and references last."""
+    """Contenders with a score, lowest mean first and the oracle last."""
     scored = [c for c in contenders if finite(c.miou)]
-    return sorted(scored, key=lambda c: (c.is_reference, mean_miou(c)))
+    return sorted(scored, key=lambda c: (c.role == "oracle", mean_miou(c)))
 
 
 def class_rows(contenders: Sequence[ContenderResult], names: Sequence[str], colors: Sequence[str]) -> list[ClassRow]:
     """One row a class, in the order of the train ids; empty when nobody has per-class scores."""
-    placed: list[tuple[ContenderResult, Role]] = [
-        (c, role) for c, role in _with_roles(ranked(contenders)) if c.per_class_iou
-    ]
+    placed = [c for c in ranked(contenders) if c.per_class_iou]
     if not placed:
         return []
-    count = max(len(names), *(len(row) for c, _ in placed for row in c.per_class_iou))
-    means: list[tuple[str, Role, list[float | None]]] = [(c.name, role, class_means(c, count)) for c, role in placed]
+    count = max(len(names), *(len(row) for c in placed for row in c.per_class_iou))
+    means: list[tuple[str, Role, list[float | None]]] = [(c.name, c.role, class_means(c, count)) for c in placed]
     roles = assign_roles(contenders)
-    pair = [class_means(c, count) if c and c.per_class_iou else [None] * count for c in (roles.baseline, roles.ours)]
+    pair = [class_means(c, count) if c and c.per_class_iou else [None] * count for c in (roles.source_only, roles.ours)]
     return [
         _class_row(
             names[i] if i < len(names) else f"class {i}",
@@ -116,52 +112,40 @@ def class_summary(rows: Sequence[ClassRow]) -> str:
     up = sum(row.direction == "up" for row in compared)
     down = [f"{row.name} ({row.gain})" for row in compared if row.direction == "down"]
     share = f"all {up}" if up == len(compared) else f"{up} of {len(compared)}"
-    text = f"By the mean over seeds, higher than the baseline in {share} classes"
+    text = f"By the mean over seeds, higher than source-only in {share} classes"
     return f"{text}, lower in {', '.join(down)}." if down else f"{text}."
 
 
-def _with_roles(contenders: Sequence[ContenderResult]) -> list[tuple[ContenderResult, Role]]:
-    roles = assign_roles(contenders)
-
-    def role_of(contender: ContenderResult) -> Role:
-        if contender is roles.ours:
-            return "ours"
-        if contender is roles.baseline:
-            return "baseline"
-        return "oracle" if contender.is_reference else "rival"
-
-    return [(c, role_of(c)) for c in contenders]
-
-
-def _standing(contender: ContenderResult, role: Role, baseline: ContenderResult | None, top: float) -> Standing:
+def _standing(contender: ContenderResult, source_only: ContenderResult | None, top: float) -> Standing:
     scores = finite(contender.miou)
     deviation, accuracy = spread(scores), finite(contender.pixel_accuracy)
-    gain, note = "", ""
-    if baseline is not None and contender is not baseline:
-        difference = compare(contender, baseline)
-        gain = points(difference.gain)
-        notes = {"unclear": "not distinguishable", "one seed": "too few seeds to tell"}
-        note = notes.get(difference.outcome, "")
+    compared = source_only is not None and contender is not source_only
+    difference = compare(contender, source_only) if compared and source_only else None
+    several_draws = len(set(contender.draws)) > 1
+    draws = contender.draws or [0] * len(contender.seeds)
+    names = [
+        f"seed {seed}, draw {draw}" if several_draws else f"seed {seed}"
+        for seed, draw in zip(contender.seeds, draws, strict=True)
+    ]
     seeds = tuple(
-        (seed, percent(v) if finite([v]) else "not finite")
-        for seed, v in zip(contender.seeds, contender.miou, strict=True)
+        (name, percent(v) if finite([v]) else "not finite") for name, v in zip(names, contender.miou, strict=True)
     )
     dots = tuple(
-        Dot(round(100 * v / top, 2), f"seed {seed}: {percent(v)}")
-        for seed, v in zip(contender.seeds, contender.miou, strict=True)
+        Dot(round(100 * v / top, 2), f"{name}: {percent(v)}")
+        for name, v in zip(names, contender.miou, strict=True)
         if finite([v])
     )
     return Standing(
         name=contender.name,
-        role=role,
+        role=contender.role,
         width=round(100 * mean_miou(contender) / top, 2),
         dots=dots,
         score=f"{100 * mean_miou(contender):.1f}",
         deviation="" if deviation is None else f"\u00b1\u00a0{100 * deviation:.1f}",
         seeds=seeds,
         accuracy=percent(fmean(accuracy)) if accuracy else "",
-        gain=gain,
-        gain_note=note,
+        gain=difference_text(difference),
+        gain_note="not distinguishable" if difference and difference.outcome == "unclear" else "",
         has_classes=bool(contender.per_class_iou),
     )
 

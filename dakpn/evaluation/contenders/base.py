@@ -8,6 +8,11 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+OURS = "DA-KPN"
+SOURCE_ONLY = "source-only"
+ORACLE = "oracle"
+"""Name of the contender that trains on all labelled real images: an upper bound, not a baseline."""
+
 
 @dataclass(frozen=True)
 class LabelledImage:

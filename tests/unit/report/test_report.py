@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from dakpn.errors import DataError
+from dakpn.evaluation.statistics import Role
 from dakpn.report import (
     ContenderResult,
     Curve,
@@ -24,7 +25,7 @@ from dakpn.report import (
 from dakpn.report.page import duration
 from dakpn.report.pictures import LARGE, diverging, fit, map_uri, overlay_uri, picture_uri
 from dakpn.report.plots import nice_ticks, number, plot_groups
-from dakpn.report.verdict import compare, judge
+from dakpn.report.verdict import judge
 
 HOSTILE = "<script>alert('x')</script>\"><img src=http://evil.example/x onerror=alert(1)>"
 VOID_TAGS = {"meta", "link", "img", "input", "line", "path", "circle"}
@@ -61,14 +62,14 @@ class Page(HTMLParser):
         return " ".join(" ".join(self.texts).split())
 
 
-def contender(name: str, *miou: float, **roles: bool) -> ContenderResult:
+def contender(name: str, *miou: float, role: Role = "baseline") -> ContenderResult:
     return ContenderResult(
         name=name,
         seeds=list(range(len(miou))),
         miou=list(miou),
         per_class_iou=[[score, None, score / 2] for score in miou],
         pixel_accuracy=[0.7] * len(miou),
-        **roles,
+        role=role,
     )
 
 
@@ -81,9 +82,9 @@ def example(key: str = "seq/0001", size: tuple[int, int] = (24, 32)) -> Translat
     return TranslationExample(key, before, 255 - before, label, {"saturation gain": gain})
 
 
-SOURCE_ONLY = contender("source-only", 0.195, 0.193, 0.203)
-OURS = contender("DA-KPN", 0.255, 0.290, 0.269, is_ours=True)
-ORACLE = contender("oracle", 0.359, 0.359, 0.339, is_reference=True)
+SOURCE_ONLY = contender("source-only", 0.195, 0.193, 0.203, role="source_only")
+OURS = contender("DA-KPN", 0.255, 0.290, 0.269, role="ours")
+ORACLE = contender("oracle", 0.359, 0.359, 0.339, role="oracle")
 
 FULL = ReportData(
     title="procroad to CamVid",
@@ -136,7 +137,10 @@ def test_mid_run_page_has_pictures_and_no_scores() -> None:
 
 
 def test_contenders_still_without_a_score_are_no_verdict() -> None:
-    running = [ContenderResult("source-only", [], []), ContenderResult("DA-KPN", [], [], is_ours=True)]
+    running = [
+        ContenderResult("source-only", [], [], role="source_only"),
+        ContenderResult("DA-KPN", [], [], role="ours"),
+    ]
     assert judge(running).tone == "pending"
     assert "No verdict yet" in Page(render_report(ReportData("t", contenders=running))).text
 
@@ -145,7 +149,7 @@ def test_hostile_strings_stay_text() -> None:
     hostile_map = ParameterMap(np.zeros((24, 32)), -1.0, 1.0, 0.0, unit=HOSTILE)
     shown = dataclasses.replace(example(HOSTILE), maps={HOSTILE: hostile_map})
     names = [
-        dataclasses.replace(SOURCE_ONLY, name=HOSTILE, is_baseline=True),
+        dataclasses.replace(SOURCE_ONLY, name=HOSTILE),
         dataclasses.replace(OURS, name=HOSTILE),
         dataclasses.replace(ORACLE, name=HOSTILE),
     ]
@@ -200,29 +204,29 @@ def test_verdict_on_a_clear_gain() -> None:
 
 
 def test_verdict_within_the_seed_spread_claims_nothing() -> None:
-    verdict = judge([SOURCE_ONLY, contender("DA-KPN", 0.18, 0.24, 0.21, is_ours=True), ORACLE])
+    verdict = judge([SOURCE_ONLY, contender("DA-KPN", 0.18, 0.24, 0.21, role="ours"), ORACLE])
     assert verdict.tone == "unclear"
-    assert "not distinguishable at this number of seeds (3 seeds each)" in verdict.sentence
+    assert "not distinguishable at this number of seeds (3)" in verdict.sentence
     assert "above" not in verdict.sentence
     assert all(figure.label != "gap closed" for figure in verdict.figures)
 
 
 def test_verdict_on_a_loss() -> None:
-    verdict = judge([SOURCE_ONLY, contender("DA-KPN", 0.150, 0.152, 0.151, is_ours=True)])
+    verdict = judge([SOURCE_ONLY, contender("DA-KPN", 0.150, 0.152, 0.151, role="ours")])
     assert verdict.tone == "loss"
     assert "4.6 points below source-only" in verdict.sentence
 
 
 @pytest.mark.parametrize("score", [0.30, 0.20])
 def test_one_seed_never_makes_a_verdict(score: float) -> None:
-    verdict = judge([contender("source-only", 0.2), contender("DA-KPN", score, is_ours=True)])
+    verdict = judge([contender("source-only", 0.2, role="source_only"), contender("DA-KPN", score, role="ours")])
     assert verdict.tone == "unclear"
-    assert "With one seed each, nothing shows whether that difference would repeat." in verdict.sentence
+    assert "With one seed, nothing shows whether that difference would repeat." in verdict.sentence
 
 
-def test_verdict_names_a_rival_that_is_as_good() -> None:
-    rival = contender("Reinhard", 0.247, 0.258, 0.247)
-    remarks = " ".join(judge([SOURCE_ONLY, rival, OURS]).remarks)
+def test_verdict_names_a_baseline_that_is_as_good() -> None:
+    baseline = contender("Reinhard", 0.247, 0.258, 0.247)
+    remarks = " ".join(judge([SOURCE_ONLY, baseline, OURS]).remarks)
     assert "Reinhard with 25.1\u00a0%, which is not distinguishable from DA-KPN" in remarks
 
 
@@ -233,19 +237,33 @@ def test_verdict_without_a_baseline_makes_no_comparison() -> None:
 
 
 def test_seeds_without_a_finite_score_are_left_out_and_named() -> None:
-    broken = contender("DA-KPN", 0.255, math.nan, 0.269, is_ours=True)
+    broken = contender("DA-KPN", 0.255, math.nan, 0.269, role="ours")
     verdict = judge([SOURCE_ONLY, broken])
     assert "26.2" in verdict.sentence
     assert "DA-KPN: 1 of 3 seeds without a finite score, left out." in verdict.remarks
     assert "not finite" in Page(render_report(ReportData("t", contenders=[SOURCE_ONLY, broken]))).text
 
 
-def test_interval_is_welchs() -> None:
-    # Both samples have variance 1e-4 and n = 3, so 4 degrees of freedom and t = 2.776.
-    difference = compare(contender("a", 0.29, 0.30, 0.31), contender("b", 0.19, 0.20, 0.21))
-    assert difference.gain == pytest.approx(0.10)
-    assert difference.half_width == pytest.approx(2.776 * math.sqrt(2e-4 / 3), rel=1e-6)
-    assert difference.outcome == "above"
+def test_verdict_pairs_seeds() -> None:
+    """Seeds differ by ten points, and every one of them gains about two: paired, that is a gain."""
+    verdict = judge(
+        [
+            contender("source-only", 0.20, 0.30, 0.25, role="source_only"),
+            contender("DA-KPN", 0.221, 0.320, 0.269, role="ours"),
+        ]
+    )
+    assert verdict.tone == "gain"
+    assert verdict.remarks[0] == (
+        "The difference is +2.0 points, 95\u00a0% interval +1.8 to +2.2 (paired t over 3 seeds)."
+    )
+
+
+def test_contenders_without_a_common_seed_are_not_compared() -> None:
+    ours = ContenderResult("DA-KPN", [7, 8, 9], [0.3, 0.31, 0.32], role="ours")
+    verdict = judge([SOURCE_ONLY, ours, contender("FDA", 0.2, 0.2, 0.2)])
+    assert verdict.tone == "unclear"
+    assert "no seed in common: not compared" in verdict.sentence
+    assert verdict.remarks == ("Best baseline: FDA with 20.0\u00a0%, with no seed in common.",)
 
 
 # --- plots
