@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any
 
-import numpy as np
 import ray
 from ray import tune
 from ray.tune import ResultGrid, RunConfig, Tuner
@@ -32,6 +31,7 @@ from dakpn.tuning.outcome import (
     chosen_for_correlation,
     correlation_sentence,
     judge_sweep,
+    lead_sentence,
     ranked,
     results_csv,
     results_of,
@@ -165,8 +165,8 @@ def _keep_failures(config: TuneConfig, grid: ResultGrid) -> None:
             logger.warning("trial %s failed: %s", record.trial, record.failure)
 
 
-def _measure_mious(config: TuneConfig, folder: SweepFolder, slots: int) -> dict[str, float]:
-    """What the segmenters of some trials of a sweep by proxy reach, by trial."""
+def _measure_mious(config: TuneConfig, folder: SweepFolder, slots: int) -> dict[str, dict[int, float]]:
+    """The mIoU that the segmenters of some trials of a sweep by proxy reach, by trial and seed."""
     chosen = chosen_for_correlation(config, judge_sweep(config, folder.records(), {}).trials)
     weights = {trial.record.trial: trial.record.last.weights for trial in chosen if trial.record.last}
     if not weights:
@@ -174,7 +174,7 @@ def _measure_mious(config: TuneConfig, folder: SweepFolder, slots: int) -> dict[
     trials = counted(len(weights), "trial")
     logger.info("mIoU of %s, for the rank correlation with %s", trials, config.tune.objective.kind)
     cells = evaluate.main(downstream_config(config, weights, folder.downstream, slots))
-    return {name: float(np.mean([c["miou"] for c in cells if c["contender"] == name])) for name in weights}
+    return {name: {c["seed"]: c["miou"] for c in cells if c["contender"] == name} for name in weights}
 
 
 def _write_results(config: TuneConfig, folder: SweepFolder, outcome: SweepOutcome) -> None:
@@ -196,6 +196,8 @@ def print_results(config: TuneConfig, outcome: SweepOutcome) -> None:
         console.print(correlation_sentence(config, outcome.correlation), markup=False, soft_wrap=True)
     if outcome.winner is not None:
         console.print(f"best: trial {outcome.winner.number}", markup=False)
+        if outcome.lead is not None:
+            console.print(lead_sentence(outcome.lead), markup=False, soft_wrap=True)
         console.print(f"config: {folder.result('best.yaml')}", markup=False, soft_wrap=True)
     console.print(f"report: {folder.result('report.html')}", markup=False, soft_wrap=True)
 

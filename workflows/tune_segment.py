@@ -36,8 +36,8 @@ def take_segment(sweep: dict[str, Any], trial: str, values: dict[str, Any], dono
     if donor is not None:
         _inherit(config, donor, training)
     weights = train_until(training, step)
-    objective = score_weights(config, weights, folder.trial(trial).downstream)
-    return Score(step, objective, training.run, values, time.monotonic() - started)
+    objective, mious = score_weights(config, weights, folder.trial(trial).downstream)
+    return Score(step, objective, training.run, values, time.monotonic() - started, mious)
 
 
 def _quiet() -> None:

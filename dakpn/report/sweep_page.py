@@ -22,6 +22,7 @@ from dakpn.tuning.outcome import (
     SweepOutcome,
     TrialOutcome,
     correlation_sentence,
+    lead_sentence,
     ranked,
     shown_miou,
     shown_objective,
@@ -146,6 +147,8 @@ def _verdict(config: TuneConfig, outcome: SweepOutcome) -> Verdict:
     remarks = ["best.yaml is its config, ready for dakpn train."]
     if isinstance(config.tune.scheduler, PbtConfig):
         remarks.append("Settings changed while it trained: best.yaml has the last ones, not the whole schedule.")
+    if outcome.lead is not None:
+        remarks.append(f"{lead_sentence(outcome.lead)}.")
     if outcome.correlation is not None:
         remarks.append(correlation_sentence(config, outcome.correlation))
     elif kind != "miou":

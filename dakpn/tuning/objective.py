@@ -69,8 +69,8 @@ def check_objective(config: TuneConfig) -> None:
         )
 
 
-def score_weights(config: TuneConfig, weights: str, folder: str) -> float:
-    """The objective of weights as they are now.
+def score_weights(config: TuneConfig, weights: str, folder: str) -> tuple[float, dict[str, float]]:
+    """The objective of weights as they are now, and, where it is a mean of mIoUs, each of them by its seed.
 
     Args:
         config: of the sweep.
@@ -83,12 +83,14 @@ def score_weights(config: TuneConfig, weights: str, folder: str) -> float:
     """
     if config.tune.objective.kind == "miou":
         evaluation = downstream_config(config, {_CONTENDER: weights}, folder)
-        score = float(np.mean([run_cell(evaluation, cell)["miou"] for cell in plan_cells(evaluation)]))
+        mious = {str(cell.seed): float(run_cell(evaluation, cell)["miou"]) for cell in plan_cells(evaluation)}
+        score = float(np.mean(list(mious.values())))
     else:
+        mious = {}
         score = _distance(config, weights, folder)
     if not math.isfinite(score):
         raise DataError(f"objective {config.tune.objective.kind} of {weights} is {score}; expected a finite number")
-    return score
+    return score, mious
 
 
 def _distance(config: TuneConfig, weights: str, folder: str) -> float:

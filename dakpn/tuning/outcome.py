@@ -6,12 +6,14 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from statistics import fmean
 from typing import Any, Literal
 
 import numpy as np
 from scipy.stats import spearmanr
 
 from dakpn.config import TuneConfig
+from dakpn.evaluation.statistics import Estimate, Pair, common_pairs, difference_text, paired_difference
 from dakpn.tuning.records import TrialRecord
 from dakpn.tuning.space import training_config
 
@@ -27,13 +29,24 @@ class TrialOutcome:
         number: from 1 on, in the order in which the trials were started.
         status: finished: with its last step; stopped: by the scheduler; failed: by an error.
         record: what it told.
-        miou: of a segmenter trained on its translations, 0..1; None if none was.
+        mious: seed -> mIoU 0..1 of a segmenter trained on its translations, beside a proxy; empty if none was.
     """
 
     number: int
     status: Status
     record: TrialRecord
-    miou: float | None
+    mious: Mapping[int, float]
+
+    @property
+    def miou(self) -> float | None:
+        """Mean of the mIoUs that were measured beside a proxy."""
+        return fmean(self.mious.values()) if self.mious else None
+
+    @property
+    def scores(self) -> dict[Pair, float]:
+        """MIoU by seed, of the objective or measured beside it."""
+        of_objective = self.record.last.mious if self.record.last else {}
+        return {(int(seed), 0): miou for seed, miou in (self.mious or of_objective).items()}
 
     @property
     def objective(self) -> float | None:
@@ -57,28 +70,47 @@ class RankCorrelation:
 
 
 @dataclass(frozen=True)
+class Lead:
+    """mIoU of the best trial minus that of the next one with segmenters of the same seeds, paired by seed."""
+
+    first: int
+    second: int
+    difference: Estimate
+
+
+@dataclass(frozen=True)
 class SweepOutcome:
-    """All trials, the best of them (None if all failed), and the correlation (None if it was not measured)."""
+    """A sweep in sum.
+
+    Attributes:
+        trials: all of them.
+        winner: the best; None if all failed.
+        correlation: of the proxy with mIoU; None if it was not measured.
+        lead: of the winner, in mIoU; None if it was not measured, or of no other trial.
+    """
 
     trials: tuple[TrialOutcome, ...]
     winner: TrialOutcome | None
     correlation: RankCorrelation | None
+    lead: Lead | None
 
 
-def judge_sweep(config: TuneConfig, records: Sequence[TrialRecord], mious: Mapping[str, float]) -> SweepOutcome:
+def judge_sweep(
+    config: TuneConfig, records: Sequence[TrialRecord], mious: Mapping[str, Mapping[int, float]]
+) -> SweepOutcome:
     """Judge a sweep whose trials have all ended.
 
     Args:
         config: of the sweep.
         records: in the order in which the trials were started.
-        mious: trial -> mIoU 0..1, of those that were measured beside the objective.
+        mious: trial -> seed -> mIoU 0..1, of those that were measured beside the objective.
     """
     trials = tuple(
-        TrialOutcome(number, _status(config, record), record, mious.get(record.trial))
+        TrialOutcome(number, _status(config, record), record, mious.get(record.trial, {}))
         for number, record in enumerate(records, start=1)
     )
     ranking = ranked(config, trials)
-    return SweepOutcome(trials, ranking[0] if ranking else None, _correlation(config, trials))
+    return SweepOutcome(trials, ranking[0] if ranking else None, _correlation(config, trials), _lead(ranking))
 
 
 def ranked(config: TuneConfig, trials: Sequence[TrialOutcome]) -> list[TrialOutcome]:
@@ -111,6 +143,7 @@ def results_of(config: TuneConfig, outcome: SweepOutcome) -> dict[str, Any]:
         "trials": [_row(trial) for trial in outcome.trials],
         "winner": _row(outcome.winner) if outcome.winner else None,
         "rank_correlation": asdict(outcome.correlation) if outcome.correlation else None,
+        "lead": asdict(outcome.lead) if outcome.lead else None,
     }
 
 
@@ -140,6 +173,21 @@ def correlation_sentence(config: TuneConfig, correlation: RankCorrelation) -> st
         says = "orders trials as mIoU does" if correlation.coefficient > 0 else "orders trials against mIoU"
         return f"{value}; {kind} {says}"
     return f"{value}; that may be chance: choose by mIoU, or measure more trials (tune.objective.correlate)"
+
+
+def lead_sentence(lead: Lead) -> str:
+    """What a reader may conclude from the winner's lead."""
+    found = lead.difference
+    text = f"mIoU of trial {lead.first} less that of the next, trial {lead.second}: {difference_text(found)} points"
+    match found.outcome:
+        case "above":
+            return f"{text}, paired over {found.seeds} seeds"
+        case "below":
+            return f"{text}, paired over {found.seeds} seeds: by mIoU the next one is better"
+        case "unclear":
+            return f"{text}, paired over {found.seeds} seeds: not told apart, take either"
+        case _:
+            return f"{text}: that may be chance; more tune.objective.seeds would tell"
 
 
 def shown_objective(config: TuneConfig, objective: float | None) -> str:
@@ -182,6 +230,13 @@ def _status(config: TuneConfig, record: TrialRecord) -> Status:
         return "failed"
     steps = training_config(config, record.values).adversarial.steps
     return "finished" if record.last.step >= steps else "stopped"
+
+
+def _lead(ranking: Sequence[TrialOutcome]) -> Lead | None:
+    for other in ranking[1:]:
+        if common_pairs(ranking[0].scores, other.scores):
+            return Lead(ranking[0].number, other.number, paired_difference(ranking[0].scores, other.scores))
+    return None
 
 
 def _correlation(config: TuneConfig, trials: Sequence[TrialOutcome]) -> RankCorrelation | None:

@@ -24,6 +24,7 @@ class Score:
         run: URI of the run folder that the weights are in.
         values: of the search space that the steps before were taken with.
         seconds: that training and scoring took since the score before.
+        mious: seed -> mIoU 0..1 of its segmenter, where the objective is their mean; else empty.
     """
 
     step: int
@@ -31,6 +32,7 @@ class Score:
     run: str
     values: dict[str, Any]
     seconds: float
+    mious: dict[str, float] = field(default_factory=dict)
 
     @property
     def weights(self) -> str:

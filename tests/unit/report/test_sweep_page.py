@@ -41,7 +41,7 @@ def test_texts_of_configs_and_errors_stay_texts() -> None:
 def test_the_winner_and_what_the_proxy_is_worth_come_first() -> None:
     config = sweep_config()
     records = [record("a", 9.0, 5.0), record("b", 9.0, 4.0, donors=(("a", 4),)), record("c", 9.0, 6.0)]
-    page = render_sweep(sweep_page(config, judge_sweep(config, records, {"a": 0.2, "b": 0.3, "c": 0.1})))
+    page = render_sweep(sweep_page(config, judge_sweep(config, records, {"a": {0: 0.2}, "b": {0: 0.3}, "c": {0: 0.1}})))
     sentence = re.search(r'class="sentence">(.*?)</p>', page)
     assert sentence is not None
     assert sentence[1].startswith("Trial 2 is the best: predictor learning rate 0.001, identity weight 1, style ")

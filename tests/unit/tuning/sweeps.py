@@ -30,11 +30,11 @@ def sweep_config(*overrides: str, space: dict[str, Any] | None = None, **sweep: 
     return build_config(TuneConfig, values, overrides)
 
 
-def record(name: str, *objectives: float, failure: str | None = None, **changes: Any) -> TrialRecord:
+def record(name: str, *objectives: float, failure: str | None = None, mious: Any = None, **changes: Any) -> TrialRecord:
     """A trial scored every 4 steps."""
     values = {RATE: 1e-3, WEIGHT: 1.0, STYLE: {"kind": "none"}}
     scores = tuple(
-        Score(4 * n, objective, f"out/trials/{name}/run", values, 1.0)
+        Score(4 * n, objective, f"out/trials/{name}/run", values, 1.0, mious or {})
         for n, objective in enumerate(objectives, start=1)
     )
     return TrialRecord(name, 0.0, values, scores, failure, **changes)

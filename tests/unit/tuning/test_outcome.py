@@ -10,6 +10,7 @@ from dakpn.tuning.outcome import (
     chosen_for_correlation,
     correlation_sentence,
     judge_sweep,
+    lead_sentence,
     ranked,
     results_csv,
     results_of,
@@ -47,7 +48,7 @@ def test_nobody_wins_where_all_failed() -> None:
 
 def test_results_are_plain_json_and_csv() -> None:
     config = sweep_config()
-    outcome = judge_sweep(config, RECORDS, {"c": 0.3})
+    outcome = judge_sweep(config, RECORDS, {"c": {0: 0.3}})
     results = json.loads(json.dumps(results_of(config, outcome), allow_nan=False))
     assert results["winner"]["trial"] == "c"
     assert results["winner"]["weights"] == "out/trials/c/run/weights"
@@ -69,11 +70,33 @@ def test_results_are_plain_json_and_csv() -> None:
 def test_a_small_distance_and_a_high_miou_agree(mious: list[float], coefficient: float | None, says: str) -> None:
     config = sweep_config()
     records = [record(name, 9.0, distance) for name, distance in zip("abcde", (1.0, 2.0, 3.0, 4.0, 5.0), strict=True)]
-    correlation = judge_sweep(config, records, dict(zip("abcde", mious, strict=True))).correlation
+    correlation = judge_sweep(
+        config, records, {name: {0: miou} for name, miou in zip("abcde", mious, strict=True)}
+    ).correlation
     assert correlation is not None
     assert correlation.trials == 5
     assert correlation.coefficient == (None if coefficient is None else pytest.approx(coefficient))
     assert says in correlation_sentence(config, correlation)
+
+
+def test_the_lead_of_the_winner_is_paired_by_seed() -> None:
+    """Luck of seeds differs by ten points; each of three segmenters gains about two by the first trial."""
+    config = sweep_config(objective={"kind": "miou", "validation": "val", "seeds": [0, 1, 2]})
+    records = [
+        record("a", 0.1, 0.25, mious={"0": 0.20, "1": 0.30, "2": 0.25}),
+        record("b", 0.1, 0.27, mious={"0": 0.221, "1": 0.320, "2": 0.269}),
+    ]
+    lead = judge_sweep(config, records, {}).lead
+    assert lead is not None
+    assert lead_sentence(lead) == (
+        "mIoU of trial 2 less that of the next, trial 1: +2.0 [+1.8 to +2.2] points, paired over 3 seeds"
+    )
+    one_seed = judge_sweep(
+        sweep_config(), [record("a", 9.0, 5.0), record("b", 9.0, 4.0)], {"a": {0: 0.2}, "b": {0: 0.3}}
+    )
+    assert one_seed.lead is not None
+    assert "+10.0 [one seed, no interval] points: that may be chance" in lead_sentence(one_seed.lead)
+    assert judge_sweep(config, records[:1], {}).lead is None
 
 
 def test_best_worst_and_some_between_are_measured() -> None:
