@@ -12,7 +12,7 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from dakpn.report import label_plot, pictures, plots, standings, verdict
+from dakpn.report import pictures, plots, standings, verdict
 from dakpn.report.data import ReportData
 
 _HERE = Path(__file__).parent
@@ -43,14 +43,13 @@ def render_report(report: ReportData) -> str:
         "examples": [pictures.example_view(example, report) for example in shown],
         "left_out": len(report.examples) - len(shown),
         "chips": pictures.class_chips(shown, report.class_names, colors),
-        "plots": plots.plot_groups(report.curves),
-        "plot_size": (plots.WIDTH, plots.HEIGHT),
+        "plots": plots.plot_curves(report.curves),
         "timings": _timings(report),
         "detail": report.detail,
-        "label_plot": label_plot.plot_labels(report.detail.label_curves) if report.detail else None,
+        "label_plot": plots.plot_labels(report.detail.label_curves) if report.detail else None,
         "contact": pictures.contact_sheet(report.detail),
         "worst": pictures.worst_cases(report),
-        # The only texts that are not escaped are these two files of our own.
+        # The only texts that are not escaped are these two files of our own and the plots, which escape theirs.
         "style": Markup((_HERE / "style.css").read_text(encoding="utf-8")),  # noqa: S704
         "script": Markup(script),  # noqa: S704
         "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),

@@ -7,7 +7,7 @@ from typing import Literal
 
 from dakpn.evaluation.statistics import Role, difference_text, points
 from dakpn.report.data import ContenderResult
-from dakpn.report.plots import Tick, nice_ticks
+from dakpn.report.plots import round_ticks
 from dakpn.report.verdict import (
     assign_roles,
     class_means,
@@ -19,6 +19,14 @@ from dakpn.report.verdict import (
 )
 
 _DRAWN_FROM_BELOW: tuple[Role, ...] = ("baseline", "other", "oracle", "source_only", "ours")
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """A mark on a track: its place in percent and its text."""
+
+    at: float
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +82,7 @@ def lay_out(contenders: Sequence[ContenderResult]) -> Standings:
     top = min(1.0, max(0.05, best * 1.06))
     source_only = assign_roles(ordered).source_only
     rows = tuple(_standing(c, source_only, top) for c in ordered)
-    ticks = tuple(Tick(round(100 * v / top, 2), f"{100 * v:.0f}") for v in nice_ticks(0.0, top, 5))
+    ticks = tuple(Tick(round(100 * v / top, 2), f"{100 * v:.0f}") for v in round_ticks(0.0, top, 5))
     return Standings(rows, ticks)
 
 

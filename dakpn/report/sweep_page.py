@@ -15,8 +15,7 @@ from dakpn.datasets import manifest
 from dakpn.report.data import Curve
 from dakpn.report.evaluation_page import creation_time
 from dakpn.report.page import duration, environment
-from dakpn.report.parallel_plot import Axis, ParallelLine, plot_parallel
-from dakpn.report.plots import HEIGHT, WIDTH, plot_groups
+from dakpn.report.plots import Axis, ParallelLine, plot_curves, plot_parallel
 from dakpn.report.verdict import Figure, Verdict
 from dakpn.tuning.outcome import (
     SweepOutcome,
@@ -91,10 +90,9 @@ def render_sweep(page: SweepPage) -> str:
         .get_template("sweep.html.j2")
         .render(
             page=page,
-            plots=plot_groups(page.curves),
-            plot_size=(WIDTH, HEIGHT),
+            plots=plot_curves(page.curves, page.winner or ""),
             parallel=plot_parallel(page.axes, page.lines) if page.lines else None,
-            # The only text that is not escaped is this file of our own.
+            # The only texts that are not escaped are this file of our own and the plots, which escape theirs.
             style=Markup((_HERE / "style.css").read_text(encoding="utf-8")),  # noqa: S704
         )
     )

@@ -1,6 +1,7 @@
 """The report's part on an evaluation: the curve over labels, the tables, the pictures, and hostile names."""
 
 import dataclasses
+import re
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from dakpn.report import (
     render_report,
 )
 from dakpn.report.evaluation_page import EvaluationResults, contender_results, evaluation_detail
-from dakpn.report.label_plot import HEIGHT, plot_labels
+from dakpn.report.plots import plot_labels
 from dakpn.report.standings import lay_out
 from dakpn.report.verdict import judge
 from tests.unit.report.test_report import HOSTILE, Page, assert_nothing_outside
@@ -107,19 +108,31 @@ def test_names_stay_text_and_nothing_points_outside() -> None:
     assert_nothing_outside(page, html)
 
 
+def points_of(svg: str) -> dict[str, tuple[float, float]]:
+    """Where each point stands, by the words over it."""
+    found = re.findall(r'<title>([^<]*)</title>(?:<defs>.*?</defs>)?<g><use [^>]*?x="([\d.]+)" y="([\d.]+)"', svg)
+    return {text: (float(x), float(y)) for text, x, y in found}
+
+
 def test_higher_scores_are_drawn_higher_and_numbers_of_labels_from_left_to_right() -> None:
     plot = plot_labels(CURVES)
     assert plot is not None
-    source_only, ours, real_only = plot.lines
-    assert all(a.y > b.y for a, b in zip(source_only.marks, ours.marks, strict=True))
-    assert ours.marks[0].x < ours.marks[1].x
-    for mark in (*source_only.marks, *ours.marks):
-        assert mark.low is not None
-        assert mark.high is not None
-        assert 0 < mark.high < mark.y < mark.low < HEIGHT
-    assert real_only.marks[0].low is None
-    assert (source_only.color, ours.color, real_only.color) == ("source_only", "ours", "r0")
-    assert [tick.text for tick in plot.x_ticks] == ["0", "10"]
+    assert plot.svg_on_phones is not None
+    for svg in (plot.svg, plot.svg_on_phones):
+        points = points_of(svg)
+        (ours_0, ours_10), (source_0, source_10) = (
+            (points[f"{name}, 0 real labelled: {first}"], points[f"{name}, 10 real labelled: {second}"])
+            for name, first, second in (
+                ("DA-KPN", "27.0 % (25.0 to 29.0)", "31.0 % (30.0 to 33.0)"),
+                ("source-only", "20.0 % (19.0 to 21.0)", "28.0 % (26.0 to 30.0)"),
+            )
+        )
+        assert ours_0[1] < source_0[1]
+        assert ours_10[1] < source_10[1]
+        assert ours_0[0] < ours_10[0]
+        assert "real-only, 10 real labelled: 22.0 % (one seed, no interval)" in points
+        assert len(points) == 5
+    assert [(entry.color, entry.mark) for entry in plot.legend] == [("source", "■"), ("ours", "●"), ("c1", "▲")]
 
 
 def test_one_number_of_labels_is_no_curve() -> None:

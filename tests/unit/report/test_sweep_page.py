@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
-from dakpn.report.parallel_plot import Axis, ParallelLine, plot_parallel
+from dakpn.report.plots import Axis, ParallelLine, plot_parallel
 from dakpn.report.sweep_page import render_sweep, sweep_page
 from dakpn.tuning.outcome import judge_sweep
 from tests.unit.tuning.sweeps import RATE, record, sweep_config
 
+HEIGHT = 330
 EVIL = "<script>alert(1)</script>"
 
 
@@ -47,7 +48,8 @@ def test_the_winner_and_what_the_proxy_is_worth_come_first() -> None:
     assert sentence[1].startswith("Trial 2 is the best: predictor learning rate 0.001, identity weight 1, style ")
     assert "rank correlation of colors with mIoU over 3 trials: +1.00" in page
     assert "went on from trial 1 at step 4" in page
-    assert page.count('<g class="line ours">') == 2  # in the curves and in the parallel coordinates
+    assert page.count("stroke:var(--ours);stroke-width:2.6") == 1  # its curve
+    assert page.count("stroke:var(--ours);stroke-width:3.2") == 1  # its line through the settings
 
 
 def test_a_sweep_that_failed_whole_has_a_page_too() -> None:
@@ -67,14 +69,15 @@ def test_a_sweep_that_failed_whole_has_a_page_too() -> None:
     ],
 )
 def test_values_stand_where_their_scale_has_them(axis: Axis, values: tuple, heights: tuple) -> None:
-    plot = plot_parallel([axis], [ParallelLine(str(value), "", [value]) for value in values])
-    span = plot.bottom - plot.top
-    assert [(line.dots[0][1] - plot.top) / span for line in plot.lines] == pytest.approx(heights, abs=0.01)
+    assert [axis.place(value) for value in values] == pytest.approx([1 - height for height in heights])
+    svg = plot_parallel([axis], [ParallelLine(str(value), "", [value]) for value in values]).svg
+    drawn = re.findall(r'<use [^>]*?y="([\d.]+)"', svg)
+    top, bottom = 0.14 * HEIGHT, 0.96 * HEIGHT
+    assert [(float(y) - top) / (bottom - top) for y in drawn] == pytest.approx(heights, abs=0.01)
 
 
 def test_a_missing_value_lifts_the_pen_and_the_winner_lies_on_top() -> None:
     axes = [Axis("a", 0, 1), Axis("b", 0, 1), Axis("c", 0, 1)]
-    plot = plot_parallel(axes, [ParallelLine("best", "ours", [0, 1, 0]), ParallelLine("other", "", [0, None, 1])])
-    assert [line.name for line in plot.lines] == ["other", "best"]
-    assert plot.lines[0].path.count("M") == 2
-    assert plot.lines[1].path.count("M") == 1
+    lines = [ParallelLine("best", "ours", [0, 1, 0]), ParallelLine("other", "", [0, None, 1])]
+    drawn = re.findall(r"<title>(\w+)</title>(?:<path d=\"([^\"]*)\")?", plot_parallel(axes, lines).svg)
+    assert [(name, path.count("M"), path.count("L")) for name, path in drawn] == [("other", 2, 0), ("best", 1, 2)]
