@@ -17,11 +17,9 @@ from dakpn.evaluation.baselines.store import training_seconds
 from dakpn.evaluation.contenders.base import Contender, file_name
 from dakpn.evaluation.contenders.build import ContenderFactory
 from dakpn.evaluation.image_sets import read_examples, read_images
-from dakpn.evaluation.measures.colors import color_statistics
-from dakpn.evaluation.measures.displacement import edge_displacement
-from dakpn.evaluation.measures.distances import frechet_distance, kernel_distance
 from dakpn.evaluation.measures.extractor import Extractor, load_extractor
-from dakpn.evaluation.measures.preservation import Preservation, label_preservation
+from dakpn.evaluation.measures.honesty import Preservation, edge_displacement, label_preservation
+from dakpn.evaluation.measures.realism import color_statistics, frechet_distance, kernel_distance
 from dakpn.evaluation.protocol import protocol_of
 from dakpn.evaluation.training_images import labelled_image
 from dakpn.images import codec

@@ -9,11 +9,9 @@ from torch import Tensor, nn
 from dakpn.errors import DataError, UsageError, WeightsError
 from dakpn.evaluation.contenders.base import LabelledImage
 from dakpn.evaluation.contenders.translators import KernelPrediction
-from dakpn.evaluation.measures.colors import color_statistics
-from dakpn.evaluation.measures.displacement import REACH, edge_displacement
-from dakpn.evaluation.measures.distances import frechet_distance, kernel_distance
 from dakpn.evaluation.measures.extractor import load_extractor
-from dakpn.evaluation.measures.preservation import label_preservation
+from dakpn.evaluation.measures.honesty import REACH, edge_displacement, label_preservation
+from dakpn.evaluation.measures.realism import color_statistics, frechet_distance, kernel_distance
 from dakpn.translation.translator import Translator
 
 
