@@ -54,6 +54,22 @@ class FourierConfig(Config):
     )
 
 
+class PerturbationConfig(Config):
+    """Blur and noise that nothing has learned: an even draw for every image, the same over all of it.
+
+    The control of a trained head: after the same colours, what the head has learned has to beat it.
+    """
+
+    kind: Literal["perturbation"] = "perturbation"
+    max_sigma: Annotated[float, Field(gt=0.0, le=3.0)] = Field(
+        default=0.8, description="largest standard deviation of the blur, in pixels; drawn evenly from 0 to this"
+    )
+    max_noise: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
+        default=0.03,
+        description="largest standard deviation of the noise, of an image in 0..1; drawn evenly from 0 to this",
+    )
+
+
 class KernelPredictionConfig(Config):
     """DA-KPN with any weights."""
 
@@ -104,7 +120,13 @@ class CutConfig(_BaselineTrainingConfig):
 
 
 TranslatorConfig = Annotated[
-    ReinhardConfig | HistogramMatchingConfig | FourierConfig | KernelPredictionConfig | CycleGanConfig | CutConfig,
+    ReinhardConfig
+    | HistogramMatchingConfig
+    | FourierConfig
+    | PerturbationConfig
+    | KernelPredictionConfig
+    | CycleGanConfig
+    | CutConfig,
     Field(discriminator="kind"),
 ]
 """A contender that translates an image that is handed to it."""
@@ -128,6 +150,7 @@ ContenderConfig = Annotated[
     | ReinhardConfig
     | HistogramMatchingConfig
     | FourierConfig
+    | PerturbationConfig
     | KernelPredictionConfig
     | CycleGanConfig
     | CutConfig

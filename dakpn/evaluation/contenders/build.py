@@ -15,6 +15,7 @@ from dakpn.config import (
     FourierConfig,
     HistogramMatchingConfig,
     KernelPredictionConfig,
+    PerturbationConfig,
     RealOnlyConfig,
     ReinhardConfig,
     SourceOnlyConfig,
@@ -26,6 +27,7 @@ from dakpn.errors import UsageError
 from dakpn.evaluation.baselines import Generated
 from dakpn.evaluation.baselines.store import trained_baseline
 from dakpn.evaluation.contenders.base import Contender
+from dakpn.evaluation.contenders.perturbation import Perturbation
 from dakpn.evaluation.contenders.recoloring import Fourier, HistogramMatching, Reinhard, Unchanged
 from dakpn.evaluation.contenders.translators import Chain, KernelPrediction, Stored
 from dakpn.evaluation.image_sets import content_digest, is_packed, read_images
@@ -70,6 +72,8 @@ class ContenderFactory:
                 return HistogramMatching(self.references)
             case FourierConfig():
                 return Fourier(self.references, contender.band)
+            case PerturbationConfig():
+                return Perturbation(contender.max_sigma, contender.max_noise)
             case KernelPredictionConfig():
                 strength = None if contender.strength == "random" else contender.strength
                 return KernelPrediction(self._translator(contender), strength)

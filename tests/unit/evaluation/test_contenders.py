@@ -1,5 +1,6 @@
 """Contenders: what they do to colours and frequencies, their draws, and that a sample and a draw decide all."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from dakpn.config_file import build_config
 from dakpn.errors import DataError, UsageError
 from dakpn.evaluation.contenders.base import LabelledImage
 from dakpn.evaluation.contenders.build import ContenderFactory
+from dakpn.evaluation.contenders.perturbation import Perturbation
 from dakpn.evaluation.contenders.recoloring import (
     Fourier,
     HistogramMatching,
@@ -49,6 +51,23 @@ def test_reinhard_takes_mean_and_spread_of_its_reference() -> None:
     translated, target = (rgb_to_lab(x) for x in (Reinhard(reference).translate(sample(), 0), reference[0]))
     np.testing.assert_allclose(translated.mean((0, 1)), target.mean((0, 1)), atol=0.03)
     np.testing.assert_allclose(translated.std((0, 1)), target.std((0, 1)), rtol=0.15)
+
+
+def test_a_perturbation_blurs_and_adds_noise_by_draws_that_are_even_within_its_bounds() -> None:
+    flat = LabelledImage("flat", np.full((64, 64, 3), 128, np.uint8), np.zeros((64, 64), np.uint8))
+    noises = [
+        Perturbation(max_sigma=0.8, max_noise=0.05).translate(flat, draw).astype(float).std() / 255
+        for draw in range(60)
+    ]
+    assert max(noises) < 0.052
+    assert np.quantile(noises, [0.25, 0.5, 0.75]) == pytest.approx([0.0125, 0.025, 0.0375], abs=0.01)
+    edge = replace(flat, image=np.where(np.arange(64)[None, :, None] < 32, 40, 200).repeat(64, 0).repeat(3, 2))
+    edge = replace(edge, image=edge.image.astype(np.uint8))
+    blurred = [Perturbation(0.8, 1e-6).translate(edge, draw)[32, 31, 0] - 40 for draw in range(60)]
+    # An edge under a Gaussian of sigma s: half a pixel from it the value has moved by 160 * Phi(-0.5 / s).
+    assert min(blurred) < 4
+    assert 30 < max(blurred) <= 44
+    assert np.array_equal(edge.image[:, :20], Perturbation(0.8, 1e-6).translate(edge, 3)[:, :20])
 
 
 def test_histogram_matching_takes_the_histogram_of_its_reference() -> None:
