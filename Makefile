@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest --durations=10
 export RAY_USAGE_STATS_ENABLED := 0
 export RAY_AUTH_MODE ?= disabled
 
-.PHONY: setup demo test test-slow test-gpu soak lint licences audit sbom docs format bench lock clean
+.PHONY: setup demo test test-slow test-gpu soak settings lint licences audit sbom docs format bench lock clean
 
 setup: $(STAMP)
 
@@ -65,6 +65,10 @@ sbom: setup $(SBOM)
 # The API reference, from the docstrings.
 docs: setup
 	$(BIN)/pdoc --docformat google --output-directory build/api ./dakpn ./cluster ./workflows
+
+# The tables of settings in the documents, from the config classes.
+settings: setup
+	$(BIN)/python -m tests.setting_tables
 
 format: setup
 	$(BIN)/ruff check --fix .

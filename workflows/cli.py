@@ -229,6 +229,25 @@ def demo(
     typer.echo(f"report: {page}")
 
 
+@app.command("config")
+def config_(
+    command: Annotated[
+        str, typer.Argument(help="train, tune, translate, verify, evaluate, demo, or storage (DAKPN_STORAGE_OPTIONS).")
+    ],
+    section: Annotated[str | None, typer.Argument(help="One section of them, such as `adversarial`.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print one table in Markdown.")] = False,
+) -> None:
+    """Print every setting of a command: key, default, type, unit and meaning."""
+    from workflows import config as workflow
+
+    settings = workflow.main(command, section)
+    if as_json or as_markdown:
+        typer.echo(workflow.as_json(settings) if as_json else workflow.as_markdown(settings))
+    else:
+        workflow.print_settings(settings)
+
+
 app.command(context_settings=cli_jobs.SUBMIT_SETTINGS)(cli_jobs.submit)
 app.add_typer(cli_jobs.jobs, name="jobs")
 

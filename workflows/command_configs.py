@@ -5,11 +5,33 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from dakpn.config import CheckConfig, Config, EvaluateConfig, PackConfig, TrainConfig, TranslateConfig, TuneConfig
+from dakpn.config import (
+    CheckConfig,
+    Config,
+    DemoConfig,
+    EvaluateConfig,
+    PackConfig,
+    TrainConfig,
+    TranslateConfig,
+    TuneConfig,
+    VerifyConfig,
+)
 from dakpn.config_file import build_config, load_config
 from dakpn.errors import UsageError
 
 C = TypeVar("C", bound=Config)
+
+CONFIGS: dict[str, type[Config]] = {
+    "check": CheckConfig,
+    "pack": PackConfig,
+    "train": TrainConfig,
+    "tune": TuneConfig,
+    "translate": TranslateConfig,
+    "verify": VerifyConfig,
+    "evaluate": EvaluateConfig,
+    "demo": DemoConfig,
+}
+"""Command: the class of all its settings."""
 
 
 def pack_config(words: Sequence[str], **options: Any) -> PackConfig:

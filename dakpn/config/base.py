@@ -1,11 +1,22 @@
 """What all configs share."""
 
+from dataclasses import dataclass
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
-Size = tuple[PositiveInt, PositiveInt]
+
+@dataclass(frozen=True)
+class Unit:
+    """What the numbers of a setting count or measure, told by `dakpn config`."""
+
+    name: str
+
+
+Size = Annotated[tuple[PositiveInt, PositiveInt], Unit("pixels: height, width")]
 """Height and width in pixels."""
+Steps = Annotated[PositiveInt, Unit("steps")]
+"""Updates of a network, or a distance between two of them."""
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
 

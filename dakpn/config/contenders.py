@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
-from dakpn.config.base import Config, Fraction
+from dakpn.config.base import Config, Fraction, Steps, Unit
 from dakpn.config.networks import DiscriminatorConfig
 
 SEED_PLACEHOLDER = "{seed}"
@@ -30,11 +30,11 @@ class StoredConfig(Config):
     """
 
     kind: Literal["stored"] = "stored"
-    uri: str = Field(description="may hold {seed}")
+    uri: str = Field(description="URI of the packed dataset or folder; {seed} in it stands for the seed of the cell")
 
 
 class ReinhardConfig(Config):
-    """Mean and spread of a random real image in a decorrelated log colour space (Reinhard et al., 2001)."""
+    """Mean and spread of a random real image in a decorrelated log color space (Reinhard et al., 2001)."""
 
     kind: Literal["reinhard"] = "reinhard"
 
@@ -74,7 +74,7 @@ class KernelPredictionConfig(Config):
     """DA-KPN with any weights."""
 
     kind: Literal["dakpn"] = "dakpn"
-    weights: str = Field(description="URI of trained predictor weights; may hold {seed}")
+    weights: str = Field(description="URI of trained predictor weights; {seed} in it stands for the seed of the cell")
     strength: Fraction | Literal["random"] = Field(
         default=1.0, description="0 is the identity, 1 the full translation; random draws it anew for every image"
     )
@@ -87,36 +87,48 @@ class KernelPredictionConfig(Config):
 class GeneratorConfig(Config):
     """The ResNet generator of CycleGAN and CUT; the published one has width 64 and 9 blocks."""
 
-    width: PositiveInt = 16
-    blocks: PositiveInt = 4
+    width: Annotated[PositiveInt, Unit("channels")] = Field(
+        default=16, description="channels of the first layer; twice and four times as many follow"
+    )
+    blocks: PositiveInt = Field(default=4, description="residual blocks at a quarter of the resolution")
 
 
 class _BaselineTrainingConfig(Config):
-    generator: GeneratorConfig = GeneratorConfig()
-    discriminator: DiscriminatorConfig = DiscriminatorConfig(widths=(32, 64, 128))
-    steps: PositiveInt = 1500
-    batch_size_per_worker: PositiveInt = 2
-    learning_rate: PositiveFloat = 2e-4
-    betas: tuple[Fraction, Fraction] = (0.5, 0.999)
+    generator: GeneratorConfig = Field(default=GeneratorConfig(), description="the network that translates")
+    discriminator: DiscriminatorConfig = Field(
+        default=DiscriminatorConfig(widths=(32, 64, 128)), description="PatchGAN that judges translated images"
+    )
+    steps: Steps = Field(default=1500, description="updates of the generator")
+    batch_size_per_worker: Annotated[PositiveInt, Unit("images")] = Field(
+        default=2, description="images of each domain in a step"
+    )
+    learning_rate: PositiveFloat = Field(default=2e-4, description="learning rate of both players' Adam")
+    betas: tuple[Fraction, Fraction] = Field(default=(0.5, 0.999), description="decay rates of both players' Adam")
 
 
 class CycleGanConfig(_BaselineTrainingConfig):
     """CycleGAN (Zhu et al., 2017), trained here on the synthetic and the real domain, once a seed."""
 
     kind: Literal["cyclegan"] = "cyclegan"
-    cycle_weight: NonNegativeFloat = 10.0
-    identity_weight: NonNegativeFloat = Field(default=5.0, description="of each domain's identity loss")
+    cycle_weight: NonNegativeFloat = Field(default=10.0, description="weight of each domain's cycle loss")
+    identity_weight: NonNegativeFloat = Field(default=5.0, description="weight of each domain's identity loss")
 
 
 class CutConfig(_BaselineTrainingConfig):
     """CUT (Park et al., 2020), trained here on the synthetic and the real domain, once a seed."""
 
     kind: Literal["cut"] = "cut"
-    contrast_weight: NonNegativeFloat = Field(default=1.0, description="of PatchNCE on synthetic images")
-    identity_weight: NonNegativeFloat = Field(default=1.0, description="of PatchNCE on real images; 0 in FastCUT")
+    contrast_weight: NonNegativeFloat = Field(default=1.0, description="weight of PatchNCE on synthetic images")
+    identity_weight: NonNegativeFloat = Field(
+        default=1.0, description="weight of PatchNCE on real images; 0 in FastCUT"
+    )
     patches: PositiveInt = Field(default=64, description="places compared in every layer of an image")
-    embedding: PositiveInt = Field(default=64, description="width of the projection of a patch's features")
-    temperature: PositiveFloat = 0.07
+    embedding: Annotated[PositiveInt, Unit("channels")] = Field(
+        default=64, description="width of the projection of a patch's features"
+    )
+    temperature: PositiveFloat = Field(
+        default=0.07, description="what similarities are divided by before the softmax; less tells patches apart more"
+    )
 
 
 TranslatorConfig = Annotated[
@@ -136,7 +148,7 @@ class ChainConfig(Config):
     """Translators one after the other, such as moment matching followed by DA-KPN."""
 
     kind: Literal["chain"] = "chain"
-    parts: tuple[TranslatorConfig, ...] = Field(min_length=2)
+    parts: tuple[TranslatorConfig, ...] = Field(min_length=2, description="translators, the first one first")
 
 
 def _stored_if_text(value: Any) -> Any:

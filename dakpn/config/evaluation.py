@@ -5,11 +5,11 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, NonNegativeFloat, PositiveInt, model_validator
 
-from dakpn.config.base import Config, Size
+from dakpn.config.base import Config, Size, Unit
 from dakpn.config.contenders import ContenderConfig, RealOnlyConfig
 from dakpn.config.networks import NetworkConfig, SegmenterTrainingConfig, SmallNetworkConfig
 
-Count = Annotated[int, Field(ge=0)] | Literal["all"]
+Count = Annotated[int, Field(ge=0), Unit("images")] | Literal["all"]
 
 
 def _checked_pattern(pattern: str) -> str:
@@ -28,7 +28,9 @@ class RealLabelledConfig(Config):
     """The few labelled real images that join the synthetic ones: which, how many, and how."""
 
     dataset: str = Field(description="URI of a packed, labelled real dataset, apart from the test set")
-    counts: tuple[Count, ...] = Field(default=(0, 10, 30, 100, "all"), min_length=1)
+    counts: tuple[Count, ...] = Field(
+        default=(0, 10, 30, 100, "all"), min_length=1, description="numbers N of labelled real images to try"
+    )
     draws: PositiveInt = Field(default=3, description="choices of which N images, each with every seed")
     sequence: SequencePattern | None = Field(
         default=None,
@@ -41,20 +43,22 @@ class RealLabelledConfig(Config):
         "steps in all and the same schedule",
     )
     share: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
-        default=0.5, description="of a batch (mixed) or of the steps (fine_tune) that is real"
+        default=0.5, description="share of a batch (mixed) or of the steps (fine_tune) that is real"
     )
 
 
 class MeasuresConfig(Config):
     """What is measured on translated images, beside the scores of nets trained on them."""
 
-    images: PositiveInt = Field(default=200, description="synthetic images that are translated and measured")
+    images: Annotated[PositiveInt, Unit("images")] = Field(
+        default=200, description="synthetic images that are translated and measured"
+    )
     extractor: str = Field(
         default="efficientnet_lite0",
         description="features of the Frechet and kernel distances: efficientnet_lite0 (needs `dakpn[measures]`), "
         "none, or the path of a TorchScript module from images [B, 3, H, W] in 0..1 to features [B, D]",
     )
-    pictures: PositiveInt = Field(default=6, description="images on the contact sheet")
+    pictures: Annotated[PositiveInt, Unit("images")] = Field(default=6, description="images on the contact sheet")
     core_hour_price: NonNegativeFloat | None = Field(
         default=None, description="price of one CPU core for an hour, to say what 1,000 images cost"
     )
@@ -69,7 +73,7 @@ class EvaluateConfig(Config):
 
     output: str = Field(description="URI of the folder for results")
     contenders: dict[str, ContenderConfig] = Field(
-        min_length=1, description="name: URI of translated images, or a section with a `kind`"
+        min_length=1, description="by name: a section with a `kind`, or the URI of translated images alone"
     )
     synthetic: str | None = Field(
         default=None, description="URI of the packed, labelled synthetic dataset that contenders translate"
@@ -84,17 +88,25 @@ class EvaluateConfig(Config):
         description="regular expression that finds a test key's sequence, as in real_labelled: each sequence is then "
         "scored by itself, too",
     )
-    real_labelled: RealLabelledConfig | None = None
-    seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
-    network: NetworkConfig = SmallNetworkConfig()
-    training: SegmenterTrainingConfig = SegmenterTrainingConfig()
+    real_labelled: RealLabelledConfig | None = Field(
+        default=None, description="labelled real images that join the synthetic ones; none: no such image is used"
+    )
+    seeds: tuple[int, ...] = Field(
+        default=(0, 1, 2), min_length=1, description="seeds of the segmenters; each contender is trained once with each"
+    )
+    network: NetworkConfig = Field(default=SmallNetworkConfig(), description="the segmenter that is trained and scored")
+    training: SegmenterTrainingConfig = Field(
+        default=SegmenterTrainingConfig(), description="how the segmenter is trained, alike for all contenders"
+    )
     translation_size: Size | None = Field(
         default=None,
         description="contenders translate images of this height and width, which are then brought to training.size; "
         "none: they translate at training.size",
     )
-    measures: MeasuresConfig | None = None
-    workers: PositiveInt = 2
+    measures: MeasuresConfig | None = Field(
+        default=None, description="measures of the translated images themselves; none: mIoU alone"
+    )
+    workers: PositiveInt = Field(default=2, description="trainings side by side, each one task on the cluster")
 
     @property
     def image_size(self) -> Size:

@@ -1,17 +1,19 @@
 """What counts as an unhealthy training, and what is done about it."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt
 
-from dakpn.config.base import Config, Fraction
+from dakpn.config.base import Config, Fraction, Unit
 
 
 class AlarmConfig(Config):
     """One alarm."""
 
-    threshold: Fraction
-    action: Literal["off", "warn", "lower_learning_rate", "stop"] = "warn"
+    threshold: Fraction = Field(description="value of its metric from which on a report counts as bad")
+    action: Literal["off", "warn", "lower_learning_rate", "stop"] = Field(
+        default="warn", description="what is done when it rings; every action but off is logged, too"
+    )
 
 
 class HealthConfig(Config):
@@ -20,7 +22,9 @@ class HealthConfig(Config):
     A loss or gradient that is not finite always ends the training.
     """
 
-    patience: PositiveInt = Field(default=3, description="reports in a row beyond a threshold until its alarm rings")
+    patience: Annotated[PositiveInt, Unit("reports")] = Field(
+        default=3, description="reports in a row beyond a threshold until its alarm rings"
+    )
     lowered_by: Fraction = Field(
         default=0.5, description="what `lower_learning_rate` multiplies the player's rate with"
     )
@@ -36,7 +40,7 @@ class HealthConfig(Config):
     )
     inverted_hue: AlarmConfig = Field(
         default=AlarmConfig(threshold=0.2, action="stop"),
-        description="share of pixels that are colourful and whose hue turned by over a quarter of the circle, at least",
+        description="share of pixels that are colorful and whose hue turned by over a quarter of the circle, at least",
     )
     params_at_bounds: AlarmConfig = Field(
         default=AlarmConfig(threshold=0.5),

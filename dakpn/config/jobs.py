@@ -5,10 +5,10 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveInt, field_validator, model_validator
 
-from dakpn.config.base import Config, Fraction
+from dakpn.config.base import Config, Fraction, Steps, Unit
 
 ParamsPrecision = Literal["float32", "float16", "uint8"]
-"""That an encoder's logits are rounded to, ahead of the head and in stored params."""
+"""What an encoder's logits are rounded to, ahead of the head and in stored params."""
 
 
 class TranslateConfig(Config):
@@ -24,13 +24,13 @@ class TranslateConfig(Config):
     )
     precision: ParamsPrecision = Field(
         default="float16",
-        description="that the encoder's logits are rounded to; uint8 params take half the room of float16. Pixels and "
+        description="what the encoder's logits are rounded to; uint8 params take half the room of float16. Pixels and "
         "params of the same precision are the same images",
     )
     draws: PositiveInt = Field(
         default=1, description="looks to list with the params of each image, from number `draw` on; pixels have one"
     )
-    encoder_batch: Annotated[int, Field(ge=1, le=256)] = Field(
+    encoder_batch: Annotated[int, Field(ge=1, le=256), Unit("images")] = Field(
         default=1,
         description="images of a shard that the encoder sees at a time: 8 or more where it is large and there is a "
         "GPU; on CPUs, and with weights that look at labels alone, it gains nothing",
@@ -49,24 +49,26 @@ class TranslateConfig(Config):
     )
     workers: NonNegativeInt | tuple[PositiveInt, PositiveInt] = Field(
         default=2,
-        description="translating side by side: a number, or [min, max] to grow and shrink with the cluster; 0 "
-        "translates in this process, without Ray",
+        description="workers that translate side by side: a number, or [min, max] to grow and shrink with the cluster; "
+        "0 translates in this process, without Ray",
     )
-    decode_workers: Annotated[int, Field(ge=0)] = Field(
+    decode_workers: Annotated[int, Field(ge=0), Unit("threads")] = Field(
         default=1, description="threads of a worker that decode and encode beside the net; 0 does all in one"
     )
-    num_gpus: Annotated[float, Field(ge=0)] = Field(
+    num_gpus: Annotated[float, Field(ge=0), Unit("GPUs")] = Field(
         default=0.0, description="GPUs of a worker for net and function; below 1, several workers share one"
     )
-    jpeg_quality: Annotated[int, Field(ge=1, le=100)] = 95
-    max_pixels_in_flight: PositiveInt = Field(
+    jpeg_quality: Annotated[int, Field(ge=1, le=100)] = Field(
+        default=95, description="quality of output images whose input is JPEG; those of PNG stay without loss"
+    )
+    max_pixels_in_flight: Annotated[PositiveInt, Unit("pixels")] = Field(
         default=4_000_000, description="bounds the memory of one worker; does not change a bit of the output"
     )
-    prefetch_bytes: PositiveInt = Field(
+    prefetch_bytes: Annotated[PositiveInt, Unit("bytes")] = Field(
         default=64 * 2**20, description="encoded rows of the next shard that a worker reads while it translates one"
     )
     max_bad_fraction: Fraction = Field(
-        default=0.01, description="of all rows that may end in the quarantine before the job gives up"
+        default=0.01, description="share of all rows that may end in the quarantine before the job gives up"
     )
     price_per_worker_hour: Annotated[float, Field(ge=0)] = Field(
         default=0.0, description="what an hour of one worker costs, for the estimate of --dry-run"
@@ -130,10 +132,14 @@ class VerifyConfig(Config):
         default=False, description="decode every image: finds damaged JPEG data, which has no checksums"
     )
     weights: str | None = Field(default=None, description="URI of weights to translate images with again")
-    sample: PositiveInt | None = Field(default=None, description="images of each shard to translate again; all if none")
-    seed: int | None = Field(default=None, description="of the sample; drawn anew if none, so that no forger knows it")
-    tolerance: Annotated[int, Field(ge=0, le=255)] = Field(
-        default=0, description="grey levels by which a pixel may differ; 1 if another kind of device translated"
+    sample: Annotated[PositiveInt, Unit("images")] | None = Field(
+        default=None, description="images of each shard to translate again; all if none"
+    )
+    seed: int | None = Field(
+        default=None, description="seed of the sample; drawn anew if none, so that no forger knows it"
+    )
+    tolerance: Annotated[int, Field(ge=0, le=255), Unit("grey levels")] = Field(
+        default=0, description="by how much a pixel may differ; 1 if another kind of device translated"
     )
 
     @model_validator(mode="after")
@@ -146,15 +152,21 @@ class VerifyConfig(Config):
 class DemoConfig(Config):
     """`dakpn demo`: the whole workflow on one machine."""
 
-    out: Path = Path("runs/demo")
+    out: Path = Field(default=Path("runs/demo"), description="folder for everything that the demo makes")
     synthetic: Path | None = Field(default=None, description="folder of synthetic images and labels")
-    synthetic_dataset: str = "camvid"
+    synthetic_dataset: str = Field(default="camvid", description="preset that describes `synthetic`")
     real: Path | None = Field(default=None, description="folder of real images; labels are used for scoring only")
-    real_dataset: str = "camvid"
-    synthetic_count: PositiveInt = 400
-    real_count: PositiveInt = 240
-    seeds: tuple[int, ...] = (0, 1, 2)
-    encoder_steps: PositiveInt = 300
-    steps: PositiveInt = 200
-    segmenter_steps: PositiveInt = 300
-    workers: Annotated[int, Field(ge=0)] = 0
+    real_dataset: str = Field(default="camvid", description="preset that describes `real`")
+    synthetic_count: Annotated[PositiveInt, Unit("images")] = Field(
+        default=400, description="synthetic images to render, where no folder is given"
+    )
+    real_count: Annotated[PositiveInt, Unit("images")] = Field(
+        default=240, description="photographs to simulate for training, where no folder is given"
+    )
+    seeds: tuple[int, ...] = Field(default=(0, 1, 2), description="seeds of the segmenters of the evaluation")
+    encoder_steps: Steps = Field(default=300, description="updates of the encoder")
+    steps: Steps = Field(default=200, description="updates of the predictor")
+    segmenter_steps: Steps = Field(default=300, description="updates of each segmenter of the evaluation")
+    workers: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="training workers on Ray; 0 trains in this process"
+    )

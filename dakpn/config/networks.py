@@ -14,7 +14,7 @@ from pydantic import (
     model_validator,
 )
 
-from dakpn.config.base import Config, Fraction, Size
+from dakpn.config.base import Config, Fraction, Size, Steps, Unit
 from dakpn.config.translation import TranslationConfig
 
 
@@ -22,7 +22,9 @@ class SmallNetworkConfig(Config):
     """The small U-Net style network that comes with this package."""
 
     kind: Literal["small"] = "small"
-    widths: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt] = (16, 32, 64, 128)
+    widths: Annotated[tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt], Unit("channels")] = Field(
+        default=(16, 32, 64, 128), description="channels at full, half, quarter and eighth resolution"
+    )
 
 
 class FcnResnet50Config(Config):
@@ -40,7 +42,10 @@ class SegformerConfig(Config):
     """SegFormer with a Mix Transformer, the other of the paper's encoders; needs `dakpn[transformers]`."""
 
     kind: Literal["segformer"] = "segformer"
-    variant: Literal["b0", "b1", "b2", "b3", "b4", "b5"] = "b0"
+    variant: Literal["b0", "b1", "b2", "b3", "b4", "b5"] = Field(
+        default="b0",
+        description="size of the Mix Transformer: from about 4 million weights (b0) to about 85 million (b5)",
+    )
     pretrained: Path | None = Field(
         default=None,
         description="local folder in the layout of the Hugging Face hub that training starts from; every worker "
@@ -77,21 +82,29 @@ class SegmenterTrainingConfig(Config):
     """How a segmentation network is trained."""
 
     size: Size = Field(default=(96, 128), description="images and labels are resized to this")
-    steps: PositiveInt = 300
-    batch_size_per_worker: PositiveInt = 8
-    learning_rate: PositiveFloat = 2e-3
-    weight_decay: NonNegativeFloat = 1e-4
+    steps: Steps = Field(default=300, description="updates of the network")
+    batch_size_per_worker: Annotated[PositiveInt, Unit("images")] = Field(
+        default=8, description="images that each worker sees in a step"
+    )
+    learning_rate: PositiveFloat = Field(
+        default=2e-3, description="highest learning rate of AdamW, under a one-cycle schedule"
+    )
+    weight_decay: NonNegativeFloat = Field(default=1e-4, description="decoupled weight decay of AdamW")
 
 
 class EncoderConfig(Config):
     """The frozen network whose class logits the predictor sees."""
 
     weights: str | None = Field(default=None, description="URI of trained segmenter weights; none: train one first")
-    network: NetworkConfig = SmallNetworkConfig()
-    training: SegmenterTrainingConfig = SegmenterTrainingConfig()
+    network: NetworkConfig = Field(
+        default=SmallNetworkConfig(), description="architecture of an encoder that is trained here"
+    )
+    training: SegmenterTrainingConfig = Field(
+        default=SegmenterTrainingConfig(), description="how an encoder is trained here"
+    )
     adaptation_rounds: NonNegativeInt = Field(
         default=0,
-        description="how often an encoder trained here is trained anew, on synthetic images in the colours of the "
+        description="how often an encoder trained here is trained anew, on synthetic images in the colors of the "
         "style bank that the one before it has collected: it then guesses the classes of real images better, without "
         "any of their labels",
     )
@@ -100,7 +113,9 @@ class EncoderConfig(Config):
         description="keep the encoder's logits of synthetic images in fp16 from epoch to epoch; pays with a large "
         "encoder and more than one epoch",
     )
-    cache_megabytes: PositiveInt = Field(default=1024, description="most that the kept logits of one worker may take")
+    cache_megabytes: Annotated[PositiveInt, Unit("MB")] = Field(
+        default=1024, description="most that the kept logits of one worker may take"
+    )
 
 
 class HeadConfig(Config):
@@ -122,12 +137,12 @@ class HeadConfig(Config):
 
 
 class StyleConfig(Config):
-    """The style bank: colour moments of real images that synthetic ones are moved to, a different one for each."""
+    """The style bank: color moments of real images that synthetic ones are moved to, a different one for each."""
 
     kind: Literal["none", "global", "class"] = Field(
         default="class", description="moments of the whole image, or of each class in it; none: no bank (paper)"
     )
-    entries: PositiveInt = Field(default=400, description="real images in the bank, at most")
+    entries: Annotated[PositiveInt, Unit("images")] = Field(default=400, description="real images in the bank, at most")
     max_gain: Annotated[float, Field(gt=1.0, le=10.0)] = Field(
         default=2.5, description="largest ratio of spreads, and the inverse of the smallest"
     )
@@ -150,18 +165,22 @@ class StyleConfig(Config):
 class PredictorConfig(Config):
     """All that is needed to rebuild a kernel predictor; kept beside its weights."""
 
-    num_classes: PositiveInt
-    prediction_size: Size
-    network: NetworkConfig
-    head: HeadConfig
-    translation: TranslationConfig
-    style: StyleConfig
+    num_classes: PositiveInt = Field(description="classes of the label space")
+    prediction_size: Size = Field(description="low-res size h x w at which params are predicted")
+    network: NetworkConfig = Field(description="architecture of the encoder")
+    head: HeadConfig = Field(description="what the params are predicted from")
+    translation: TranslationConfig = Field(description="the translation function that the params are for")
+    style: StyleConfig = Field(description="the style bank that the weights hold")
     style_keys: tuple[str, ...] = Field(default=(), description="keys of the real images in the style bank")
 
 
 class DiscriminatorConfig(Config):
     """PatchGAN discriminators of the two scales."""
 
-    widths: tuple[PositiveInt, ...] = Field(default=(64, 128, 256, 512), min_length=1)
-    normalization: Literal["instance", "none"] = "instance"
+    widths: Annotated[tuple[PositiveInt, ...], Unit("channels")] = Field(
+        default=(64, 128, 256, 512), min_length=1, description="channels of its layers, each at half the resolution"
+    )
+    normalization: Literal["instance", "none"] = Field(
+        default="instance", description="normalization after each layer but the first"
+    )
     shared: bool = Field(default=False, description="one discriminator for both scales, as in the paper")

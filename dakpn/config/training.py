@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from dakpn.config.base import Config, Fraction, Size
+from dakpn.config.base import Config, Fraction, Size, Steps, Unit
 from dakpn.config.health import HealthConfig
 from dakpn.config.networks import (
     DiscriminatorConfig,
@@ -21,44 +21,59 @@ from dakpn.config.translation import TranslationConfig
 class ScheduleConfig(Config):
     """How a player's learning rate changes over the steps; 1 all along by default."""
 
-    warm_up_steps: NonNegativeInt = Field(default=0, description="steps over which the rate rises linearly from 0")
-    decay: Literal["none", "linear", "cosine"] = "none"
+    warm_up_steps: Annotated[NonNegativeInt, Unit("steps")] = Field(
+        default=0, description="steps over which the rate rises linearly from 0"
+    )
+    decay: Literal["none", "linear", "cosine"] = Field(
+        default="none", description="how the rate falls to `final_factor`; none: not at all"
+    )
     decay_from: Fraction = Field(default=0.5, description="share of all steps after which the decay begins")
-    final_factor: Fraction = Field(default=0.0, description="what is left of the rate after the last step")
+    final_factor: Fraction = Field(default=0.0, description="share that is left of the rate after the last step")
 
 
 class AdversarialConfig(Config):
     """The game between the predictor and the discriminators."""
 
-    loss: Literal["bce", "least_squares", "hinge"] = "least_squares"
+    loss: Literal["bce", "least_squares", "hinge"] = Field(
+        default="least_squares", description="the players' loss: binary cross-entropy (paper), least squares or hinge"
+    )
     players: Literal["two_sided", "reversal"] = Field(
         default="two_sided",
         description="reversal: the predictor gets the discriminator's gradient reversed (paper); "
-        "two_sided: it minimises its own, non-saturating loss",
+        "two_sided: it minimizes its own, non-saturating loss",
     )
     identity_weight: NonNegativeFloat = Field(
-        default=1.0, description="of the mean squared change of full-res patches, which holds the predictor back"
+        default=1.0, description="weight of the mean squared change of full-res patches, which holds the predictor back"
     )
     r1_weight: NonNegativeFloat = Field(
         default=0.0, description="gamma of the R1 penalty on the discriminators' gradient at real images; 0: none"
     )
-    r1_every: PositiveInt = Field(
-        default=16, description="steps from one penalty to the next; the weight grows by as much (lazy regularisation)"
+    r1_every: Steps = Field(
+        default=16,
+        description="distance from one penalty to the next; the weight grows by as much (lazy regularization)",
     )
     shrink_for_whole: bool = Field(
         default=True,
         description="blur and noise shrink with the image at scale 2; the paper's are the same there as at full-res",
     )
     patch_size: Size = Field(default=(96, 128), description="full-res patch judged at scale 1")
-    steps: PositiveInt = 200
-    batch_size_per_worker: PositiveInt = 4
-    predictor_learning_rate: PositiveFloat = 4e-3
-    discriminator_learning_rate: PositiveFloat = 4e-4
-    predictor_schedule: ScheduleConfig = ScheduleConfig()
-    discriminator_schedule: ScheduleConfig = ScheduleConfig()
-    betas: tuple[Fraction, Fraction] = Field(default=(0.5, 0.999), description="of both players' Adam")
+    steps: Steps = Field(default=200, description="updates of the predictor, and of the discriminators")
+    batch_size_per_worker: Annotated[PositiveInt, Unit("images")] = Field(
+        default=4, description="images of each domain that each worker sees in a step"
+    )
+    predictor_learning_rate: PositiveFloat = Field(default=4e-3, description="learning rate of the predictor's Adam")
+    discriminator_learning_rate: PositiveFloat = Field(
+        default=4e-4, description="learning rate of the discriminators' Adam"
+    )
+    predictor_schedule: ScheduleConfig = Field(
+        default=ScheduleConfig(), description="how the predictor's rate changes over the steps"
+    )
+    discriminator_schedule: ScheduleConfig = Field(
+        default=ScheduleConfig(), description="how the discriminators' rate changes over the steps"
+    )
+    betas: tuple[Fraction, Fraction] = Field(default=(0.5, 0.999), description="decay rates of both players' Adam")
     ema_decay: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
-        default=0.98, description="of the average over steps that becomes the weights; 0 takes the last step's"
+        default=0.98, description="decay of the average over steps that becomes the weights; 0 takes the last step's"
     )
     gradient_clip: PositiveFloat | None = Field(
         default=1.0, description="largest norm of each player's gradient, each clipped by itself; null: none"
@@ -68,8 +83,12 @@ class AdversarialConfig(Config):
 class StreamConfig(Config):
     """How training reads its shards."""
 
-    shuffle_shards: PositiveInt = Field(default=4, description="rows are shuffled across this many shards at a time")
-    prefetch_batches: PositiveInt = 4
+    shuffle_shards: Annotated[PositiveInt, Unit("shards")] = Field(
+        default=4, description="rows are shuffled across this many shards at a time"
+    )
+    prefetch_batches: Annotated[PositiveInt, Unit("blocks")] = Field(
+        default=4, description="blocks of prepared samples that each worker on Ray fetches ahead"
+    )
 
 
 class TrainConfig(Config):
@@ -78,32 +97,42 @@ class TrainConfig(Config):
     run: str = Field(description="URI of the run folder: config, metrics, checkpoints, weights")
     synthetic: str = Field(description="URI of the packed, labelled synthetic dataset")
     real: str = Field(description="URI of the packed real dataset; its labels are never read")
-    seed: int = 0
+    seed: int = Field(default=0, description="seed of initial weights, order, crops and noise")
     workers: NonNegativeInt | tuple[PositiveInt, PositiveInt] = Field(
         default=0,
         description="DDP workers; 0 trains in this process; [least, most] takes as many as the cluster has, and goes "
         "on from the last checkpoint with more or fewer when that changes",
     )
-    cpus_per_worker: PositiveInt = 1
-    use_gpu: bool = False
+    cpus_per_worker: Annotated[PositiveInt, Unit("CPUs")] = Field(
+        default=1, description="CPUs that Ray reserves for a worker, beside those that prepare its data"
+    )
+    use_gpu: bool = Field(default=False, description="one GPU for each worker, or for this process with workers=0")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         default="auto",
         description="what the networks compute in; the translation function and the losses are always float32. "
         "auto: bfloat16 on a GPU, float32 on a CPU",
     )
     prediction_size: Size = Field(default=(96, 128), description="low-res size h x w at which params are predicted")
-    encoder: EncoderConfig = EncoderConfig()
-    head: HeadConfig = HeadConfig()
-    style: StyleConfig = StyleConfig()
-    translation: TranslationConfig = TranslationConfig()
-    discriminator: DiscriminatorConfig = DiscriminatorConfig()
-    adversarial: AdversarialConfig = AdversarialConfig()
-    stream: StreamConfig = StreamConfig()
-    health: HealthConfig = HealthConfig()
-    tracking: TrackingConfig = TrackingConfig()
-    report_every: PositiveInt = Field(default=20, description="steps")
-    checkpoint_every: PositiveInt = Field(default=100, description="steps")
-    keep_checkpoints: PositiveInt = 2
+    encoder: EncoderConfig = Field(
+        default=EncoderConfig(), description="the frozen network whose class logits the predictor sees"
+    )
+    head: HeadConfig = Field(default=HeadConfig(), description="from a map of classes to the transform params")
+    style: StyleConfig = Field(default=StyleConfig(), description="colors of real images that synthetic ones take")
+    translation: TranslationConfig = Field(
+        default=TranslationConfig(), description="the translation function: its stages and their bounds"
+    )
+    discriminator: DiscriminatorConfig = Field(
+        default=DiscriminatorConfig(), description="networks that tell translated images from real ones"
+    )
+    adversarial: AdversarialConfig = Field(
+        default=AdversarialConfig(), description="the game between the predictor and the discriminators"
+    )
+    stream: StreamConfig = Field(default=StreamConfig(), description="how training reads its shards")
+    health: HealthConfig = Field(default=HealthConfig(), description="alarms, and what is done when one rings")
+    tracking: TrackingConfig = Field(default=TrackingConfig(), description="where the training can be watched")
+    report_every: Steps = Field(default=20, description="distance from one report of metrics to the next")
+    checkpoint_every: Steps = Field(default=100, description="distance from one checkpoint to the next")
+    keep_checkpoints: PositiveInt = Field(default=2, description="newest checkpoints that are kept of each stage")
     max_failures: Annotated[int, Field(ge=0)] = Field(default=3, description="worker restarts before the run fails")
 
     @model_validator(mode="after")
@@ -113,11 +142,11 @@ class TrainConfig(Config):
         return self
 
     @model_validator(mode="after")
-    def _adaptation_has_colours(self) -> Self:
+    def _adaptation_has_colors(self) -> Self:
         if self.encoder.adaptation_rounds and self.style.kind == "none":
             raise ValueError(
                 f"encoder.adaptation_rounds is {self.encoder.adaptation_rounds}, but there is no style bank "
-                "(style.kind: none) to take colours from; set it to 0, or choose a bank"
+                "(style.kind: none) to take colors from; set it to 0, or choose a bank"
             )
         return self
 

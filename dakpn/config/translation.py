@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
 
-from dakpn.config.base import Config
+from dakpn.config.base import Config, Unit
 
 
 class HsvAffineConfig(Config):
@@ -14,21 +14,30 @@ class HsvAffineConfig(Config):
     """
 
     kind: Literal["hsv_affine"] = "hsv_affine"
-    hue_gain: NonNegativeFloat = 0.0
-    hue_shift: NonNegativeFloat = Field(default=0.06, le=0.5, description="in turns of the colour circle")
-    saturation_gain: NonNegativeFloat = 0.7
-    saturation_bias: NonNegativeFloat = 0.4
-    value_gain: NonNegativeFloat = 0.7
-    value_bias: NonNegativeFloat = 0.4
+    hue_gain: NonNegativeFloat = Field(default=0.0, description="most that the factor of the hue may differ from 1")
+    hue_shift: Annotated[NonNegativeFloat, Unit("turns")] = Field(
+        default=0.06, le=0.5, description="largest shift of the hue, in turns of the color circle"
+    )
+    saturation_gain: NonNegativeFloat = Field(
+        default=0.7, description="most that the factor of the saturation may differ from 1"
+    )
+    saturation_bias: NonNegativeFloat = Field(
+        default=0.4, description="largest amount added to or taken from the saturation in 0..1"
+    )
+    value_gain: NonNegativeFloat = Field(default=0.7, description="most that the factor of the value may differ from 1")
+    value_bias: NonNegativeFloat = Field(
+        default=0.4, description="largest amount added to or taken from the value in 0..1"
+    )
 
 
 class GaussianBlurConfig(Config):
     """Bounds of the blur stage. The window holds four sigmas, up to the paper's 25 x 25 pixels."""
 
     kind: Literal["gaussian_blur"] = "gaussian_blur"
-    max_sigma: PositiveFloat = Field(default=3.0, description="pixels")
-    initial_sigma: PositiveFloat = Field(
-        default=0.3, description="pixels; below about 0.2 the kernel is a delta and its gradient vanishes"
+    max_sigma: Annotated[PositiveFloat, Unit("pixels")] = Field(default=3.0, description="largest sigma of the blur")
+    initial_sigma: Annotated[PositiveFloat, Unit("pixels")] = Field(
+        default=0.3,
+        description="sigma before training; below about 0.2 the kernel is a delta and its gradient vanishes",
     )
 
     @model_validator(mode="after")
@@ -42,8 +51,8 @@ class NoiseConfig(Config):
     """Bounds of the noise stage; scales are standard deviations of an image in 0..1."""
 
     kind: Literal["noise"] = "noise"
-    max_scale: PositiveFloat = Field(default=0.1, le=1.0)
-    initial_scale: PositiveFloat = 0.005
+    max_scale: PositiveFloat = Field(default=0.1, le=1.0, description="largest standard deviation of the noise")
+    initial_scale: PositiveFloat = Field(default=0.005, description="standard deviation of the noise before training")
 
     @model_validator(mode="after")
     def _starts_inside_its_bound(self) -> Self:
@@ -56,35 +65,43 @@ class RgbAffineConfig(Config):
     """Bounds of the RGB affine stage, as half-widths around the identity (gain 1, bias 0)."""
 
     kind: Literal["rgb_affine"] = "rgb_affine"
-    gain: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.7
-    bias: NonNegativeFloat = 0.4
+    gain: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
+        default=0.7, description="most that the factor of a channel may differ from 1"
+    )
+    bias: NonNegativeFloat = Field(default=0.4, description="largest amount added to or taken from a channel in 0..1")
 
 
 class LabAffineConfig(Config):
     """Bounds of the affine in l-alpha-beta, a decorrelated space of base-10 logarithms.
 
-    Its lightness spans -4.2 (black) to 0 (white), its two colour axes about -2 to 2.
+    Its lightness spans -4.2 (black) to 0 (white), its two color axes about -2 to 2.
     """
 
     kind: Literal["lab_affine"] = "lab_affine"
-    max_gain: Annotated[float, Field(gt=1.0, le=10.0)] = 2.5
-    max_bias: PositiveFloat = Field(default=15.0, description="lets any picture's mean be moved to any other's")
+    max_gain: Annotated[float, Field(gt=1.0, le=10.0)] = Field(
+        default=2.5, description="largest factor of a channel, and the inverse of the smallest"
+    )
+    max_bias: PositiveFloat = Field(
+        default=15.0, description="largest shift of a channel; lets any picture's mean be moved to any other's"
+    )
 
 
 class GammaConfig(Config):
     """Bounds of the gamma stage: exponents between 1 / max_gamma and max_gamma, one per RGB channel."""
 
     kind: Literal["gamma"] = "gamma"
-    max_gamma: Annotated[float, Field(gt=1.0, le=10.0)] = 2.5
+    max_gamma: Annotated[float, Field(gt=1.0, le=10.0)] = Field(
+        default=2.5, description="largest exponent, and the inverse of the smallest"
+    )
 
 
 class SymmetricKernelConfig(Config):
     """A predicted size x size kernel, symmetric about its pixel and largest there, so that nothing moves."""
 
     kind: Literal["symmetric_kernel"] = "symmetric_kernel"
-    size: Literal[3, 5, 7] = 3
+    size: Annotated[Literal[3, 5, 7], Unit("pixels")] = Field(default=3, description="side of the kernel")
     initial_weight: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
-        default=0.01, description="of every neighbour, relative to the centre"
+        default=0.01, description="weight of every neighbor before training, relative to the center"
     )
 
 
@@ -104,5 +121,7 @@ class TranslationConfig(Config):
     """The translation function: its stages in order; the default is the paper's three (12 params)."""
 
     stages: tuple[StageConfig, ...] = Field(
-        default=(HsvAffineConfig(), GaussianBlurConfig(), NoiseConfig()), min_length=1
+        default=(HsvAffineConfig(), GaussianBlurConfig(), NoiseConfig()),
+        min_length=1,
+        description="stages in the order in which they act on an image",
     )

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from dakpn.config.base import Config, Fraction, Size
+from dakpn.config.base import Config, Fraction, Size, Steps, Unit
 from dakpn.config.networks import NetworkConfig, SegmenterTrainingConfig, SmallNetworkConfig
 from dakpn.config.training import TrainConfig
 
@@ -16,12 +16,14 @@ Proxy = Literal["colors", "frechet", "kernel"]
 class DimensionConfig(Config):
     """Values that one setting may take: exactly one of these."""
 
-    uniform: tuple[float, float] | None = Field(default=None, description="from lowest to highest")
+    uniform: tuple[float, float] | None = Field(default=None, description="any number from lowest to highest")
     log_uniform: tuple[PositiveFloat, PositiveFloat] | None = Field(
         default=None, description="every factor as likely as every other: for learning rates and weights"
     )
-    integer: tuple[int, int] | None = Field(default=None, description="both ends included")
-    log_integer: tuple[PositiveInt, PositiveInt] | None = None
+    integer: tuple[int, int] | None = Field(default=None, description="whole numbers, both ends included")
+    log_integer: tuple[PositiveInt, PositiveInt] | None = Field(
+        default=None, description="whole numbers, both ends included, every factor as likely as every other"
+    )
     choice: tuple[Any, ...] | None = Field(default=None, min_length=1, description="any values, sections too")
 
     @model_validator(mode="after")
@@ -55,7 +57,9 @@ class OptunaSearchConfig(Config):
     """Optuna's tree-structured Parzen estimator; needs `dakpn[optuna]`."""
 
     kind: Literal["optuna"] = "optuna"
-    random_trials: PositiveInt = Field(default=8, description="drawn at random before it begins to learn from results")
+    random_trials: Annotated[PositiveInt, Unit("trials")] = Field(
+        default=8, description="trials drawn at random before it begins to learn from results"
+    )
 
 
 class RunAllConfig(Config):
@@ -68,7 +72,7 @@ class AshaConfig(Config):
     """Asynchronous successive halving (Li et al., 2020): only the best part of the trials goes on at each rung."""
 
     kind: Literal["asha"] = "asha"
-    grace_steps: PositiveInt | None = Field(
+    grace_steps: Steps | None = Field(
         default=None, description="steps that every trial gets, the first rung; report_every by default"
     )
     reduction_factor: Annotated[float, Field(gt=1.0)] = Field(
@@ -83,12 +87,14 @@ class PbtConfig(Config):
     """
 
     kind: Literal["pbt"] = "pbt"
-    perturb_every: PositiveInt | None = Field(default=None, description="steps; report_every by default")
+    perturb_every: Steps | None = Field(
+        default=None, description="distance from one exchange of checkpoints to the next; report_every by default"
+    )
     quantile: Annotated[float, Field(gt=0.0, le=0.5)] = Field(
         default=0.25, description="share of the trials that copies, and that is copied"
     )
     resample_probability: Fraction = Field(
-        default=0.25, description="of a setting to be drawn anew instead of being multiplied by 0.8 or 1.2"
+        default=0.25, description="probability of a setting to be drawn anew instead of being multiplied by 0.8 or 1.2"
     )
 
 
@@ -97,22 +103,33 @@ class ObjectiveConfig(Config):
 
     kind: Literal["miou"] | Proxy = Field(
         default="miou",
-        description="miou: of a segmenter trained on the translated images, on `validation`; colors: grey levels that "
-        "a pixel of the translated images is off the real ones; frechet, kernel: distances of their features",
+        description="miou: the mIoU of a segmenter trained on the translated images, on `validation`; colors: gray "
+        "levels that a pixel of the translated images is off the real ones; frechet, kernel: distances of their "
+        "features",
     )
     validation: str | None = Field(
         default=None,
         description="URI of a packed, labelled real dataset, apart from the test set: what is chosen here fits it",
     )
-    seeds: tuple[int, ...] = Field(default=(0,), min_length=1, description="segmenters trained for one score")
-    network: NetworkConfig = SmallNetworkConfig()
-    training: SegmenterTrainingConfig = SegmenterTrainingConfig()
-    images: PositiveInt = Field(default=100, description="synthetic images that a proxy looks at")
+    seeds: tuple[int, ...] = Field(
+        default=(0,), min_length=1, description="seeds of the segmenters that are trained for one score"
+    )
+    network: NetworkConfig = Field(default=SmallNetworkConfig(), description="the segmenter that is scored")
+    training: SegmenterTrainingConfig = Field(
+        default=SegmenterTrainingConfig(), description="how that segmenter is trained"
+    )
+    images: Annotated[PositiveInt, Unit("images")] = Field(
+        default=100, description="synthetic images that a proxy looks at"
+    )
     translation_size: Size | None = Field(
         default=None, description="height and width at which images are translated; training.size by default"
     )
-    extractor: str = Field(default="efficientnet_lite0", description="of frechet and kernel; see MeasuresConfig")
-    correlate: NonNegativeInt = Field(
+    extractor: str = Field(
+        default="efficientnet_lite0",
+        description="features of frechet and kernel: efficientnet_lite0, or the path of a TorchScript module, as in "
+        "the section measures of an evaluation",
+    )
+    correlate: Annotated[NonNegativeInt, Unit("trials")] = Field(
         default=6,
         description="trials, spread from the best to the worst, whose mIoU is measured after a sweep by proxy, for "
         "the rank correlation of the two; needs `validation`, 0 measures none",
@@ -139,16 +156,20 @@ class SweepConfig(Config):
 
     output: str = Field(description="URI of the folder for trials and results")
     space: dict[str, DimensionConfig] = Field(min_length=1, description="dotted.key of a training setting: its values")
-    trials: PositiveInt = 12
-    objective: ObjectiveConfig
-    search: Annotated[RandomSearchConfig | OptunaSearchConfig, Field(discriminator="kind")] = RandomSearchConfig()
-    scheduler: Annotated[RunAllConfig | AshaConfig | PbtConfig, Field(discriminator="kind")] = RunAllConfig()
-    report_every: PositiveInt | None = Field(
-        default=None,
-        description="steps of the predictor's training from one score to the next, and to the next decision of the "
-        "scheduler; a quarter of adversarial.steps by default",
+    trials: Annotated[PositiveInt, Unit("trials")] = Field(default=12, description="trials in all")
+    objective: ObjectiveConfig = Field(description="what a trial is scored by")
+    search: Annotated[RandomSearchConfig | OptunaSearchConfig, Field(discriminator="kind")] = Field(
+        default=RandomSearchConfig(), description="how the settings of a trial are chosen"
     )
-    max_concurrent: PositiveInt | None = Field(
+    scheduler: Annotated[RunAllConfig | AshaConfig | PbtConfig, Field(discriminator="kind")] = Field(
+        default=RunAllConfig(), description="which trials are ended early, or changed on their way"
+    )
+    report_every: Steps | None = Field(
+        default=None,
+        description="distance, in the predictor's training, from one score to the next, and to the next decision of "
+        "the scheduler; a quarter of adversarial.steps by default",
+    )
+    max_concurrent: Annotated[PositiveInt, Unit("trials")] | None = Field(
         default=None, description="trials at a time, at most; by default as many as the cluster has room for"
     )
 
@@ -159,7 +180,7 @@ class TuneConfig(TrainConfig):
     `run` is the run folder that the winning config names; OUTPUT/best if there is none.
     """
 
-    tune: SweepConfig
+    tune: SweepConfig = Field(description="what is varied, how often, and what a trial is scored by")
 
     @model_validator(mode="before")
     @classmethod

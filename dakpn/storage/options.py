@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveFloat
 
-from dakpn.config.base import Config
+from dakpn.config.base import Config, Unit
 from dakpn.config_file import build_config, parse_config
 from dakpn.errors import ConfigError
 
@@ -32,24 +32,30 @@ class StorageOptions(Config):
     """Settings of the S3 client. None of them holds a credential, and none may."""
 
     endpoint_url: Annotated[str, Field(pattern=r"^https?://[^/\s@]+/?$")] | None = Field(
-        default=None, description="http(s)://HOST[:PORT] of an S3-compatible server; None is AWS"
+        default=None, description="http(s)://HOST[:PORT] of an S3-compatible server; null is AWS"
     )
-    region: str | None = Field(default=None, description="None leaves it to the profile or the platform")
+    region: str | None = Field(
+        default=None, description="region of the bucket; null leaves it to the profile or the platform"
+    )
     addressing_style: Literal["path", "virtual"] | None = Field(
-        default=None, description="bucket in the path or in the host name; None lets the client choose"
+        default=None, description="bucket in the path or in the host name; null lets the client choose"
     )
-    max_attempts: Annotated[int, Field(ge=1, le=20)] = Field(
-        default=6, description="of one operation, the first included"
+    max_attempts: Annotated[int, Field(ge=1, le=20), Unit("attempts")] = Field(
+        default=6, description="attempts at one operation, the first included"
     )
-    max_retry_s: PositiveFloat = Field(
-        default=120.0, description="seconds after the start of an operation in which it may be tried again"
+    max_retry_s: Annotated[PositiveFloat, Unit("seconds")] = Field(
+        default=120.0, description="time from the start of an operation in which it may be tried again"
     )
-    connect_timeout_s: PositiveFloat = 5.0
-    read_timeout_s: PositiveFloat = Field(default=30.0, description="of a silence in the middle of an answer, too")
+    connect_timeout_s: Annotated[PositiveFloat, Unit("seconds")] = Field(
+        default=5.0, description="how long the server may take to accept a connection"
+    )
+    read_timeout_s: Annotated[PositiveFloat, Unit("seconds")] = Field(
+        default=30.0, description="how long the server may be silent, before an answer or in the middle of one"
+    )
     checksums: Literal["when_required", "when_supported"] = Field(
         default="when_required", description="many S3-compatible servers refuse the newer checksums of when_supported"
     )
-    verify_tls: bool = True
+    verify_tls: bool = Field(default=True, description="check the server's certificate")
     ca_bundle: str | None = Field(default=None, description="path of the certificates to trust, in PEM")
 
 
