@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import typer
+import yaml
 
 from tests.documents import PAGES, Command, shown_commands
 from tests.paths import REPOSITORY
@@ -31,6 +32,12 @@ def test_every_submission_of_the_guide_would_be_sent(submission: str) -> None:
 
 def test_the_guide_submits_something() -> None:
     assert len(SUBMISSIONS) >= 2
+
+
+def test_the_first_command_on_kubernetes_creates_the_namespace() -> None:
+    first = next(command for command in shown_commands() if command.words[0] == "kubectl")
+    assert first.words[:3] == ("kubectl", "apply", "-f")
+    assert yaml.safe_load((REPOSITORY / first.words[3]).read_text())["kind"] == "Namespace"
 
 
 def test_the_guide_and_security_name_files_that_exist() -> None:

@@ -3,18 +3,10 @@
 import pytest
 import yaml
 
-from tests.unit.k8s.overlays import K8S, OVERLAYS, Manifest, groups, of_kind, pods, ray_clusters, rendered
+from tests.unit.k8s.overlays import K8S, OVERLAYS, groups, of_kind, pods, ray_clusters, rendered
+from tests.unit.k8s.refusals import is_restricted
 
 CREDENTIALS = ("SECRET", "ACCESS_KEY", "PASSWORD", "TOKEN", "CREDENTIAL")
-
-
-def assert_restricted(context: Manifest) -> None:
-    assert context["allowPrivilegeEscalation"] is False
-    assert context["runAsNonRoot"] is True
-    assert context["runAsUser"] == 1000
-    assert context["capabilities"] == {"drop": ["ALL"]}
-    assert context["seccompProfile"] == {"type": "RuntimeDefault"}
-    assert "privileged" not in context
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
@@ -25,10 +17,10 @@ def test_no_container_has_a_right_more_than_it_needs(overlay: str) -> None:
         assert not {"hostNetwork", "hostPID", "hostIPC"} & set(pod)
         assert all("hostPath" not in volume for volume in pod.get("volumes", ()))
         for container in [*pod["containers"], *pod.get("initContainers", ())]:
-            assert_restricted(container["securityContext"])
+            assert is_restricted(container["securityContext"])
     for cluster in ray_clusters(overlay):
         if cluster["enableInTreeAutoscaling"]:
-            assert_restricted(cluster["autoscalerOptions"]["securityContext"])
+            assert is_restricted(cluster["autoscalerOptions"]["securityContext"])
         else:
             assert "autoscalerOptions" not in cluster
 
