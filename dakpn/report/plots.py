@@ -187,7 +187,7 @@ def number(value: float, digits: int = 3) -> str:
         exponent = 6 if abs(value) >= 1e6 else 3
         text = f"{value / 10**exponent:.{digits}g}{'M' if exponent == 6 else 'k'}"
     else:
-        text = f"{round(value, 12) + 0.0:.{digits}g}" if abs(value) < 1000 else f"{value:.0f}"
+        text = f"{round(value, 12) + 0.0:.{digits}g}" if abs(value) < 10**digits else f"{value:.0f}"
     return text.replace("-", "\u2212")
 
 

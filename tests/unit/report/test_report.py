@@ -328,6 +328,7 @@ def test_plots_follow_the_page_into_the_dark_and_show_names_as_they_are() -> Non
 def test_ticks_are_round_numbers() -> None:
     assert round_ticks(0.0, 0.37, 4) == pytest.approx([0.0, 0.1, 0.2, 0.3])
     assert [number(v) for v in (12_000, 0.05, -3, 2_500_000, 0)] == ["12k", "0.05", "\u22123", "2.5M", "0"]
+    assert [number(v, 2) for v in (224.0, 61.4, 0.256)] == ["224", "61", "0.26"]
     assert [duration(v) for v in (0.84, 59.0, 200, 7500, math.nan)] == [
         "0.8 s", "59 s", "3 min 20 s", "2 h 5 min", "unknown",
     ]  # fmt: skip
