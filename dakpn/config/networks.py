@@ -90,6 +90,11 @@ class SegmenterTrainingConfig(Config):
         default=2e-3, description="highest learning rate of AdamW, under a one-cycle schedule"
     )
     weight_decay: NonNegativeFloat = Field(default=1e-4, description="decoupled weight decay of AdamW")
+    augmentation: Literal["standard", "none"] = Field(
+        default="standard",
+        description="standard: random scale, crop, flip, brightness, contrast, saturation and hue, another view of an "
+        "image in every batch; none: images as they are, for comparison",
+    )
 
 
 class EncoderConfig(Config):

@@ -90,14 +90,16 @@ class SegmentationDataset:
         sample = self.sample(index)
         image, label = self.decode(sample, index), self._label(sample)
         if self.augmentation is not None:
-            image, label = self.augmentation.view(image, label, self.size, self.rng(index))
-        elif self.size is not None and image.shape[:2] != self.size:
-            image = codec.resize_image(image, self.size)
-            label = None if label is None else codec.resize_label(label, self.size)
+            ignore_id = 255 if self.label_space is None else self.label_space.ignore_id
+            ids = self._train_ids(label, sample)
+            image, ids = self.augmentation.view(image, ids, self.size, self.rng(index), ignore_id)
+        else:
+            if self.size is not None and image.shape[:2] != self.size:
+                image = codec.resize_image(image, self.size)
+                label = None if label is None else codec.resize_label(label, self.size)
+            ids = self._train_ids(label, sample)
         item: dict[str, Any] = {"key": sample.key, "image": channel_first(image)}
-        if label is not None and self.label_space is not None:
-            item["label"] = self.label_space.to_train_ids(label, self._origin(sample))
-        return item
+        return item if ids is None else item | {"label": ids}
 
     def sample(self, index: int) -> Sample:
         """Return an item as it is stored: encoded. Raises like `__getitem__`."""
@@ -157,6 +159,11 @@ class SegmentationDataset:
         if sample.label is None:
             raise DataError(f"{self._origin(sample)} has no label, expected one; pack the dataset again")
         return codec.decode_label(sample.label, f"{self._origin(sample)}: label")
+
+    def _train_ids(self, label: NDArray[np.uint8] | NDArray[np.uint16] | None, sample: Sample) -> Any:
+        if label is None or self.label_space is None:
+            return None
+        return self.label_space.to_train_ids(label, self._origin(sample))
 
     def _origin(self, sample: Sample) -> str:
         return f"{self.uri}: {sample.key}"

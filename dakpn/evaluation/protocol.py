@@ -23,13 +23,14 @@ from dakpn.errors import UsageError
 from dakpn.evaluation.contenders.base import ORACLE
 from dakpn.evaluation.contenders.build import at_seed, content_digests, has_own_labels
 from dakpn.evaluation.measures.extractor import load_extractor
+from dakpn.images.augmentation import AUGMENTATIONS
 from dakpn.models.segmenters.networks import require_network
 from dakpn.segmentation.examples import labelled_index
 from dakpn.sources.exclusions import source_keys
 from dakpn.sources.preset import load_preset
 from dakpn.wording import counted
 
-_VERSION = 2
+_VERSION = 3
 """Counts changes of the code that change scores."""
 
 
@@ -125,6 +126,7 @@ def describe_protocol(config: EvaluateConfig) -> dict[str, str]:
         "Downstream net": _describe_network(config.network),
         "Image size": f"{training.size[1]} x {training.size[0]} pixels (area-averaged; labels by nearest neighbour)",
         "Training": f"{training.steps} steps of {training.batch_size_per_worker}, the same for every contender",
+        "Augmentation": _describe_augmentation(training.augmentation),
         "Score": "mIoU over the classes that occur; ignored pixels are not counted",
         "Seeds": ", ".join(map(str, config.seeds)),
     }
@@ -196,6 +198,11 @@ def _domains(config: EvaluateConfig, contender: ContenderConfig, seed: int) -> d
     if kinds & {"reinhard", "histogram_matching", "fda", "cyclegan", "cut"}:
         domains["real"] = config.real or ""
     return domains
+
+
+def _describe_augmentation(name: str) -> str:
+    augmentation = AUGMENTATIONS[name]
+    return f"{name}: {'every image as it is' if augmentation is None else augmentation.describe()}"
 
 
 def _describe_network(network: NetworkConfig) -> str:

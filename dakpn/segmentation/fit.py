@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from dakpn.config import NetworkConfig, SegmenterTrainingConfig
+from dakpn.images.augmentation import AUGMENTATIONS
 from dakpn.models.segmenters.networks import build_untrained_network
 from dakpn.models.segmenters.segmenter import Segmenter
 from dakpn.segmentation.examples import BatchSource
@@ -27,7 +28,8 @@ def segmentation_state(
     """A fresh train state: AdamW under a one-cycle schedule, class-balanced cross entropy."""
     device = next(network.parameters()).device
     class_weights = balanced_class_weights(pixel_counts).to(device)
-    task = SegmentationTask(network, class_weights, ignore_id, compute_dtype, recolour)
+    augmentation = AUGMENTATIONS[training.augmentation]
+    task = SegmentationTask(network, class_weights, ignore_id, compute_dtype, recolour, augmentation)
     optimizer = torch.optim.AdamW(
         network.parameters(), training.learning_rate, weight_decay=training.weight_decay, fused=True
     )

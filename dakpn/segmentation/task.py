@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dakpn.images.augmentation import MAX_ZOOM
+from dakpn.images.augmentation import BORDER, DRAWS, STANDARD, Augmentation, Tones, distorted
 from dakpn.models.precision import autocast
 from dakpn.training.data import SegmentationBatch
 from dakpn.training.loop import FIRST_STEP, Step
@@ -22,6 +22,7 @@ class SegmentationTask(nn.Module):
     Attributes:
         compute_dtype: of the network; the loss is always float32.
         recolour: changes the colours of a batch's images before they are augmented; None leaves them.
+        augmentation: how far the views that are learned from are from the images; None takes these as they are.
     """
 
     class_weights: Tensor
@@ -33,12 +34,14 @@ class SegmentationTask(nn.Module):
         ignore_id: int,
         compute_dtype: torch.dtype = torch.float32,
         recolour: Recolour | None = None,
+        augmentation: Augmentation | None = STANDARD,
     ) -> None:
         super().__init__()
         self.compute_dtype = compute_dtype
         self.network = network
         self.ignore_id = ignore_id
         self.recolour = recolour
+        self.augmentation = augmentation
         self.register_buffer("class_weights", class_weights)
 
     def forward(self, batch: SegmentationBatch, step: Step = FIRST_STEP) -> dict[str, Tensor]:
@@ -46,7 +49,8 @@ class SegmentationTask(nn.Module):
         images, labels = batch.images, batch.labels
         if self.recolour is not None:
             images = self.recolour(images, labels)
-        images, labels = augment(images, labels)
+        if self.augmentation is not None:
+            images, labels = augment(images, labels, self.augmentation, self.ignore_id)
         with autocast(images.device, self.compute_dtype):
             logits = self.network(images.contiguous(memory_format=torch.channels_last)).float()
         total = F.cross_entropy(logits, labels, self.class_weights, ignore_index=self.ignore_id, reduction="sum")
@@ -67,27 +71,31 @@ def balanced_class_weights(pixel_counts: np.ndarray) -> Tensor:
     return weights / (weights * frequency).sum().clamp(min=1e-6)
 
 
-def augment(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Flip half of the images and zoom each by 1 to 1.3 at a random place, using torch's default generator.
+def augment(images: Tensor, labels: Tensor, augmentation: Augmentation, ignore_id: int) -> tuple[Tensor, Tensor]:
+    """A random view of each image of a batch, using torch's default generator.
 
     The draws are made on the CPU, so that they are the same on every device; all else happens to the whole batch at
     once, images bilinearly and labels by the nearest pixel.
 
     Args:
-        images: float [B, 3, H, W].
+        images: float [B, 3, H, W] in 0..1.
         labels: int64 [B, H, W].
+        augmentation: how far views are from their images.
+        ignore_id: what labels say where a view reaches beyond its image.
 
     Returns:
         Tensors of the same shapes; image and label move together.
     """
-    zoom, vertical, horizontal, flip = torch.rand(len(images), 4).to(images.device, non_blocking=True).unbind(1)
-    # In coordinates of -1..1 a view has this half side, and its centre lies so far from the image's.
-    side = 1 / (1 + MAX_ZOOM * zoom)
-    down, right = ((1 - side) * (2 * place - 1) for place in (vertical, horizontal))
-    mirrored = torch.where(flip < 0.5, -side, side)
-    nothing = torch.zeros_like(side)
-    views = torch.stack((mirrored, nothing, right, nothing, side, down), 1).view(-1, 2, 3)
+    draws = torch.rand(len(images), DRAWS).to(images.device, non_blocking=True).unbind(1)
+    window = augmentation.window(draws)
+    nothing = torch.zeros_like(window.side)
+    across = window.side * window.direction
+    views = torch.stack((across, nothing, window.right, nothing, window.side, window.down), 1).view(-1, 2, 3)
     grid = F.affine_grid(views, list(images.shape), align_corners=False)
+    outside = (grid.abs() > 1).any(-1)
     moved = F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
     ids = F.grid_sample(labels[:, None].float(), grid, mode="nearest", padding_mode="border", align_corners=False)
-    return moved, ids[:, 0].long()
+    if augmentation.recolors:
+        tones = Tones(*(tone[:, None, None] for tone in augmentation.drawn_tones(draws)))
+        moved = torch.stack(distorted(moved.unbind(1), tones, torch), 1)
+    return moved.masked_fill(outside[:, None], BORDER), ids[:, 0].long().masked_fill(outside, ignore_id)

@@ -12,6 +12,7 @@ from dakpn.models.segmenters.networks import build_untrained_network
 from dakpn.segmentation.examples import LabelledExamples, load_examples
 from dakpn.segmentation.fit import fit_segmenter, segmentation_state
 from dakpn.segmentation.score import score_segmenter
+from dakpn.training.data import SegmentationBatch
 from tests.scenes import Scenes
 
 NETWORK = EncoderConfig.model_validate({"network": {"widths": (4, 8, 8, 16)}}).network
@@ -82,3 +83,15 @@ def test_batches_are_a_function_of_the_seed() -> None:
         drawn.append([next(batches).images.flatten().tolist() for _ in range(3)])
     assert drawn[0] == drawn[1] != drawn[2]
     assert drawn[0][0] != drawn[0][1]
+
+
+@pytest.mark.parametrize("augmentation", ["standard", "none"])
+def test_without_augmentation_a_network_sees_images_as_they_are(augmentation: str) -> None:
+    given = SegmenterTrainingConfig.model_validate({"augmentation": augmentation})
+    seen = []
+    network = nn.Conv2d(3, 5, 1)
+    network.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    state = segmentation_state(network, given, np.ones(5), ignore_id=255)
+    images = torch.rand(4, 3, 8, 8)
+    state.task(SegmentationBatch(images, torch.zeros(4, 8, 8, dtype=torch.long)))
+    assert torch.equal(seen[0], images) is (augmentation == "none")

@@ -1,14 +1,19 @@
 """The segmentation task: label and image move together, class weights, and what ignored pixels teach."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+from dakpn.images import codec
+from dakpn.images.augmentation import DRAWS, STANDARD, Augmentation
 from dakpn.segmentation.task import SegmentationTask, augment, balanced_class_weights
 from dakpn.training.data import SegmentationBatch
 
 HEIGHT, WIDTH = 24, 32
+ZOOM = Augmentation(scale=(1.0, 1.3), tones=0)
 
 
 def blocks() -> tuple[torch.Tensor, torch.Tensor]:
@@ -21,7 +26,7 @@ def blocks() -> tuple[torch.Tensor, torch.Tensor]:
 def test_the_label_moves_with_the_image() -> None:
     images, labels = blocks()
     torch.manual_seed(0)
-    moved_images, moved_labels = augment(images, labels)
+    moved_images, moved_labels = augment(images, labels, ZOOM, 255)
     assert moved_images.shape == images.shape
     assert moved_labels.shape == labels.shape
     assert moved_labels.dtype == labels.dtype
@@ -36,14 +41,45 @@ def test_every_label_is_one_that_was_there() -> None:
     labels = labels * 20  # gaps, so that a mixed id would stand out
     labels[0, 0, 0] = 255
     torch.manual_seed(1)
-    _, moved = augment(torch.zeros(16, 3, HEIGHT, WIDTH), labels)
+    _, moved = augment(torch.zeros(16, 3, HEIGHT, WIDTH), labels, STANDARD, 255)
     assert set(moved.unique().tolist()) <= {*range(0, 240, 20), 255}
+
+
+@pytest.mark.parametrize("size", [(24, 32), (37, 53)])
+def test_a_batch_on_a_device_gets_the_views_that_a_loader_makes_of_the_same_draws(size: tuple[int, int]) -> None:
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 256, (64, 6, 8, 3), dtype=np.uint8)
+    images = np.stack([codec.resize_image(image, size) for image in coarse])
+    labels = rng.integers(0, 19, (64, *size), dtype=np.uint8)
+    torch.manual_seed(5)
+    draws = torch.rand(len(images), DRAWS)
+    torch.manual_seed(5)
+    batch = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
+    moved, ids = augment(batch, torch.from_numpy(labels).long(), STANDARD, 255)
+    for number, numbers in enumerate(draws):
+        view, label = STANDARD.view(images[number], labels[number], None, Fixed(numbers.numpy()))
+        ours = (moved[number].permute(1, 2, 0) * 255).numpy()
+        # Where a pixel lies exactly between two, rounding may choose either.
+        same = ids[number].numpy() == label
+        assert same.mean() > 0.999
+        assert np.abs(ours - view)[same].max() <= 1
+
+
+class Fixed(np.random.Generator):
+    """Draws that are given."""
+
+    def __init__(self, numbers: np.ndarray) -> None:
+        super().__init__(np.random.PCG64(0))
+        self._numbers = numbers
+
+    def random(self, *unused: Any) -> Any:
+        return self._numbers
 
 
 def test_about_half_are_flipped_and_all_are_zoomed_in_at_most_by_1_3() -> None:
     ramp = torch.linspace(0, 1, WIDTH).expand(200, 3, HEIGHT, WIDTH)
     torch.manual_seed(2)
-    moved, _ = augment(ramp, torch.zeros(200, HEIGHT, WIDTH, dtype=torch.long))
+    moved, _ = augment(ramp, torch.zeros(200, HEIGHT, WIDTH, dtype=torch.long), ZOOM, 255)
     rise = moved[:, 0, 0, -1] - moved[:, 0, 0, 0]
     assert 70 < int((rise < 0).sum()) < 130
     assert ((rise.abs() > 0.7) & (rise.abs() <= 1)).all()
@@ -55,7 +91,7 @@ def test_the_same_seed_augments_alike() -> None:
     results = []
     for seed in (3, 3, 4):
         torch.manual_seed(seed)
-        results.append(augment(images, labels))
+        results.append(augment(images, labels, ZOOM, 255))
     assert torch.equal(results[0][0], results[1][0])
     assert torch.equal(results[0][1], results[1][1])
     assert not torch.equal(results[0][1], results[2][1])
