@@ -43,6 +43,10 @@ class JobClient:
             self.ray = JobSubmissionClient(self.address, headers=headers)
             self.ray.list_jobs()  # the client's own greeting needs no token
 
+    def page(self, job_id: str) -> str:
+        """URL of a job's page in the dashboard: its state, its log, and the nodes that it works on."""
+        return f"{self.address}/#/jobs/{job_id}"
+
     def jobs(self) -> list[JobDetails]:
         """All jobs that were submitted, oldest first."""
         with self._asking():

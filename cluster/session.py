@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 _LOCAL_OBJECT_STORE_BYTES = 500_000_000
 _STREAMS_END_WITHIN_S = 3.0
 _REACHED_WITHIN_S = 10.0
+_SLOW_S = 5.0
+_TOLD_EVERY_S = 15.0
 _LONGEST_SOCKET = 103
 """Bytes of a socket's path that every system takes; Ray's own are below its folder for temporary files."""
 _SOCKET = "/ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store.1"
@@ -81,11 +83,33 @@ def _end_streams(error: BaseException, others: set[threading.Thread]) -> None:
             thread.join(max(0.0, deadline - time.monotonic()))
 
 
+@contextmanager
+def _told_if_slow(waiting: str) -> Iterator[None]:
+    """Run the block; once it has taken some seconds, the log says what is waited for, and again from time to time."""
+    over, begin = threading.Event(), time.monotonic()
+
+    def tell() -> None:
+        pause = _SLOW_S
+        while not over.wait(pause):
+            logger.info("still waiting %s, for %.0f s now", waiting, time.monotonic() - begin)
+            pause = _TOLD_EVERY_S
+
+    teller = threading.Thread(target=tell, name="slow start", daemon=True)
+    teller.start()
+    try:
+        yield
+    finally:
+        over.set()
+        teller.join()
+
+
 def _connect(address: str) -> None:
     """Connect to the cluster that `RAY_ADDRESS` names; Ray itself would try a dead one for minutes."""
     _require_port(address)
     try:
-        ray.init(address=address, logging_level=logging.WARNING, **_runtime_env())
+        with _told_if_slow(f"for the Ray cluster at {address} to let this command in"):
+            # What workers say comes through our own reports and errors; their logs are in the dashboard.
+            ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **_runtime_env())
     except (ConnectionError, TimeoutError, RuntimeError, ValueError) as error:
         raise _unreachable(address, error) from error
 
@@ -130,16 +154,17 @@ def _short_folder() -> dict[str, Any]:
 
 def _start_local(cpus: int) -> None:
     try:
-        ray.init(
-            address="local",
-            **_runtime_env(),
-            **_short_folder(),
-            num_cpus=cpus,
-            include_dashboard=False,
-            object_store_memory=_LOCAL_OBJECT_STORE_BYTES,
-            logging_level=logging.ERROR,
-            log_to_driver=False,
-        )
+        with _told_if_slow("for the processes of a Ray on this machine to start"):
+            ray.init(
+                address="local",
+                **_runtime_env(),
+                **_short_folder(),
+                num_cpus=cpus,
+                include_dashboard=False,
+                object_store_memory=_LOCAL_OBJECT_STORE_BYTES,
+                logging_level=logging.ERROR,
+                log_to_driver=False,
+            )
     except Exception as error:
         if "timed out during startup" not in str(error):  # Ray raises no class of its own for it
             raise
@@ -183,6 +208,9 @@ def _require_cpus(cpus: float) -> None:
             f"the Ray cluster has {available:g} CPUs, the job needs {cpus:g} at the same time (workers and one per "
             "data stream); lower `workers` or enlarge the cluster"
         )
+    free = ray.available_resources().get("CPU", 0)
+    if free < cpus:
+        logger.info("%g of the cluster's %g CPUs are free, the job waits for %g", free, available, cpus)
 
 
 def require_gpus(count: int) -> None:

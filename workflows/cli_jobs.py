@@ -63,8 +63,10 @@ def status(
     if job_id is None:
         for job in client.jobs():
             typer.echo(_line(job))
+        typer.echo(f"dashboard: {client.address}; log of a job: `dakpn jobs logs ID`")
         return
     typer.echo(_line(client.job(job_id)))
+    typer.echo(f"dashboard: {client.page(job_id)}; log: `dakpn jobs logs {job_id}`, which ends with")
     for line in last_lines(client.log(job_id)):
         typer.echo(f"  {line}")
 

@@ -91,6 +91,7 @@ def main(
         logger.info("job %s is done; --again runs it once more", job_id)
         return job_id
     logger.info("job %s on %s: %s; Ctrl-C leaves it at work", job_id, client.address, outcome.value)
+    logger.info("dashboard: %s; log: `dakpn jobs logs %s --follow`", client.page(job_id), job_id)
     if not detach:
         raise_unless_succeeded(client, follow(client, job_id, write))
     return job_id

@@ -2,9 +2,11 @@
 
 import subprocess
 import sys
+import time
 
 import pytest
 
+from cluster import session
 from tests.command import environment
 
 _INTERRUPTED_AMID_A_STREAM = """
@@ -48,3 +50,24 @@ def test_no_stream_is_open_when_ray_goes() -> None:
     opened, ended = done.stdout.splitlines()
     assert opened  # the stream has a thread, or this shows nothing
     assert ended == "interrupted beside []"
+
+
+def test_a_start_that_takes_long_says_what_it_waits_for(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def slow(**_: object) -> None:
+        time.sleep(0.3)
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(session.ray, "init", slow)
+    monkeypatch.setattr(session, "_SLOW_S", 0.05)
+    monkeypatch.setattr(session, "_TOLD_EVERY_S", 0.1)
+    caplog.set_level("INFO", "cluster")
+    session._start_local(1)
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) >= 2
+    assert all(line.startswith("still waiting for the processes of a Ray on this machine to start") for line in told)
+    caplog.clear()
+    monkeypatch.setattr(session, "_SLOW_S", 5.0)
+    session._start_local(1)
+    assert caplog.records == []
