@@ -12,7 +12,10 @@ PAGES = tuple(
     for name in (
         "README.md",
         "CONTRIBUTING.md",
-        *(f"docs/{page}.md" for page in ("cluster", "datasets", "evaluation", "next_stage", "tuning", "settings")),
+        *(
+            f"docs/{page}.md"
+            for page in ("cluster", "datasets", "evaluation", "next_stage", "tuning", "settings", "quickstart")
+        ),
     )
 )
 """In the order in which a reader would run them."""

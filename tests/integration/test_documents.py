@@ -13,6 +13,7 @@ from tests.command import dakpn, environment
 from tests.documents import shown_commands
 from tests.paths import REPOSITORY
 from tests.processes import patient_ray_session
+from tests.scenes import as_cityscapes
 
 SIZE = (96, 128)  # no smaller than the patch that the demo trains on
 _NETWORK = ("network.widths=[4,8,8,16]",)
@@ -58,6 +59,8 @@ def folder(tmp_path: Path) -> Path:
     write_video(tmp_path / "PATH/TO/camvid")
     for name in ("PATH/TO/photos", "camvid"):
         (tmp_path / name).symlink_to(tmp_path / "PATH/TO/camvid")
+    (tmp_path / "PATH/TO/gta5").symlink_to(tmp_path / "PATH/TO/synthetic")
+    as_cityscapes(tmp_path / "PATH/TO/synthetic", tmp_path / "PATH/TO/cityscapes")
     (tmp_path / "workflows").symlink_to(REPOSITORY / "workflows")
     (tmp_path / "RUN").symlink_to(tmp_path / "runs/mine")
     shutil.copytree(tmp_path / "PATH/TO/synthetic", tmp_path / "SRC")
@@ -76,6 +79,8 @@ def run_all() -> None:
                 continue
             words = list(command.words[1:])
             more = [*SHORTER.get(words[0], ())]
+            if "workflows/configs/quickstart_evaluation.yaml" in words:
+                more = ["training.size=[32,64]", "training.steps=2"]
             if "camvid_evaluation.yaml" in words:
                 more += SHORTER_WITH_BASELINES
             done = dakpn(*words, *more, cwd=folder)

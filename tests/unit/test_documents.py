@@ -3,6 +3,7 @@
 `tests/integration/test_documents.py` runs the commands.
 """
 
+import ast
 import re
 import shlex
 from pathlib import Path
@@ -90,3 +91,43 @@ def test_no_link_is_dead() -> None:
             if not target.exists() or (anchor and anchor not in anchors(target)):
                 dead.append(f"{page.name}: {link}")
     assert dead == []
+
+
+def literal_texts() -> list[str]:
+    """Texts in the sources, joined as Python joins them, with `...` for what is put in."""
+    texts = []
+    for path in (
+        path for package in ("dakpn", "cluster", "workflows") for path in (REPOSITORY / package).rglob("*.py")
+    ):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.JoinedStr):
+                parts = (part.value if isinstance(part, ast.Constant) else "..." for part in node.values)
+                texts.append("".join(map(str, parts)))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                texts.append(node.value)
+    return texts
+
+
+def sentences_of(page: str) -> list[str]:
+    """The errors that a page of answers quotes."""
+    return re.findall(r"^\| `([^`]+)` \|", (REPOSITORY / "docs" / page).read_text(), re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def sources() -> str:
+    return "\n".join(literal_texts())
+
+
+def occurs(sentence: str, sources: str) -> bool:
+    pattern = r"[^\n]*?".join(re.escape(part) for part in sentence.split("..."))
+    return re.search(pattern, sources) is not None
+
+
+@pytest.mark.parametrize("sentence", sentences_of("troubleshooting.md"))
+def test_an_error_that_is_answered_is_one_of_the_code(sentence: str, sources: str) -> None:
+    assert occurs(sentence, sources), sentence
+
+
+def test_ten_errors_are_answered_and_one_of_nobody_would_be_noticed(sources: str) -> None:
+    assert len(sentences_of("troubleshooting.md")) == 10
+    assert not occurs("the folder ... does not exist; expected ... elsewhere", sources)
