@@ -1,6 +1,7 @@
 """Jobs on a real cluster of one node, `ray start --head` with token authentication."""
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -48,6 +49,7 @@ def test_a_translation_is_done_once_and_followed(head: RayHead, weights: str, sc
     assert first.returncode == 0, first.stderr + first.stdout
     assert f"{output}: 12 images in 3 shards" in first.stdout
     job_id = first.stdout.split()[-1]
+    assert re.search(rf"dashboard: http://\S+/#/jobs/{job_id}; log: `dakpn jobs logs {job_id} --follow`", first.stderr)
     assert dakpn("verify", "--input", scenes.synthetic, "--output", output, "workers=1").returncode == 0
 
     second = dakpn(*command, **head.access)
@@ -55,6 +57,7 @@ def test_a_translation_is_done_once_and_followed(head: RayHead, weights: str, sc
     assert f"job {job_id} is done" in second.stderr
     jobs = dakpn("jobs", "status", **head.access).stdout.splitlines()
     assert [line.split()[:2] for line in jobs if job_id in line] == [[job_id, "SUCCEEDED"]]
+    assert jobs[-1].startswith("dashboard: http://")
 
     plain = subprocess.run(
         [
