@@ -9,8 +9,8 @@ from dakpn.models.function.translation import TranslationFunction
 from dakpn.models.predictor import KernelPredictor
 
 _FOLDER = Path(workflows.__file__).parent / "configs"
-RECIPES = sorted(path for path in _FOLDER.rglob("*.yaml") if not path.stem.endswith("evaluation"))
-"""All that train something: whatever is no evaluation."""
+RECIPES = sorted(path for path in _FOLDER.rglob("*.yaml") if not path.stem.endswith(("_evaluation", "_pack")))
+"""All that train something: whatever is no evaluation and no packing."""
 _URIS = ("run=RUN", "synthetic=SYNTHETIC", "real=REAL")
 
 
