@@ -155,6 +155,36 @@ def _stored_if_text(value: Any) -> Any:
     return {"kind": "stored", "uri": value} if isinstance(value, str) else value
 
 
+class SelfTrainingConfig(Config):
+    """Training on another contender's images and, by a mean teacher's guesses, on real ones without labels (DACS).
+
+    What people use for adaptation instead of translation, or around it: does translation still help under it?
+    """
+
+    kind: Literal["self_training"] = "self_training"
+    images: Annotated[
+        SourceOnlyConfig
+        | StoredConfig
+        | ReinhardConfig
+        | HistogramMatchingConfig
+        | FourierConfig
+        | PerturbationConfig
+        | KernelPredictionConfig
+        | CycleGanConfig
+        | CutConfig
+        | ChainConfig,
+        Field(discriminator="kind"),
+        BeforeValidator(_stored_if_text),
+    ] = Field(default=SourceOnlyConfig(), description="the contender whose labelled images are trained on")
+    decay: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
+        default=0.99, description="decay rate of the teacher, an average over the network's steps"
+    )
+    threshold: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
+        default=0.968, description="probability above which the teacher counts as sure of a pixel"
+    )
+    weight: NonNegativeFloat = Field(default=1.0, description="weight of the loss on mixed images")
+
+
 ContenderConfig = Annotated[
     SourceOnlyConfig
     | RealOnlyConfig
@@ -166,7 +196,8 @@ ContenderConfig = Annotated[
     | KernelPredictionConfig
     | CycleGanConfig
     | CutConfig
-    | ChainConfig,
+    | ChainConfig
+    | SelfTrainingConfig,
     Field(discriminator="kind"),
     BeforeValidator(_stored_if_text),
 ]

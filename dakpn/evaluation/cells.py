@@ -3,20 +3,22 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from dakpn import storage
-from dakpn.config import ContenderConfig, EvaluateConfig, RealOnlyConfig, StoredConfig
+from dakpn.config import ContenderConfig, EvaluateConfig, RealOnlyConfig, SelfTrainingConfig, StoredConfig
 from dakpn.errors import DakpnError
 from dakpn.evaluation.contenders.base import ORACLE, file_name
 from dakpn.evaluation.contenders.build import ContenderFactory, at_seed, has_own_labels
-from dakpn.evaluation.image_sets import read_examples
+from dakpn.evaluation.image_sets import read_examples, read_images
 from dakpn.evaluation.protocol import Protocol, check_evaluation, choose_real, protocol_of, sequences_of_test
 from dakpn.evaluation.training_images import FineTuned, FreshTranslations, Mixed, translated_once
 from dakpn.segmentation.examples import BatchSource, LabelledExamples, labelled_index
 from dakpn.segmentation.fit import fit_segmenter
 from dakpn.segmentation.score import count_confusion, score_from_confusion
+from dakpn.segmentation.self_training import SelfTraining
 
 _SCORING_BATCH = 16
 
@@ -101,7 +103,8 @@ def run_cell(config: EvaluateConfig, cell: Cell) -> dict[str, Any]:
         return done
     _, protocol = _plan_cell(config, cell.contender, cell.real_labelled, cell.draw, cell.seed)
     real = _real_examples(config, cell)
-    network = fit_segmenter(_training_images(config, cell, real), config.network, config.training, cell.seed)
+    images, self_training = _training_images(config, cell, real), _self_training(config, cell)
+    network = fit_segmenter(images, config.network, config.training, cell.seed, self_training)
     scores = _score(config, network)
     chosen = list(real.keys) if real is not None and cell.contender != ORACLE else []
     result = asdict(cell) | scores | {"protocol": protocol.values, "real_keys": chosen}
@@ -141,8 +144,18 @@ def _real_examples(config: EvaluateConfig, cell: Cell) -> LabelledExamples | Non
     return examples.subset(choose_real(examples.keys, config.real_labelled, cell.real_labelled, cell.draw))
 
 
+def _self_training(config: EvaluateConfig, cell: Cell) -> SelfTraining | None:
+    contender = config.contenders.get(cell.contender)
+    if not isinstance(contender, SelfTrainingConfig):
+        return None
+    real = read_images(config.real or "", config.training.size)
+    return SelfTraining(contender, np.stack(list(real.values())).transpose(0, 3, 1, 2))
+
+
 def _training_images(config: EvaluateConfig, cell: Cell, real: LabelledExamples | None) -> BatchSource:
     contender = config.contenders.get(cell.contender)
+    if isinstance(contender, SelfTrainingConfig):
+        contender = contender.images
     if real is None:
         return translated_images(config, contender, cell.seed)
     if contender is None or isinstance(contender, RealOnlyConfig) or config.real_labelled is None:

@@ -15,6 +15,7 @@ from dakpn.config import (
     NetworkConfig,
     RealLabelledConfig,
     RealOnlyConfig,
+    SelfTrainingConfig,
     StoredConfig,
 )
 from dakpn.datasets.manifest import read_index
@@ -93,8 +94,9 @@ def check_evaluation(config: EvaluateConfig) -> None:
     labelled["real_labelled"] = config.real_labelled.dataset if config.real_labelled else None
     for name, contender in config.contenders.items():
         _check_contender(config, name, contender)
-        if isinstance(contender, StoredConfig) and has_own_labels(at_seed(contender.uri, config.seeds[0])):
-            labelled[f"contender {name}"] = at_seed(contender.uri, config.seeds[0])
+        images = contender.images if isinstance(contender, SelfTrainingConfig) else contender
+        if isinstance(images, StoredConfig) and has_own_labels(at_seed(images.uri, config.seeds[0])):
+            labelled[f"contender {name}"] = at_seed(images.uri, config.seeds[0])
     _check_real_labelled(config)
     sequences_of_test(config, source_keys(config.real_test, None, None))
     _check_measures(config)
@@ -153,8 +155,9 @@ def _check_contender(config: EvaluateConfig, name: str, contender: ContenderConf
         if not uri:
             lacks = f": {contender.uri} has no labels of its own" if isinstance(contender, StoredConfig) else ""
             raise UsageError(f"contender {name} needs `{domain}`, the URI of a packed dataset{lacks}; set it")
-    if isinstance(contender, StoredConfig) and domains:
-        _require_same_keys(domains["synthetic"], at_seed(contender.uri, config.seeds[0]), name)
+    images = contender.images if isinstance(contender, SelfTrainingConfig) else contender
+    if isinstance(images, StoredConfig) and "synthetic" in domains:
+        _require_same_keys(domains["synthetic"], at_seed(images.uri, config.seeds[0]), name)
 
 
 def _require_same_keys(synthetic: str, uri: str, name: str) -> None:
@@ -191,6 +194,8 @@ def _domains(config: EvaluateConfig, contender: ContenderConfig, seed: int) -> d
     """The datasets that a contender's images are made from; "" for one that is not set."""
     if isinstance(contender, RealOnlyConfig):
         return {}
+    if isinstance(contender, SelfTrainingConfig):
+        return {**_domains(config, contender.images, seed), "real": config.real or ""}
     if isinstance(contender, StoredConfig):
         return {} if has_own_labels(at_seed(contender.uri, seed)) else {"synthetic": config.synthetic or ""}
     kinds = {contender.kind, *(part.kind for part in getattr(contender, "parts", ()))}

@@ -9,6 +9,7 @@ from dakpn.images.augmentation import AUGMENTATIONS
 from dakpn.models.segmenters.networks import build_untrained_network
 from dakpn.models.segmenters.segmenter import Segmenter
 from dakpn.segmentation.examples import BatchSource
+from dakpn.segmentation.self_training import SelfTraining, SelfTrainingTask
 from dakpn.segmentation.task import Recolour, SegmentationTask, balanced_class_weights
 from dakpn.training.loop import LoopSettings, run_steps
 from dakpn.training.monitor import Alarm
@@ -40,9 +41,20 @@ def segmentation_state(
 
 
 def fit_segmenter(
-    examples: BatchSource, config: NetworkConfig, training: SegmenterTrainingConfig, seed: int
+    examples: BatchSource,
+    config: NetworkConfig,
+    training: SegmenterTrainingConfig,
+    seed: int,
+    self_training: SelfTraining | None = None,
 ) -> Segmenter:
     """Train a network on examples; the same arguments give the same network.
+
+    Args:
+        examples: labelled images.
+        config: the network.
+        training: how it is trained.
+        seed: of its first weights, its batches and their augmentation.
+        self_training: real images without labels that are learned from, too; None trains on labels alone.
 
     Raises:
         UsageError, WeightsError: the network cannot be built.
@@ -55,7 +67,11 @@ def fit_segmenter(
     state = segmentation_state(network, training, examples.pixel_counts(), space.ignore_id)
     batches = examples.random_batches(training.batch_size_per_worker, seed)
     settings = LoopSettings(training.steps, report_every=training.steps, checkpoint_every=training.steps, seed=seed)
-    run_steps(state, state.task, batches, settings, _Silent())
+    if self_training is None:
+        run_steps(state, state.task, batches, settings, _Silent())
+    else:
+        state.task = SelfTrainingTask(state.task, self_training.settings)
+        run_steps(state, state.task, self_training.with_real(batches, seed), settings, _Silent())
     return network.eval()
 
 

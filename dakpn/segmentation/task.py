@@ -1,6 +1,7 @@
 """The segmentation task: augmentation, network and loss in one module with one forward."""
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -46,18 +47,40 @@ class SegmentationTask(nn.Module):
 
     def forward(self, batch: SegmentationBatch, step: Step = FIRST_STEP) -> dict[str, Tensor]:
         """`loss` for a batch of train ids."""
+        return {"loss": self.loss(*self.prepared(batch))}
+
+    def prepared(self, batch: SegmentationBatch) -> tuple[Tensor, Tensor]:
+        """Images [B, 3, h, w] and train ids [B, h, w] as the network sees them: recolored and augmented."""
         images, labels = batch.images, batch.labels
         if self.recolour is not None:
             images = self.recolour(images, labels)
-        if self.augmentation is not None:
-            images, labels = augment(images, labels, self.augmentation, self.ignore_id)
+        return self.augmented(images, labels)
+
+    def augmented(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Views of images [B, 3, h, w] and train ids [B, h, w]; the same where nothing is augmented."""
+        if self.augmentation is None:
+            return images, labels
+        return augment(images, labels, self.augmentation, self.ignore_id)
+
+    def loss(self, images: Tensor, labels: Tensor, pixel_weights: Tensor | None = None) -> Tensor:
+        """The loss, a scalar, on images as `prepared` gives them.
+
+        Args:
+            images: float [B, 3, h, w] in 0..1.
+            labels: int64 [B, h, w] of train ids.
+            pixel_weights: float [B, h, w] in 0..1, a weight for each pixel's loss; None counts all of them whole.
+        """
         with autocast(images.device, self.compute_dtype):
             logits = self.network(images.contiguous(memory_format=torch.channels_last)).float()
-        total = F.cross_entropy(logits, labels, self.class_weights, ignore_index=self.ignore_id, reduction="sum")
+        cross_entropy = partial(F.cross_entropy, weight=self.class_weights, ignore_index=self.ignore_id)
+        if pixel_weights is None:
+            total = cross_entropy(logits, labels, reduction="sum")
+        else:
+            total = (cross_entropy(logits, labels, reduction="none") * pixel_weights).sum()
         # Not the built-in mean: it is not a number for a batch of ignored pixels alone.
         counted = labels != self.ignore_id
         weight = (self.class_weights[labels * counted] * counted).sum()
-        return {"loss": total / weight.clamp(min=1e-6)}
+        return total / weight.clamp(min=1e-6)
 
 
 def balanced_class_weights(pixel_counts: np.ndarray) -> Tensor:

@@ -18,6 +18,7 @@ from dakpn.config import (
     PerturbationConfig,
     RealOnlyConfig,
     ReinhardConfig,
+    SelfTrainingConfig,
     SourceOnlyConfig,
     StoredConfig,
 )
@@ -84,9 +85,10 @@ class ContenderFactory:
                 return Chain([self.build(part) for part in contender.parts])
             case CycleGanConfig() | CutConfig():
                 return Generated(trained_baseline(self.config, contender, self.seed))
-            case RealOnlyConfig():
+            case RealOnlyConfig() | SelfTrainingConfig():
                 raise UsageError(
-                    "a contender of kind real_only translates nothing; leave it out of chains and measures"
+                    f"a contender of kind {contender.kind} translates nothing itself; leave it out of chains and "
+                    "measures"
                 )
 
     def _translator(self, contender: KernelPredictionConfig) -> Translator:
@@ -124,6 +126,8 @@ def content_digests(contender: ContenderConfig, seed: int) -> list[str]:
             return [content_digest(uri)]
         case KernelPredictionConfig():
             return [load_predictor(at_seed(contender.weights, seed))[2]]
+        case SelfTrainingConfig():
+            return content_digests(contender.images, seed)
         case ChainConfig():
             return [digest for part in contender.parts for digest in content_digests(part, seed)]
         case _:

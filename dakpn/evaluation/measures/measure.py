@@ -11,7 +11,15 @@ from numpy.typing import NDArray
 from safetensors.numpy import load, save
 
 from dakpn import storage
-from dakpn.config import ContenderConfig, CutConfig, CycleGanConfig, EvaluateConfig, MeasuresConfig, RealOnlyConfig
+from dakpn.config import (
+    ContenderConfig,
+    CutConfig,
+    CycleGanConfig,
+    EvaluateConfig,
+    MeasuresConfig,
+    RealOnlyConfig,
+    SelfTrainingConfig,
+)
 from dakpn.errors import DakpnError
 from dakpn.evaluation.baselines.store import training_seconds
 from dakpn.evaluation.contenders.base import Contender, file_name
@@ -66,7 +74,8 @@ def measured_contenders(config: EvaluateConfig) -> list[str]:
     """Names of the contenders that translate; none where the evaluation measures nothing."""
     if config.measures is None:
         return []
-    return [name for name, contender in config.contenders.items() if not isinstance(contender, RealOnlyConfig)]
+    without_images = RealOnlyConfig | SelfTrainingConfig
+    return [name for name, contender in config.contenders.items() if not isinstance(contender, without_images)]
 
 
 def prepare_measures(config: EvaluateConfig, measures: MeasuresConfig) -> dict[str, Any]:
