@@ -78,6 +78,7 @@ class TrainState:
         self.task.load_state_dict(state["task"])
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
+            _lay_out_as_params(optimizer)
         for name, scheduler in self.schedulers.items():
             scheduler.load_state_dict(state["schedulers"][name])
         if self.ema:
@@ -92,6 +93,14 @@ class TrainState:
             group["lr"] *= factor
         scheduler = self.schedulers[player]
         scheduler.base_lrs = [rate * factor for rate in scheduler.base_lrs]
+
+
+def _lay_out_as_params(optimizer: Optimizer) -> None:
+    """Checkpoints are contiguous; a fused optimizer goes through a parameter and its moments in the order of memory."""
+    for parameter, moments in optimizer.state.items():
+        for name, moment in moments.items():
+            if isinstance(moment, Tensor) and moment.shape == parameter.shape:
+                moments[name] = torch.empty_like(parameter, dtype=moment.dtype).copy_(moment)
 
 
 def _plain(state: dict[str, Any]) -> dict[str, Any]:
