@@ -213,7 +213,9 @@ def _require_cpus(cpus: float) -> None:
         logger.info("%g of the cluster's %g CPUs are free, the job waits for %g", free, available, cpus)
 
 
-def require_gpus(count: int) -> None:
+def require_gpus(
+    count: float, asked: str = "use_gpu is true", way_out: str = "set use_gpu=false, lower `workers`"
+) -> None:
     """Refuse a job for GPUs on a Ray of this machine that has fewer; another cluster may yet grow, and is waited for.
 
     Raises:
@@ -223,9 +225,9 @@ def require_gpus(count: int) -> None:
     if there >= count:
         return
     if os.environ.get("RAY_ADDRESS"):
-        logger.warning("the cluster has %g GPUs, the job needs %d: it begins when there are so many", there, count)
+        logger.warning("the cluster has %g GPUs, the job needs %g: it begins when there are so many", there, count)
         return
     raise UsageError(
-        f"use_gpu is true, but Ray finds {there:g} GPUs on this machine, expected {count}; set use_gpu=false, lower "
-        "`workers`, or name a cluster that has GPUs in RAY_ADDRESS"
+        f"{asked}, but Ray finds {there:g} GPUs on this machine, expected {count:g}; {way_out}, or name a cluster that "
+        "has GPUs in RAY_ADDRESS"
     )

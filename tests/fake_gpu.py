@@ -73,11 +73,32 @@ def register() -> None:
 
 
 @contextmanager
+def _no_inference_mode() -> Iterator[None]:
+    """Have inference mode do what `no_grad` does: nothing can be made on the device in it."""
+    ways = {name: getattr(torch.inference_mode, name) for name in ("__enter__", "__exit__")}
+    before: list[bool] = []
+
+    def enter(mode: torch.inference_mode) -> None:
+        before.append(torch.is_grad_enabled())
+        torch.set_grad_enabled(before[-1] and not mode.mode)
+
+    def leave(mode: torch.inference_mode, *unused: Any) -> None:
+        torch.set_grad_enabled(before.pop())
+
+    torch.inference_mode.__enter__, torch.inference_mode.__exit__ = enter, leave  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        for name, way in ways.items():
+            setattr(torch.inference_mode, name, way)
+
+
+@contextmanager
 def fake_gpu() -> Iterator[FakeGpu]:
     """Run the block with the device there."""
     constants = (color._constant, noise._quantiles_on)
     try:
-        with FakeTensorMode(allow_non_fake_inputs=True), FakeGpu() as device:
+        with _no_inference_mode(), FakeTensorMode(allow_non_fake_inputs=True), FakeGpu() as device:
             yield device
     finally:
         for kept in constants:

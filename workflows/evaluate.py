@@ -10,15 +10,17 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from cluster.session import ray_session
+from cluster.session import ray_session, require_gpus
 from dakpn import storage
 from dakpn.config import EvaluateConfig, MeasuresConfig
 from dakpn.config_file import to_yaml
+from dakpn.errors import UsageError
 from dakpn.evaluation.baselines.store import BaselineJob, planned_baselines, trained_baseline
-from dakpn.evaluation.cells import Cell, finished_cell, plan_cells, run_cell
+from dakpn.evaluation.cells import Cell, finished_cell, plan_cells, run_cell, seconds_of_step
 from dakpn.evaluation.measures.measure import measure_contender, measured_contenders, prepare_measures
 from dakpn.evaluation.protocol import describe_protocol
 from dakpn.evaluation.statistics import difference_text, score_text, sequence_names, sequence_text, summarize
+from dakpn.evaluation.workplace import device_of
 from dakpn.progress import progress
 from dakpn.segmentation.examples import limit_threads
 from dakpn.wording import counted
@@ -29,6 +31,7 @@ J = TypeVar("J")
 R = TypeVar("R")
 _WIDTH_IN_FILES = 140
 _LOOK_EVERY_S = 5.0
+_WORTH_TIMING = 500
 _ONLY_IN_CELL_FILES = {"protocol", "real_keys"}
 
 
@@ -41,6 +44,8 @@ def main(config: EvaluateConfig) -> list[dict[str, Any]]:
     cells = plan_cells(config)
     storage.preflight(config.output, write=True)
     with ray_session(cpus=config.workers):
+        if config.num_gpus:
+            require_gpus(config.num_gpus, f"num_gpus is {config.num_gpus:g}", "set num_gpus=0")
         _train_baselines(config)
         results = _run_cells(config, cells)
         measures = _measure(config)
@@ -63,9 +68,32 @@ def _run_cells(config: EvaluateConfig, cells: Sequence[Cell]) -> list[dict[str, 
     results = {cell: done for cell in cells if (done := finished_cell(config, cell)) is not None}
     todo = [cell for cell in cells if cell not in results]
     logger.info("%d of %s to do", len(todo), counted(len(cells), "cell"))
+    _estimate(config, todo)
     done = _run_all(_run_cell, config, todo, ("evaluating", "cells"), _describe_cell)
     results |= dict(zip(todo, done, strict=True))
     return [results[cell] for cell in cells]
+
+
+def _estimate(config: EvaluateConfig, todo: Sequence[Cell]) -> None:
+    """Say how long the cells will take, by a few steps of the first one. Raises `UsageError` if too long."""
+    steps = len(todo) * config.training.steps
+    if steps < _WORTH_TIMING:
+        return
+    step = ray.get(ray.remote(_seconds_of_step).options(num_cpus=1, num_gpus=config.num_gpus).remote(config, todo[0]))
+    hours = steps * step / min(config.workers, len(todo)) / 3600
+    logger.info(
+        "a step of %s takes %.2g s: about %s for %s of %d steps, %d at a time",
+        todo[0].contender, step, _duration(hours), counted(len(todo), "cell"), config.training.steps, config.workers,
+    )  # fmt: skip
+    if hours > config.max_hours:
+        raise UsageError(
+            f"the evaluation would take about {_duration(hours)}, more than max_hours={config.max_hours:g}: raise it, "
+            "or take fewer seeds, contenders, draws or training.steps, more workers, or GPUs (num_gpus)"
+        )
+
+
+def _duration(hours: float) -> str:
+    return f"{hours:.1f} h" if hours >= 1 else f"{60 * hours:.0f} min"
 
 
 def _train_baselines(config: EvaluateConfig) -> None:
@@ -120,7 +148,7 @@ def _run_all(
     How far they are is shown as `shown` (what is done, what is counted); a line tells of each and of the time that is
     left.
     """
-    run_one = ray.remote(work).options(num_cpus=1)
+    run_one = ray.remote(work).options(num_cpus=1, num_gpus=config.num_gpus)
     waiting, running, results = list(range(len(jobs))), {}, {}
     started = time.monotonic()
     with progress(*shown) as show:
@@ -139,6 +167,11 @@ def _run_all(
     return [results[number] for number in range(len(jobs))]
 
 
+def _seconds_of_step(config: EvaluateConfig, cell: Cell) -> float:
+    limit_threads(1)
+    return seconds_of_step(config, cell)
+
+
 def _run_cell(config: EvaluateConfig, cell: Cell) -> dict[str, Any]:
     limit_threads(1)
     return run_cell(config, cell)
@@ -146,7 +179,7 @@ def _run_cell(config: EvaluateConfig, cell: Cell) -> dict[str, Any]:
 
 def _train_baseline(config: EvaluateConfig, job: BaselineJob) -> None:
     limit_threads(1)
-    trained_baseline(config, job.baseline, job.seed)
+    trained_baseline(config, job.baseline, job.seed, device_of(config))
 
 
 def _prepare_measures(config: EvaluateConfig, job: str) -> dict[str, Any]:

@@ -3,9 +3,9 @@
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, NonNegativeFloat, PositiveInt, model_validator
+from pydantic import AfterValidator, Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
-from dakpn.config.base import Config, Size, Unit
+from dakpn.config.base import Config, Size, Steps, Unit
 from dakpn.config.contenders import ContenderConfig, RealOnlyConfig
 from dakpn.config.networks import NetworkConfig, SegmenterTrainingConfig, SmallNetworkConfig
 
@@ -107,6 +107,30 @@ class EvaluateConfig(Config):
         default=None, description="measures of the translated images themselves; none: mIoU alone"
     )
     workers: PositiveInt = Field(default=2, description="trainings side by side, each one task on the cluster")
+    num_gpus: Annotated[float, Field(ge=0, le=1), Unit("GPUs")] = Field(
+        default=0.0,
+        description="GPUs of each training, baseline and measurement; below 1, several share one: with 0.33 and "
+        "workers=3 three do. 0: all on CPUs",
+    )
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        default="auto",
+        description="what segmenters are trained in; losses and scores are always float32. auto: bfloat16 on a GPU, "
+        "float32 on a CPU",
+    )
+    memory_gigabytes: Annotated[PositiveFloat, Unit("GB")] = Field(
+        default=8.0,
+        description="most that the images of one dataset may take in a task, at the evaluation's size; those of a "
+        "larger one are read from its shards as they are drawn, and of a larger `real` only as many as fit, spread "
+        "over it. On a GPU, images that take at most this and half of its free memory stay there",
+    )
+    checkpoint_every: Steps = Field(
+        default=200, description="a training of more steps writes a checkpoint so often, and goes on from it if stopped"
+    )
+    max_hours: Annotated[PositiveFloat, Unit("hours")] = Field(
+        default=72.0,
+        description="an evaluation that would take longer, by the time that a few steps of its first training take, "
+        "is refused",
+    )
 
     @property
     def image_size(self) -> Size:

@@ -1,6 +1,8 @@
 """Images by key, from a packed dataset or from a plain folder: real references, and what others have translated."""
 
 import hashlib
+import logging
+import math
 from functools import lru_cache
 
 import numpy as np
@@ -8,37 +10,68 @@ from numpy.typing import NDArray
 
 from dakpn import storage
 from dakpn.datasets import manifest
+from dakpn.datasets.reader import SegmentationDataset
 from dakpn.datasets.shards import read_shard
 from dakpn.images import codec
-from dakpn.segmentation.examples import LabelledExamples, load_examples
+from dakpn.segmentation.examples import LabelledExamples, StreamedExamples, load_examples, stream_examples
 from dakpn.sources.preset import load_preset
 from dakpn.sources.source_path import read_file, source_path
 
+logger = logging.getLogger(__name__)
+
 Size = tuple[int, int]
+Examples = LabelledExamples | StreamedExamples
 _KEPT = 4
 """Datasets kept in memory; at the sizes of evaluations one takes some dozens of megabytes."""
 
 
-def read_examples(uri: str, size: Size) -> LabelledExamples:
-    """A packed, labelled dataset in memory; this process reads the same one once. Raises like `load_examples`."""
+def read_examples(uri: str, size: Size, gigabytes: float = math.inf) -> Examples:
+    """A packed, labelled dataset: in memory, or read as it is used if it takes more than so much.
+
+    This process reads the same one once. Raises like `load_examples`.
+    """
+    bytes_of_one = size[0] * size[1] * 4
+    if manifest.read_index(uri).rows * bytes_of_one > gigabytes * 1e9:
+        return _streamed(uri, size, content_digest(uri))
     return _examples(uri, size, content_digest(uri))
 
 
-def read_images(uri: str, size: Size) -> dict[str, NDArray[np.uint8]]:
+def read_images(uri: str, size: Size, gigabytes: float = math.inf) -> dict[str, NDArray[np.uint8]]:
     """Images of a packed dataset, or of the image files below a local folder, by key and resized.
 
-    This process reads the same ones once.
+    Of a packed dataset that takes more than so much, as many as fit, spread over it. This process reads the same ones
+    once.
 
     Raises:
         UsageError: neither is there.
         DataError: an image cannot be decoded.
     """
-    return _images(uri, size, content_digest(uri))
+    digest, most = content_digest(uri), max(1.0, gigabytes * 1e9 / (size[0] * size[1] * 3))
+    if is_packed(uri) and (rows := manifest.read_index(uri).rows) > most:
+        logger.warning(
+            "%s has %d images, more than memory_gigabytes=%g holds: %d of them are used, spread over it",
+            uri, rows, gigabytes, int(most),
+        )  # fmt: skip
+        return _some_images(uri, size, digest, int(most))
+    return _images(uri, size, digest)
 
 
 @lru_cache(maxsize=_KEPT)
 def _examples(uri: str, size: Size, digest: str) -> LabelledExamples:
     return load_examples(uri, size)
+
+
+@lru_cache(maxsize=_KEPT)
+def _streamed(uri: str, size: Size, digest: str) -> StreamedExamples:
+    return stream_examples(uri, size)
+
+
+@lru_cache(maxsize=_KEPT)
+def _some_images(uri: str, size: Size, digest: str, count: int) -> dict[str, NDArray[np.uint8]]:
+    dataset = SegmentationDataset(uri, size=size)
+    chosen = np.linspace(0, len(dataset) - 1, count).round().astype(int)
+    items = (dataset[int(i)] for i in chosen)
+    return {item["key"]: np.ascontiguousarray(item["image"].transpose(1, 2, 0)) for item in items}
 
 
 @lru_cache(maxsize=_KEPT)

@@ -24,6 +24,7 @@ from dakpn.errors import UsageError
 from dakpn.evaluation.contenders.base import ORACLE
 from dakpn.evaluation.contenders.build import at_seed, content_digests, has_own_labels
 from dakpn.evaluation.measures.extractor import load_extractor
+from dakpn.evaluation.workplace import described_precision
 from dakpn.images.augmentation import AUGMENTATIONS
 from dakpn.models.segmenters.networks import require_network
 from dakpn.segmentation.examples import labelled_index
@@ -59,6 +60,7 @@ def protocol_of(
         "version": _VERSION,
         "network": config.network.model_dump(mode="json"),
         "training": config.training.model_dump(mode="json"),
+        "precision": described_precision(config),
         "real_test": read_index(config.real_test).digest,
         "real_labelled": real_labelled,
         "seed": seed,
@@ -128,6 +130,7 @@ def describe_protocol(config: EvaluateConfig) -> dict[str, str]:
         "Downstream net": _describe_network(config.network),
         "Image size": f"{training.size[1]} x {training.size[0]} pixels (area-averaged; labels by nearest neighbour)",
         "Training": f"{training.steps} steps of {training.batch_size_per_worker}, the same for every contender",
+        "Precision": f"{described_precision(config)}; losses and scores are float32",
         "Augmentation": _describe_augmentation(training.augmentation),
         "Score": "mIoU over the classes that occur; ignored pixels are not counted",
         "Seeds": ", ".join(map(str, config.seeds)),

@@ -1,5 +1,6 @@
 """What a downstream net trains on: a contender's translations, few real images, and mixtures of the two."""
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -10,8 +11,9 @@ from numpy.typing import NDArray
 
 from dakpn.datasets.label_space import LabelSpace
 from dakpn.evaluation.contenders.base import Contender, LabelledImage
+from dakpn.evaluation.image_sets import Examples
 from dakpn.images import codec
-from dakpn.segmentation.examples import BatchSource, LabelledExamples, ready_batch
+from dakpn.segmentation.examples import BatchSource, LabelledExamples, batch_of_bytes
 from dakpn.training.data import SegmentationBatch
 from dakpn.training.loop import step_seed
 
@@ -31,7 +33,7 @@ class FreshTranslations:
         size: height and width of the batches.
     """
 
-    synthetic: LabelledExamples
+    synthetic: Examples
     contender: Contender
     size: tuple[int, int]
 
@@ -44,20 +46,18 @@ class FreshTranslations:
         """See `BatchSource`."""
         return self.synthetic.pixel_counts()
 
-    def random_batches(self, batch_size: int, seed: int) -> Iterator[SegmentationBatch]:
+    def random_batches(self, batch_size: int, seed: int, start: int = 0) -> Iterator[SegmentationBatch]:
         """See `BatchSource`."""
-        step = 0
-        while True:
+        for step in itertools.count(start):
             rng = np.random.default_rng(step_seed(seed, 0, step))
-            chosen = rng.integers(0, len(self.synthetic.images), batch_size)
+            chosen = rng.integers(0, len(self.synthetic.keys), batch_size)
             draws = rng.integers(0, _DRAWS, batch_size)
             pairs = [self._example(int(i), int(draw)) for i, draw in zip(chosen, draws, strict=True)]
-            yield ready_batch(*map(np.stack, zip(*pairs, strict=True)))
-            step += 1
+            yield batch_of_bytes(*map(np.stack, zip(*pairs, strict=True)))
 
     def _example(self, index: int, draw: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        image = self.contender.translate(labelled_image(self.synthetic, index), draw)
-        return _at_size(image, self.synthetic.labels[index], self.size)
+        sample = labelled_image(self.synthetic, index)
+        return _at_size(self.contender.translate(sample, draw), sample.label, self.size)
 
 
 def translated_once(synthetic: LabelledExamples, contender: Contender, size: tuple[int, int]) -> LabelledExamples:
@@ -70,10 +70,10 @@ def translated_once(synthetic: LabelledExamples, contender: Contender, size: tup
     return LabelledExamples(synthetic.keys, images, labels, synthetic.label_space)
 
 
-def labelled_image(examples: LabelledExamples, index: int) -> LabelledImage:
+def labelled_image(examples: Examples, index: int) -> LabelledImage:
     """One example as a contender takes it."""
-    image = np.ascontiguousarray(examples.images[index].transpose(1, 2, 0))
-    return LabelledImage(examples.keys[index], image, examples.labels[index])
+    image, label = examples.example(index)
+    return LabelledImage(examples.keys[index], np.ascontiguousarray(image.transpose(1, 2, 0)), label)
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class Mixed:
     """
 
     synthetic: BatchSource
-    real: LabelledExamples
+    real: Examples
     share: float
 
     @property
@@ -98,10 +98,13 @@ class Mixed:
         """See `BatchSource`."""
         return self.synthetic.pixel_counts() + self.real.pixel_counts()
 
-    def random_batches(self, batch_size: int, seed: int) -> Iterator[SegmentationBatch]:
+    def random_batches(self, batch_size: int, seed: int, start: int = 0) -> Iterator[SegmentationBatch]:
         """See `BatchSource`."""
         real = min(max(1, round(self.share * batch_size)), max(1, batch_size - 1))
-        streams = (self.synthetic.random_batches(batch_size - real, seed), self.real.random_batches(real, seed))
+        streams = (
+            self.synthetic.random_batches(batch_size - real, seed, start),
+            self.real.random_batches(real, seed, start),
+        )
         for ours, theirs in zip(*streams, strict=True):
             yield SegmentationBatch(torch.cat((ours.images, theirs.images)), torch.cat((ours.labels, theirs.labels)))
 
@@ -116,7 +119,7 @@ class FineTuned:
     """
 
     synthetic: BatchSource
-    real: LabelledExamples
+    real: Examples
     switch_at: int
 
     @property
@@ -128,10 +131,10 @@ class FineTuned:
         """See `BatchSource`."""
         return self.synthetic.pixel_counts() + self.real.pixel_counts()
 
-    def random_batches(self, batch_size: int, seed: int) -> Iterator[SegmentationBatch]:
+    def random_batches(self, batch_size: int, seed: int, start: int = 0) -> Iterator[SegmentationBatch]:
         """See `BatchSource`."""
-        yield from islice(self.synthetic.random_batches(batch_size, seed), self.switch_at)
-        yield from self.real.random_batches(batch_size, seed)
+        yield from islice(self.synthetic.random_batches(batch_size, seed, start), max(0, self.switch_at - start))
+        yield from self.real.random_batches(batch_size, seed, max(0, start - self.switch_at))
 
 
 def _at_size(

@@ -4,6 +4,7 @@ from typing import Literal, TypeVar
 
 import torch
 
+CPU = torch.device("cpu")
 _Module = TypeVar("_Module", bound=torch.nn.Module)
 
 
@@ -17,6 +18,12 @@ def compute_dtype(precision: Literal["auto", "float32", "bfloat16"], device: tor
 def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
     """Run a network's forward in this type; its params and their gradients stay float32."""
     return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
+
+
+def device_of(module: torch.nn.Module) -> torch.device:
+    """Where a module's params are; the CPU for one without any."""
+    parameter = next(module.parameters(), None)
+    return CPU if parameter is None else parameter.device
 
 
 def place(module: _Module, device: torch.device) -> _Module:

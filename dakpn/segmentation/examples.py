@@ -1,20 +1,25 @@
 """A labelled dataset held in memory at training resolution: how evaluation reads its data."""
 
+import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from dakpn.datasets import manifest
 from dakpn.datasets.label_space import LabelSpace
+from dakpn.datasets.reader import SegmentationDataset
 from dakpn.datasets.shards import read_shard
 from dakpn.datasets.training_samples import labelled_example
 from dakpn.errors import UsageError
 from dakpn.training.data import SegmentationBatch
 from dakpn.training.loop import step_seed
+
+_COUNTED_EXAMPLES = 200
 
 
 class BatchSource(Protocol):
@@ -29,8 +34,11 @@ class BatchSource(Protocol):
         """Pixels of each class [C] in what the batches are drawn from."""
         ...
 
-    def random_batches(self, batch_size: int, seed: int) -> Iterator[SegmentationBatch]:
-        """Endless batches, on the CPU and ready to be used; a function of the seed."""
+    def random_batches(self, batch_size: int, seed: int, start: int = 0) -> Iterator[SegmentationBatch]:
+        """Endless batches of bytes from batch `start` on, each a function of the seed and its number.
+
+        `to` brings them to a device, and makes them ready to be used.
+        """
         ...
 
 
@@ -57,13 +65,17 @@ class LabelledExamples:
             tuple(self.keys[i] for i in rows), self.images[rows], self.labels[rows], self.label_space
         )
 
-    def random_batches(self, batch_size: int, seed: int) -> Iterator[SegmentationBatch]:
+    def random_batches(self, batch_size: int, seed: int, start: int = 0) -> Iterator[SegmentationBatch]:
         """Endless batches drawn with replacement; batch k is a function of (seed, k)."""
-        step = 0
-        while True:
-            chosen = np.random.default_rng(step_seed(seed, 0, step)).integers(0, len(self.images), batch_size)
-            yield self._batch(chosen)
-            step += 1
+        return map(self._batch, drawn_positions(len(self.images), batch_size, seed, start))
+
+    def example(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """One image [3, h, w] and its train ids [h, w]."""
+        return self.images[index], self.labels[index]
+
+    def held(self) -> "LabelledExamples":
+        """The same in memory: itself."""
+        return self
 
     def ordered_batches(self, batch_size: int) -> Iterator[SegmentationBatch]:
         """Every example once, in order."""
@@ -75,12 +87,122 @@ class LabelledExamples:
         return np.bincount(self.labels.ravel(), minlength=256)[: self.label_space.num_classes]
 
     def _batch(self, chosen: NDArray[np.integer]) -> SegmentationBatch:
-        return ready_batch(self.images[chosen], self.labels[chosen])
+        return batch_of_bytes(self.images[chosen], self.labels[chosen])
 
 
-def ready_batch(images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> SegmentationBatch:
-    """The batch, on the CPU and ready to be used, of images uint8 [B, 3, h, w] and train ids uint8 [B, h, w]."""
-    return SegmentationBatch(torch.from_numpy(images), torch.from_numpy(labels)).to(torch.device("cpu"))
+@dataclass(frozen=True)
+class StreamedExamples:
+    """Labelled images that are read from their dataset's shards whenever they are drawn; a `BatchSource`.
+
+    Its batches are those of `LabelledExamples` of the same dataset.
+
+    Attributes:
+        dataset: resizes, and keeps what it has read in bounds.
+        positions: of the N examples in the dataset.
+        keys: theirs.
+        label_space: of the dataset.
+    """
+
+    dataset: SegmentationDataset
+    positions: tuple[int, ...]
+    keys: tuple[str, ...]
+    label_space: LabelSpace
+
+    def subset(self, chosen: Sequence[int]) -> "StreamedExamples":
+        """The examples at these positions, in this order."""
+        positions, keys = (tuple(all_[i] for i in chosen) for all_ in (self.positions, self.keys))
+        return replace(self, positions=positions, keys=keys)
+
+    def example(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """One image [3, h, w] and its train ids [h, w]. Raises `DataError` if it cannot be decoded."""
+        item = self.dataset[self.positions[index]]
+        return item["image"], item["label"]
+
+    def held(self) -> LabelledExamples:
+        """The same in memory."""
+        images, labels = map(np.stack, zip(*map(self.example, range(len(self.keys))), strict=True))
+        return LabelledExamples(self.keys, images, labels, self.label_space)
+
+    def random_batches(self, batch_size: int, seed: int, start: int = 0) -> Iterator[SegmentationBatch]:
+        """See `BatchSource`."""
+        return map(self._batch, drawn_positions(len(self.keys), batch_size, seed, start))
+
+    def ordered_batches(self, batch_size: int) -> Iterator[SegmentationBatch]:
+        """Every example once, in order."""
+        for start in range(0, len(self.keys), batch_size):
+            yield self._batch(np.arange(start, min(start + batch_size, len(self.keys))))
+
+    def pixel_counts(self) -> NDArray[np.int64]:
+        """Pixels of each class [C], in at most 200 examples spread over all."""
+        chosen = np.unique(np.linspace(0, len(self.keys) - 1, _COUNTED_EXAMPLES).round().astype(int))
+        counts = sum(np.bincount(self.example(int(i))[1].ravel(), minlength=256) for i in chosen)
+        return np.asarray(counts)[: self.label_space.num_classes]
+
+    def _batch(self, chosen: NDArray[np.integer]) -> SegmentationBatch:
+        return batch_of_bytes(*map(np.stack, zip(*(self.example(int(i)) for i in chosen), strict=True)))
+
+
+@dataclass(frozen=True)
+class ResidentExamples:
+    """A `BatchSource` whose images lie on a device; its batches are those of the same examples in memory.
+
+    Attributes:
+        images: uint8 [N, 3, h, w] on the device.
+        labels: uint8 [N, h, w] there.
+        examples: the same in memory.
+    """
+
+    images: Tensor
+    labels: Tensor
+    examples: LabelledExamples
+
+    @property
+    def label_space(self) -> LabelSpace:
+        """See `BatchSource`."""
+        return self.examples.label_space
+
+    def pixel_counts(self) -> NDArray[np.int64]:
+        """See `BatchSource`."""
+        return self.examples.pixel_counts()
+
+    def random_batches(self, batch_size: int, seed: int, start: int = 0) -> Iterator[SegmentationBatch]:
+        """See `BatchSource`."""
+        for chosen in drawn_positions(len(self.images), batch_size, seed, start):
+            rows = torch.from_numpy(chosen).to(self.images.device)
+            yield SegmentationBatch(self.images[rows], self.labels[rows])
+
+
+def resident(source: BatchSource, device: torch.device, gigabytes: float) -> BatchSource:
+    """The examples with their images on the device, if they take at most so much and half of what is free there."""
+    if device.type == "cpu" or not isinstance(source, LabelledExamples):
+        return source
+    needed, most = source.images.nbytes + source.labels.nbytes, gigabytes * 1e9
+    if device.type == "cuda":
+        most = min(most, torch.cuda.mem_get_info(device)[0] / 2)
+    if needed > most:
+        return source
+    images, labels = (torch.from_numpy(held).to(device) for held in (source.images, source.labels))
+    return ResidentExamples(images, labels, source)
+
+
+def drawn_positions(count: int, batch_size: int, seed: int, start: int) -> Iterator[NDArray[np.int64]]:
+    """Positions of the examples of each batch from `start` on, drawn with replacement from so many."""
+    for step in itertools.count(start):
+        yield np.random.default_rng(step_seed(seed, 0, step)).integers(0, count, batch_size)
+
+
+def batch_of_bytes(images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> SegmentationBatch:
+    """The batch of images uint8 [B, 3, h, w] and train ids uint8 [B, h, w]."""
+    return SegmentationBatch(torch.from_numpy(images), torch.from_numpy(labels))
+
+
+def stream_examples(dataset_uri: str, size: tuple[int, int]) -> StreamedExamples:
+    """A packed, labelled dataset that is not held in memory. Raises `UsageError` as `load_examples`."""
+    label_space, index = labelled_index(dataset_uri)
+    uris = [manifest.shard_uri(dataset_uri, shard.name, index.format) for shard in index.shards]
+    keys = tuple(sample.key for uri in uris for sample in read_shard(uri))
+    dataset = SegmentationDataset(dataset_uri, size=size)
+    return StreamedExamples(dataset, tuple(range(len(keys))), keys, label_space)
 
 
 def load_examples(dataset_uri: str, size: tuple[int, int]) -> LabelledExamples:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torchmetrics.classification import MulticlassConfusionMatrix
 
+from dakpn.models.precision import device_of
 from dakpn.training.data import SegmentationBatch
 
 
@@ -28,7 +29,7 @@ class Score:
 def score_segmenter(
     network: nn.Module, batches: Iterable[SegmentationBatch], num_classes: int, ignore_id: int
 ) -> Score:
-    """Score a network on batches on its device."""
+    """Score a network on batches, which are brought to its device."""
     return score_from_confusion(count_confusion(network, batches, num_classes, ignore_id))
 
 
@@ -39,9 +40,11 @@ def count_confusion(
     """Pixel counts float64 [C, C], rows by label and columns by prediction; arguments as for `score_segmenter`."""
     network.eval()
     confusion = MulticlassConfusionMatrix(num_classes, ignore_index=ignore_id)
-    for batch in batches:
+    device = device_of(network)
+    for arriving in batches:
+        batch = arriving.to(device)
         logits = network(batch.images.contiguous(memory_format=torch.channels_last))
-        confusion.to(logits.device).update(logits.argmax(1), batch.labels)
+        confusion.update(logits.argmax(1).cpu(), batch.labels.cpu())
     return confusion.compute().double()
 
 

@@ -91,6 +91,12 @@ class CheckpointFolder:
             logger.warning("checkpoint %s is incomplete and ignored: %s", folder, error)
             return None
 
+    def clear(self) -> None:
+        """Delete all of them."""
+        for step in self._all_steps():
+            self._delete(step)
+        storage.delete_folder(self.uri)
+
     def _finished(self, step: int) -> bool:
         folder = self._folder(step)
         return all(storage.exists(storage.join(folder, name)) for name in (_TREE, _TENSORS))

@@ -263,7 +263,7 @@ class Translator:
         return torch.from_numpy(shares).to(self.device)[None]
 
     def _style(self, key: str) -> Tensor:
-        return torch.tensor([self.look(key).style], device=self.device)
+        return torch.tensor([self.look(key).style]).to(self.device)
 
     def _params(self, features: ImageFeatures, classes: Tensor | None, key: str) -> Tensor:
         """Params at the strengths of the image's look and of the whole translation."""

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+import ray
 
 from cluster.failures import actionable_error
 from dakpn.config import EvaluateConfig
@@ -211,3 +212,25 @@ def test_what_cannot_work_is_said_before_anything_is_trained(scenes: Scenes, tmp
         with pytest.raises(UsageError, match=words):
             evaluate.main(config(tmp_path / "out", scenes, **values))
     assert not (tmp_path / "out").exists()
+
+
+def test_a_gpu_that_the_cluster_lacks_is_refused_before_any_work(scenes: Scenes, tmp_path: Path) -> None:
+    if ray.cluster_resources().get("GPU", 0):
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(UsageError, match=r"num_gpus is 0\.5, but Ray finds 0 GPUs .* set num_gpus=0"):
+        evaluate.main(config(tmp_path, scenes, num_gpus=0.5))
+    assert not (tmp_path / "cells").exists()
+
+
+def test_an_evaluation_says_how_long_it_takes_and_one_that_takes_too_long_is_refused(
+    scenes: Scenes, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    long = {"size": [24, 32], "steps": 400, "batch_size_per_worker": 2}
+    with (
+        caplog.at_level("INFO"),
+        pytest.raises(UsageError, match=r"more than max_hours=1e-07: raise it, or take fewer"),
+    ):
+        evaluate.main(config(tmp_path, scenes, training=long, max_hours=1e-7))
+    assert "a step of source-only takes" in caplog.text
+    assert "for 2 cells of 400 steps, 2 at a time" in caplog.text
+    assert not (tmp_path / "cells").exists()

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
@@ -16,6 +17,8 @@ from dakpn.errors import StorageError, UsageError
 from dakpn.evaluation.baselines.generator import ResnetGenerator
 from dakpn.evaluation.baselines.training import BaselineConfig, fit_baseline
 from dakpn.evaluation.image_sets import read_images
+from dakpn.evaluation.workplace import Unfinished, workplace_of
+from dakpn.segmentation.fit import HERE
 from dakpn.training.monitor import Alarm
 
 
@@ -34,8 +37,12 @@ def planned_baselines(config: EvaluateConfig) -> list[BaselineJob]:
     return [BaselineJob(baseline, seed) for baseline in baselines for seed in config.seeds]
 
 
-def trained_baseline(config: EvaluateConfig, baseline: BaselineConfig, seed: int) -> ResnetGenerator:
-    """The baseline's generator, trained now unless an earlier run of this evaluation has done it.
+def trained_baseline(
+    config: EvaluateConfig, baseline: BaselineConfig, seed: int, device: torch.device = HERE.device
+) -> ResnetGenerator:
+    """The baseline's generator on the device, trained now unless an earlier run of this evaluation has done it.
+
+    One that was stopped goes on from its newest checkpoint.
 
     Raises:
         UsageError, DataError, StorageError: a domain cannot be read.
@@ -46,8 +53,8 @@ def trained_baseline(config: EvaluateConfig, baseline: BaselineConfig, seed: int
     try:
         generator.load_state_dict(load(storage.read_bytes(storage.join(folder, "model.safetensors"))))
     except (StorageError, SafetensorError, RuntimeError):
-        return _train(config, baseline, seed, folder)
-    return generator.eval()
+        return _train(config, baseline, seed, folder, device)
+    return generator.to(device).eval()
 
 
 def training_seconds(config: EvaluateConfig, baseline: BaselineConfig, seed: int) -> float | None:
@@ -68,17 +75,23 @@ def baseline_folder(config: EvaluateConfig, baseline: BaselineConfig, seed: int)
     return storage.join(config.output, "baselines", f"{baseline.kind}-seed{seed}-{digest}")
 
 
-def _train(config: EvaluateConfig, baseline: BaselineConfig, seed: int, folder: str) -> ResnetGenerator:
+def _train(
+    config: EvaluateConfig, baseline: BaselineConfig, seed: int, folder: str, device: torch.device
+) -> ResnetGenerator:
     synthetic, real = _domains(config)
     log = _Log()
     started = time.perf_counter()
     images = [
-        np.stack(list(read_images(uri, config.image_size).values())).transpose(0, 3, 1, 2) for uri in (synthetic, real)
+        np.stack(list(read_images(uri, config.image_size, config.memory_gigabytes).values())).transpose(0, 3, 1, 2)
+        for uri in (synthetic, real)
     ]
-    generator = fit_baseline(baseline, images[0], images[1], seed, log)
+    unfinished = Unfinished(config, folder.rsplit("/", 1)[-1])
+    workplace = workplace_of(config, device, unfinished)
+    generator = fit_baseline(baseline, images[0], images[1], seed, log, workplace)
     seconds = round(time.perf_counter() - started, 1)
     storage.write_json(storage.join(folder, "training.json"), {"seconds": seconds, "metrics": log.lines})
     storage.write_bytes(storage.join(folder, "model.safetensors"), save(generator.state_dict()))
+    unfinished.delete()
     return generator
 
 

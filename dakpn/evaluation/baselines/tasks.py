@@ -122,7 +122,7 @@ class Cut(nn.Module):
         of_outputs = self.generator.features(outputs, self.layers)[:-1]
         losses = []
         for seen, painted, project in zip(of_inputs, of_outputs, self.projections, strict=True):
-            places = torch.randperm(seen[0, 0].numel())[: self.config.patches]
+            places = torch.randperm(seen[0, 0].numel())[: self.config.patches].to(seen.device)
             keys, queries = (F.normalize(project(f.flatten(2)[:, :, places].mT), dim=-1) for f in (seen, painted))
             similarity = queries @ keys.detach().mT / self.config.temperature
             own = torch.arange(len(places), device=inputs.device).expand(len(inputs), -1)

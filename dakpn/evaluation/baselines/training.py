@@ -1,5 +1,6 @@
 """Train a baseline on the two domains of an evaluation, and translate with it."""
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -14,7 +15,9 @@ from dakpn.evaluation.baselines.generator import ResnetGenerator
 from dakpn.evaluation.baselines.tasks import Cut, CycleGan, DomainBatch
 from dakpn.evaluation.contenders.base import LabelledImage
 from dakpn.images import codec
-from dakpn.training.loop import LoopSettings, Reporter, run_steps, step_seed
+from dakpn.models.precision import device_of
+from dakpn.segmentation.fit import HERE, Workplace
+from dakpn.training.loop import LoopSettings, Reporter, Saver, run_steps, step_seed
 from dakpn.training.state import TrainState
 
 BaselineConfig = CycleGanConfig | CutConfig
@@ -24,9 +27,14 @@ _STRIDE = 4
 
 
 def fit_baseline(
-    config: BaselineConfig, synthetic: NDArray[np.uint8], real: NDArray[np.uint8], seed: int, reporter: Reporter
+    config: BaselineConfig,
+    synthetic: NDArray[np.uint8],
+    real: NDArray[np.uint8],
+    seed: int,
+    reporter: Reporter,
+    workplace: Workplace = HERE,
 ) -> ResnetGenerator:
-    """Train a baseline; the same arguments give the same generator.
+    """Train a baseline; the same arguments give the same generator, stopped in between or not.
 
     Half of the images are flipped; the learning rate falls to 0 over the second half of the steps, as published.
 
@@ -36,6 +44,7 @@ def fit_baseline(
         real: uint8 [M, 3, H, W], of the same size.
         seed: of initialisation and order.
         reporter: gets the loss terms every hundred steps.
+        workplace: its device and checkpoints; baselines compute in float32.
 
     Raises:
         UsageError: the images are too small for the discriminator.
@@ -50,15 +59,21 @@ def fit_baseline(
     torch.manual_seed(seed)
     task = CycleGan(config) if isinstance(config, CycleGanConfig) else Cut(config)
     _initialise(task)
+    task = task.to(workplace.device)
     optimizers = {
         name: torch.optim.Adam(parameters, config.learning_rate, betas=config.betas)
         for name, parameters in task.players().items()
     }
     schedulers = {name: _falling(optimizer, config.steps) for name, optimizer in optimizers.items()}
     state = TrainState(task, dict(optimizers), dict(schedulers))
-    batches = _batches(_multiple(synthetic), _multiple(real), config.batch_size_per_worker, seed)
-    settings = LoopSettings(config.steps, report_every=_SILENT_STEPS, checkpoint_every=config.steps, seed=seed)
-    run_steps(state, task, batches, settings, reporter)
+    if workplace.checkpoints is not None:
+        workplace.checkpoints.restore_newest(state)
+    drawn = _batches(_multiple(synthetic), _multiple(real), config.batch_size_per_worker, seed, state.step)
+    batches = (batch.to(workplace.device) for batch in drawn)
+    steps, every = workplace.until or config.steps, workplace.checkpoint_every
+    settings = LoopSettings(steps, report_every=_SILENT_STEPS, checkpoint_every=min(every, steps), seed=seed)
+    saver = None if every >= steps else Saver(state, workplace.checkpoints)
+    run_steps(state, task, batches, settings, reporter, saver)
     return task.generator.eval()
 
 
@@ -75,8 +90,9 @@ class Generated:
         height, width = sample.image.shape[:2]
         inside = (height - height % _STRIDE, width - width % _STRIDE)
         image = sample.image if inside == (height, width) else codec.resize_image(sample.image, inside)
-        pixels = torch.from_numpy(image).permute(2, 0, 1)[None].float().div(255)
-        painted = self.generator(pixels)[0].mul(255).round().byte().permute(1, 2, 0).numpy()
+        device = device_of(self.generator)
+        pixels = torch.from_numpy(image).to(device).permute(2, 0, 1)[None].float().div(255)
+        painted = self.generator(pixels)[0].mul(255).round().byte().permute(1, 2, 0).contiguous().cpu().numpy()
         return painted if inside == (height, width) else codec.resize_image(painted, (height, width))
 
 
@@ -100,16 +116,14 @@ def _multiple(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _batches(
-    synthetic: NDArray[np.uint8], real: NDArray[np.uint8], batch_size: int, seed: int
+    synthetic: NDArray[np.uint8], real: NDArray[np.uint8], batch_size: int, seed: int, start: int
 ) -> Iterator[DomainBatch]:
-    step = 0
-    while True:
+    for step in itertools.count(start):
         rng = np.random.default_rng(step_seed(seed, 1, step))
         yield DomainBatch(*(_drawn(images, batch_size, rng) for images in (synthetic, real)))
-        step += 1
 
 
 def _drawn(images: NDArray[np.uint8], batch_size: int, rng: np.random.Generator) -> Tensor:
     chosen = images[rng.integers(0, len(images), batch_size)]
     flipped = rng.random(batch_size) < 0.5
-    return torch.from_numpy(np.where(flipped[:, None, None, None], chosen[..., ::-1], chosen)).float().div(255)
+    return torch.from_numpy(np.where(flipped[:, None, None, None], chosen[..., ::-1], chosen))

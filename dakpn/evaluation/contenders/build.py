@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from dakpn.config import (
@@ -32,6 +33,7 @@ from dakpn.evaluation.contenders.perturbation import Perturbation
 from dakpn.evaluation.contenders.recoloring import Fourier, HistogramMatching, Reinhard, Unchanged
 from dakpn.evaluation.contenders.translators import Chain, KernelPrediction, Stored
 from dakpn.evaluation.image_sets import content_digest, is_packed, read_images
+from dakpn.models.precision import CPU
 from dakpn.models.weights import load_predictor
 from dakpn.segmentation.examples import labelled_index
 from dakpn.translation.translator import Translator
@@ -44,17 +46,21 @@ class ContenderFactory:
     Attributes:
         config: of the evaluation.
         seed: of the cell; fills the placeholder in URIs and names the baselines trained for it.
+        device: that contenders compute on; histogram matching and stored images stay on the CPU.
     """
 
     config: EvaluateConfig
     seed: int
+    device: torch.device = CPU
 
     @cached_property
     def references(self) -> NDArray[np.uint8]:
         """All real images at the size at which contenders translate, uint8 [K, H, W, 3]."""
         if self.config.real is None:
             raise UsageError("a contender needs real images to aim at; set `real` to the URI of a packed dataset")
-        return np.stack(list(read_images(self.config.real, self.config.image_size).values()))
+        return np.stack(
+            list(read_images(self.config.real, self.config.image_size, self.config.memory_gigabytes).values())
+        )
 
     def build(self, contender: ContenderConfig) -> Contender:
         """The contender.
@@ -68,13 +74,13 @@ class ContenderFactory:
             case SourceOnlyConfig():
                 return Unchanged()
             case ReinhardConfig():
-                return Reinhard(self.references)
+                return Reinhard(self.references, device=self._device)
             case HistogramMatchingConfig():
                 return HistogramMatching(self.references)
             case FourierConfig():
-                return Fourier(self.references, contender.band)
+                return Fourier(self.references, contender.band, device=self._device)
             case PerturbationConfig():
-                return Perturbation(contender.max_sigma, contender.max_noise)
+                return Perturbation(contender.max_sigma, contender.max_noise, device=self.device)
             case KernelPredictionConfig():
                 strength = None if contender.strength == "random" else contender.strength
                 return KernelPrediction(self._translator(contender), strength)
@@ -84,16 +90,20 @@ class ContenderFactory:
             case ChainConfig():
                 return Chain([self.build(part) for part in contender.parts])
             case CycleGanConfig() | CutConfig():
-                return Generated(trained_baseline(self.config, contender, self.seed))
+                return Generated(trained_baseline(self.config, contender, self.seed, self.device))
             case RealOnlyConfig() | SelfTrainingConfig():
                 raise UsageError(
                     f"a contender of kind {contender.kind} translates nothing itself; leave it out of chains and "
                     "measures"
                 )
 
+    @property
+    def _device(self) -> torch.device | None:
+        return None if self.device.type == "cpu" else self.device
+
     def _translator(self, contender: KernelPredictionConfig) -> Translator:
         uri = at_seed(contender.weights, self.seed)
-        translator = Translator.load(uri, refinement=contender.refinement)
+        translator = Translator.load(uri, device=str(self.device), refinement=contender.refinement)
         if translator.needs_label and self.config.synthetic is not None:
             classes = labelled_index(self.config.synthetic)[0].class_names
             if classes != translator.labels.class_names:

@@ -12,6 +12,7 @@ from dakpn.evaluation.contenders.base import LabelledImage, draw_rng
 from dakpn.models.function.noise import noise_seed
 from dakpn.models.function.translation import TranslationFunction
 from dakpn.models.function.whole_image import translate_image
+from dakpn.models.precision import CPU
 
 _CHANNELS = 3
 
@@ -23,11 +24,13 @@ class Perturbation:
     Attributes:
         max_sigma: largest standard deviation of the blur, in pixels.
         max_noise: largest standard deviation of the noise, of an image in 0..1.
+        device: that computes.
     """
 
     max_sigma: float
     max_noise: float
     has_draws: bool = True
+    device: torch.device = CPU
 
     @cached_property
     def _function(self) -> TranslationFunction:
@@ -40,5 +43,8 @@ class Perturbation:
         shares = torch.from_numpy(draw_rng("perturbation", sample.key, draw).random(2)).float()
         params = (shares * torch.tensor([self.max_sigma, self.max_noise])).repeat_interleave(_CHANNELS)
         return translate_image(
-            self._function, sample.image, params.view(1, -1, 1, 1), noise_seed(f"perturbation/{sample.key}", draw)
+            self._function,
+            sample.image,
+            params.view(1, -1, 1, 1).to(self.device),
+            noise_seed(f"perturbation/{sample.key}", draw),
         )

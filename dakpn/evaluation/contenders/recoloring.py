@@ -1,10 +1,13 @@
 """Translations without training: colours or low frequencies of a random real image."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from skimage.exposure import match_histograms
+from torch import Tensor
 
 from dakpn.evaluation.contenders.base import LabelledImage, draw_rng
 from dakpn.models.function.color import LOG_CONES_TO_LAB, RGB_TO_CONES
@@ -33,18 +36,19 @@ class Reinhard:
 
     Attributes:
         references: uint8 [K, H, W, 3], real images.
+        device: that computes, by torch and in float32; None: numpy does, in float64.
     """
 
     references: NDArray[np.uint8]
     has_draws: bool = True
+    device: torch.device | None = None
 
     def translate(self, sample: LabelledImage, draw: int) -> NDArray[np.uint8]:
         """See `Contender`."""
         reference = self.references[draw_rng("reinhard", sample.key, draw).integers(len(self.references))]
-        image, target = rgb_to_lab(sample.image), rgb_to_lab(reference)
-        mean, spread = image.mean((0, 1)), image.std((0, 1))
-        gain = target.std((0, 1)) / np.maximum(spread, _LEAST_SPREAD)
-        return lab_to_rgb((image - mean) * gain + target.mean((0, 1)))
+        image, target = (rgb_to_lab(_placed(pixels, self.device)) for pixels in (sample.image, reference))
+        (mean, spread), (aim, wanted) = _moments(image), _moments(target)
+        return lab_to_rgb((image - mean) * (wanted / spread.clip(_LEAST_SPREAD)) + aim)
 
 
 @dataclass(frozen=True)
@@ -73,32 +77,55 @@ class Fourier:
     Attributes:
         references: uint8 [K, H, W, 3], real images of the size of the synthetic ones.
         band: half-width of the exchanged square, as a share of the shorter side (the paper's L).
+        device: as of `Reinhard`.
     """
 
     references: NDArray[np.uint8]
     band: float
     has_draws: bool = True
+    device: torch.device | None = None
 
     def translate(self, sample: LabelledImage, draw: int) -> NDArray[np.uint8]:
         """See `Contender`."""
         reference = self.references[draw_rng("fda", sample.key, draw).integers(len(self.references))]
-        image, target = (np.fft.fft2(x / 255.0, axes=(0, 1)) for x in (sample.image, reference))
+        placed = (_placed(pixels.transpose(2, 0, 1), self.device) for pixels in (sample.image, reference))
+        arrays: Any = np if self.device is None else torch
+        image, target = (arrays.fft.fft2(pixels / 255.0) for pixels in placed)
         height, width = sample.image.shape[:2]
         reach = max(1, int(min(height, width) * self.band))
         rows, columns = (np.abs(np.fft.fftfreq(side) * side) <= reach + 0.5 for side in (height, width))
-        amplitude = np.where((rows[:, None] & columns)[..., None], np.abs(target), np.abs(image))
-        return _to_bytes(np.fft.ifft2(amplitude * np.exp(1j * np.angle(image)), axes=(0, 1)).real)
+        low = _placed(rows[:, None] & columns, self.device)
+        amplitude = arrays.where(low, abs(target), abs(image))
+        shown = arrays.fft.ifft2(amplitude * arrays.exp(1j * arrays.angle(image))).real
+        return np.ascontiguousarray(_to_bytes(shown).transpose(1, 2, 0))
 
 
-def rgb_to_lab(image: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """The decorrelated log colour space of Reinhard et al.: uint8 [H, W, 3] -> float [H, W, 3]."""
-    return np.log10(np.maximum(image / 255.0 @ _TO_CONES.T, _DARKEST)) @ _DECORRELATE.T
+def rgb_to_lab(image: Any) -> Any:
+    """The decorrelated log colour space of Reinhard et al.: uint8 [H, W, 3] -> float [H, W, 3], array or tensor."""
+    arrays: Any = torch if isinstance(image, Tensor) else np
+    cones = (image / 255.0) @ _placed_like(_TO_CONES.T, image)
+    return arrays.log10(cones.clip(_DARKEST)) @ _placed_like(_DECORRELATE.T, image)
 
 
-def lab_to_rgb(lab: NDArray[np.float64]) -> NDArray[np.uint8]:
+def lab_to_rgb(lab: Any) -> NDArray[np.uint8]:
     """The inverse of `rgb_to_lab`, clamped to what a byte holds."""
-    return _to_bytes(10 ** (lab @ np.linalg.inv(_DECORRELATE).T) @ np.linalg.inv(_TO_CONES).T)
+    cones = 10 ** (lab @ _placed_like(np.linalg.inv(_DECORRELATE).T, lab))
+    return _to_bytes(cones @ _placed_like(np.linalg.inv(_TO_CONES).T, lab))
 
 
-def _to_bytes(image: NDArray[np.float64]) -> NDArray[np.uint8]:
-    return (np.clip(image, 0, 1) * 255).round().astype(np.uint8)
+def _moments(lab: Any) -> tuple[Any, Any]:
+    mean = lab.mean((0, 1))
+    return mean, ((lab - mean) ** 2).mean((0, 1)) ** 0.5
+
+
+def _placed(array: NDArray[Any], device: torch.device | None) -> Any:
+    return array if device is None else torch.from_numpy(np.ascontiguousarray(array)).to(device)
+
+
+def _placed_like(array: NDArray[np.float64], other: Any) -> Any:
+    return torch.from_numpy(array.copy()).float().to(other.device) if isinstance(other, Tensor) else array
+
+
+def _to_bytes(image: Any) -> NDArray[np.uint8]:
+    rounded = (image.clip(0, 1) * 255).round()
+    return rounded.byte().cpu().numpy() if isinstance(rounded, Tensor) else rounded.astype(np.uint8)

@@ -1,7 +1,7 @@
 """Networks whose features the distances between two sets of images are taken in, each named with its digest."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from dakpn.errors import UsageError, WeightsError
+from dakpn.models.precision import CPU
 from dakpn.models.segmenters.efficientnet_lite import published_classifier, published_digest
 
 _INPUT_SIZE = (224, 224)
@@ -25,11 +26,13 @@ class Extractor:
         name: `NAME@DIGEST`, part of every figure taken with it.
         network: images float [B, 3, H, W] in 0..1 -> features [B, D].
         size: images are resized to this first; None leaves them.
+        device: of the network.
     """
 
     name: str
     network: nn.Module
     size: tuple[int, int] | None
+    device: torch.device = CPU
 
     @torch.inference_mode()
     def features(self, images: NDArray[np.uint8]) -> NDArray[np.float64]:
@@ -39,8 +42,13 @@ class Extractor:
             batch = torch.from_numpy(images[start : start + _BATCH]).permute(0, 3, 1, 2).float().div(255)
             if self.size is not None:
                 batch = F.interpolate(batch, self.size, mode="bilinear", antialias=True, align_corners=False)
-            parts.append(self.network(batch.contiguous(memory_format=torch.channels_last)))
+            batch = batch.to(self.device).contiguous(memory_format=torch.channels_last)
+            parts.append(self.network(batch).cpu())
         return torch.cat(parts).double().numpy()
+
+    def on(self, device: torch.device) -> "Extractor":
+        """The same on a device."""
+        return replace(self, network=self.network.to(device), device=device)
 
 
 def load_extractor(name: str) -> Extractor | None:

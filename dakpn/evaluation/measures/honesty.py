@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, sobel
 from torch import nn
 
+from dakpn.models.precision import device_of
 from dakpn.segmentation.score import Score, score_from_confusion
 
 TILE = 32
@@ -49,10 +50,11 @@ def label_preservation(
 
     Label ids from `num_classes` on are ignored.
     """
-    parts = []
+    parts, device = [], device_of(judge)
     for start in range(0, len(images), _BATCH):
         batch = torch.from_numpy(images[start : start + _BATCH]).permute(0, 3, 1, 2).float().div(255)
-        parts.append(judge(batch.contiguous(memory_format=torch.channels_last)).argmax(1).byte().numpy())
+        batch = batch.to(device).contiguous(memory_format=torch.channels_last)
+        parts.append(judge(batch).argmax(1).byte().cpu().numpy())
     predictions = np.concatenate(parts)
     counted = labels < num_classes
     pairs = labels[counted].astype(np.int64) * num_classes + predictions[counted]

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from safetensors.numpy import load, save
 
@@ -30,10 +31,11 @@ from dakpn.evaluation.measures.honesty import Preservation, edge_displacement, l
 from dakpn.evaluation.measures.realism import color_statistics, frechet_distance, kernel_distance
 from dakpn.evaluation.protocol import protocol_of
 from dakpn.evaluation.training_images import labelled_image
+from dakpn.evaluation.workplace import Unfinished, device_of, workplace_of
 from dakpn.images import codec
 from dakpn.models.segmenters.segmenter import Segmenter
 from dakpn.models.weights import load_segmenter, save_segmenter
-from dakpn.segmentation.examples import LabelledExamples
+from dakpn.segmentation.examples import LabelledExamples, resident
 from dakpn.segmentation.fit import fit_segmenter
 
 _WORST = 3
@@ -78,23 +80,29 @@ def measured_contenders(config: EvaluateConfig) -> list[str]:
     return [name for name, contender in config.contenders.items() if not isinstance(contender, without_images)]
 
 
-def prepare_measures(config: EvaluateConfig, measures: MeasuresConfig) -> dict[str, Any]:
+def prepare_measures(
+    config: EvaluateConfig, measures: MeasuresConfig, device: torch.device | None = None
+) -> dict[str, Any]:
     """Train the judge, and choose the pictures and their nearest real neighbours; done before, it is read back."""
     folder, seed = MeasuresFolder(config.output), config.seeds[0]
     digest = _digest(config, measures, None)
     if (done := _finished(folder.inputs, digest)) is not None:
         return done
-    examples = read_examples(config.synthetic or "", config.training.size)
-    judge = fit_segmenter(examples, config.network, config.training, seed)
+    device = device or device_of(config)
+    examples = read_examples(config.synthetic or "", config.training.size, config.memory_gigabytes)
+    unfinished = Unfinished(config, f"judge-{digest.rpartition(':')[2][:12]}")
+    source = resident(examples, device, config.memory_gigabytes)
+    judge = fit_segmenter(source, config.network, config.training, seed, workplace_of(config, device, unfinished))
     card = "A segmentation net trained on synthetic images; it judges label preservation.\n"
     save_segmenter(folder.judge, judge, config.network, examples.label_space, card)
     synthetic = measured_examples(config, measures)
     shown = _spread(len(synthetic.keys), measures.pictures)
     inputs = [labelled_image(synthetic, i).image for i in shown]
-    real = read_images(config.real or "", config.image_size)
+    real = read_images(config.real or "", config.image_size, config.memory_gigabytes)
     extractor = load_extractor(measures.extractor)
     neighbours = _spread(len(real), len(inputs))
     if extractor is not None:
+        extractor = extractor.on(device)
         features = extractor.features(np.stack(list(real.values())))
         neighbours = _neighbours(extractor.features(np.stack(inputs)), features)
         storage.write_bytes(storage.join(folder.uri, "real_features.safetensors"), save({"features": features}))
@@ -108,10 +116,13 @@ def prepare_measures(config: EvaluateConfig, measures: MeasuresConfig) -> dict[s
         "neighbours_by": extractor.name if extractor else "chance",
     }
     storage.write_json(folder.inputs, result)
+    unfinished.delete()
     return result
 
 
-def measure_contender(config: EvaluateConfig, measures: MeasuresConfig, name: str) -> dict[str, Any]:
+def measure_contender(
+    config: EvaluateConfig, measures: MeasuresConfig, name: str, device: torch.device | None = None
+) -> dict[str, Any]:
     """Measure one contender with the evaluation's first seed and draw 0, and write its figures and pictures.
 
     Raises:
@@ -121,10 +132,13 @@ def measure_contender(config: EvaluateConfig, measures: MeasuresConfig, name: st
     digest = _digest(config, measures, contender)
     if (done := _finished(folder.result(name), digest)) is not None:
         return done
-    judge = load_segmenter(folder.judge)[0]
+    device = device or device_of(config)
+    judge = load_segmenter(folder.judge)[0].to(device)
     synthetic = measured_examples(config, measures)
     inputs = np.ascontiguousarray(synthetic.images.transpose(0, 2, 3, 1))
-    outputs, seconds = _translate_all(ContenderFactory(config, seed).build(contender), synthetic)
+    outputs, seconds = _translate_all(ContenderFactory(config, seed, device).build(contender), synthetic)
+    extractor = load_extractor(measures.extractor)
+    extractor = None if extractor is None else extractor.on(device)
     real = _real_images(config)
     kept = _judged(config, judge, outputs, synthetic)
     result = {
@@ -134,7 +148,7 @@ def measure_contender(config: EvaluateConfig, measures: MeasuresConfig, name: st
         "real_images": len(real),
         "seconds_per_image": seconds,
         "training_seconds": _training_seconds(config, contender, seed),
-        "distances": _distances(load_extractor(measures.extractor), outputs, config),
+        "distances": _distances(extractor, outputs, config),
         "preservation": asdict(kept.score),
         "displacement": asdict(edge_displacement(inputs, outputs)),
         "colors": asdict(color_statistics(outputs, real)),
@@ -166,8 +180,8 @@ def _finished(uri: str, digest: str) -> dict[str, Any] | None:
 
 def measured_examples(config: EvaluateConfig, measures: MeasuresConfig) -> LabelledExamples:
     """The synthetic images that are measured, spread over the dataset."""
-    examples = read_examples(config.synthetic or "", config.image_size)
-    return examples.subset(_spread(len(examples.keys), measures.images))
+    examples = read_examples(config.synthetic or "", config.image_size, config.memory_gigabytes)
+    return examples.subset(_spread(len(examples.keys), measures.images)).held()
 
 
 def _spread(total: int, wanted: int) -> list[int]:
@@ -197,7 +211,7 @@ def _judged(
 
 
 def _real_images(config: EvaluateConfig) -> NDArray[np.uint8]:
-    return np.stack(list(read_images(config.real or "", config.image_size).values()))
+    return np.stack(list(read_images(config.real or "", config.image_size, config.memory_gigabytes).values()))
 
 
 def _distances(

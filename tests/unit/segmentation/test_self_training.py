@@ -79,10 +79,8 @@ def test_real_images_without_labels_are_learned_from() -> None:
     labelled = boxes(16, 0, box=(200, 90, 90), ground=(90, 90, 90))
     dark, bright = (boxes(8, 1, box=box, ground=ground).images for box, ground in DARK_AND_BRIGHT)
     config = SelfTrainingConfig(threshold=0.5)
-    trained = [
-        fit_segmenter(labelled, NETWORK, TRAINING, 0, SelfTraining(config, images) if real else None).state_dict()
-        for real, images in ((False, dark), (True, dark), (True, dark), (True, bright))
-    ]
+    learned_from = (None, *(SelfTraining(config, images) for images in (dark, dark, bright)))
+    trained = [fit_segmenter(labelled, NETWORK, TRAINING, 0, self_training=real).state_dict() for real in learned_from]
     alone, with_dark, again, with_bright = (torch.cat([t.flatten().float() for t in s.values()]) for s in trained)
     assert torch.equal(with_dark, again)
     assert not torch.equal(with_dark, alone)
