@@ -54,7 +54,7 @@ class SelfTraining:
     real: NDArray[np.uint8]
 
     def with_real(self, batches: Iterator[SegmentationBatch], seed: int, first: int = 0) -> Iterator[SelfTrainingBatch]:
-        """Labelled batches from batch `first` on, each with as many real images, which follow from (seed, k) in batch k."""
+        """Labelled batches from batch `first` on, with as many real images; those of batch k follow from (seed, k)."""
         for step, labelled in enumerate(batches, first):
             rng = np.random.default_rng([_REAL_STREAM, step_seed(seed, 0, step)])
             chosen = torch.from_numpy(self.real[rng.integers(0, len(self.real), len(labelled))])

@@ -222,4 +222,4 @@ def test_a_gpu_that_is_not_there_and_one_that_is_too_small_are_one_sentence(
 
     monkeypatch.setattr(cells, "fit_segmenter", too_large)
     with pytest.raises(UsageError, match=r"too little memory for a training of 2 images of 32 x 24 .* num_gpus=0\.5"):
-        cells._fitted(config, read_examples(scenes.synthetic, (24, 32)), 0, Workplace())
+        cells._fitted(config, cell, read_examples(scenes.synthetic, (24, 32)), Workplace())
