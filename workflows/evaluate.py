@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import ray
@@ -15,7 +15,7 @@ from dakpn import storage
 from dakpn.config import EvaluateConfig, MeasuresConfig
 from dakpn.config_file import to_yaml
 from dakpn.errors import UsageError
-from dakpn.evaluation.baselines.store import BaselineJob, planned_baselines, trained_baseline
+from dakpn.evaluation.baselines.store import BaselineJob, needs_baseline, planned_baselines, trained_baseline
 from dakpn.evaluation.cells import Cell, finished_cell, plan_cells, run_cell, seconds_of_step
 from dakpn.evaluation.measures.measure import measure_contender, measured_contenders, prepare_measures
 from dakpn.evaluation.protocol import describe_protocol
@@ -46,8 +46,10 @@ def main(config: EvaluateConfig) -> list[dict[str, Any]]:
     with ray_session(cpus=config.workers):
         if config.num_gpus:
             require_gpus(config.num_gpus, f"num_gpus is {config.num_gpus:g}", "set num_gpus=0")
+        finished = {cell: done for cell in cells if (done := finished_cell(config, cell)) is not None}
+        _estimate(config, [cell for cell in cells if cell not in finished])
         _train_baselines(config)
-        results = _run_cells(config, cells)
+        results = _run_cells(config, cells, finished)
         measures = _measure(config)
     ordered = [{name: value for name, value in r.items() if name not in _ONLY_IN_CELL_FILES} for r in results]
     storage.write_json(
@@ -63,27 +65,35 @@ def main(config: EvaluateConfig) -> list[dict[str, Any]]:
     return ordered
 
 
-def _run_cells(config: EvaluateConfig, cells: Sequence[Cell]) -> list[dict[str, Any]]:
-    """The results of all cells; those of finished ones are read back."""
-    results = {cell: done for cell in cells if (done := finished_cell(config, cell)) is not None}
-    todo = [cell for cell in cells if cell not in results]
+def _run_cells(
+    config: EvaluateConfig, cells: Sequence[Cell], finished: Mapping[Cell, dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """The results of all cells, finished or not."""
+    todo = [cell for cell in cells if cell not in finished]
     logger.info("%d of %s to do", len(todo), counted(len(cells), "cell"))
-    _estimate(config, todo)
     done = _run_all(_run_cell, config, todo, ("evaluating", "cells"), _describe_cell)
-    results |= dict(zip(todo, done, strict=True))
+    results = {**finished, **dict(zip(todo, done, strict=True))}
     return [results[cell] for cell in cells]
 
 
 def _estimate(config: EvaluateConfig, todo: Sequence[Cell]) -> None:
-    """Say how long the cells will take, by a few steps of the first one. Raises `UsageError` if too long."""
+    """Say how long the cells will take, by a few steps of the first one that waits for no baseline.
+
+    Raises:
+        UsageError: too long.
+    """
     steps = len(todo) * config.training.steps
-    if steps < _WORTH_TIMING:
+    timed = next((cell for cell in todo if not needs_baseline(config, cell.contender)), None)
+    if steps < _WORTH_TIMING or timed is None:
         return
-    step = ray.get(ray.remote(_seconds_of_step).options(num_cpus=1, num_gpus=config.num_gpus).remote(config, todo[0]))
-    hours = steps * step / min(config.workers, len(todo)) / 3600
+    step = ray.get(ray.remote(_seconds_of_step).options(num_cpus=1, num_gpus=config.num_gpus).remote(config, timed))
+    at_once = min(config.workers, len(todo))
+    if config.num_gpus:
+        at_once = max(1, min(at_once, int(ray.cluster_resources().get("GPU", 0) / config.num_gpus)))
+    hours = steps * step / at_once / 3600
     logger.info(
         "a step of %s takes %.2g s: about %s for %s of %d steps, %d at a time",
-        todo[0].contender, step, _duration(hours), counted(len(todo), "cell"), config.training.steps, config.workers,
+        timed.contender, step, _duration(hours), counted(len(todo), "cell"), config.training.steps, at_once,
     )  # fmt: skip
     if hours > config.max_hours:
         raise UsageError(

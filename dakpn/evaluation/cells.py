@@ -182,7 +182,9 @@ def _real_examples(config: EvaluateConfig, cell: Cell) -> Examples | None:
     if config.real_labelled is None or cell.real_labelled == 0:
         return None
     examples = read_examples(config.real_labelled.dataset, config.training.size, config.memory_gigabytes)
-    return examples.subset(choose_real(examples.keys, config.real_labelled, cell.real_labelled, cell.draw))
+    few = examples.subset(choose_real(examples.keys, config.real_labelled, cell.real_labelled, cell.draw))
+    height, width = config.training.size
+    return few if 4 * height * width * len(few.keys) > config.memory_gigabytes * 1e9 else few.held()
 
 
 def _self_training(config: EvaluateConfig, cell: Cell) -> SelfTraining | None:

@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 
 Size = tuple[int, int]
 Examples = LabelledExamples | StreamedExamples
+_BYTES_OF_PIXEL = 4
 _KEPT = 4
 """Datasets kept in memory; at the sizes of evaluations one takes some dozens of megabytes."""
 
@@ -30,10 +31,14 @@ def read_examples(uri: str, size: Size, gigabytes: float = math.inf) -> Examples
 
     This process reads the same one once. Raises like `load_examples`.
     """
-    bytes_of_one = size[0] * size[1] * 4
-    if manifest.read_index(uri).rows * bytes_of_one > gigabytes * 1e9:
+    if exceeds(uri, size, gigabytes):
         return _streamed(uri, size, content_digest(uri))
     return _examples(uri, size, content_digest(uri))
+
+
+def exceeds(uri: str, size: Size, gigabytes: float) -> bool:
+    """Whether a packed dataset's images and labels take more than so much at this size."""
+    return manifest.read_index(uri).rows * size[0] * size[1] * _BYTES_OF_PIXEL > gigabytes * 1e9
 
 
 def read_images(uri: str, size: Size, gigabytes: float = math.inf) -> dict[str, NDArray[np.uint8]]:
@@ -46,8 +51,9 @@ def read_images(uri: str, size: Size, gigabytes: float = math.inf) -> dict[str, 
         UsageError: neither is there.
         DataError: an image cannot be decoded.
     """
-    digest, most = content_digest(uri), max(1.0, gigabytes * 1e9 / (size[0] * size[1] * 3))
-    if is_packed(uri) and (rows := manifest.read_index(uri).rows) > most:
+    digest = content_digest(uri)
+    if is_packed(uri) and exceeds(uri, size, gigabytes):
+        rows, most = manifest.read_index(uri).rows, max(1.0, gigabytes * 1e9 / (size[0] * size[1] * _BYTES_OF_PIXEL))
         logger.warning(
             "%s has %d images, more than memory_gigabytes=%g holds: %d of them are used, spread over it",
             uri, rows, gigabytes, int(most),

@@ -24,7 +24,7 @@ from dakpn.errors import UsageError
 from dakpn.evaluation.contenders.base import ORACLE
 from dakpn.evaluation.contenders.build import at_seed, content_digests, has_own_labels
 from dakpn.evaluation.measures.extractor import load_extractor
-from dakpn.evaluation.workplace import described_precision
+from dakpn.evaluation.workplace import bounded_memory, described_precision
 from dakpn.images.augmentation import AUGMENTATIONS
 from dakpn.models.segmenters.networks import require_network
 from dakpn.segmentation.examples import labelled_index
@@ -64,6 +64,7 @@ def protocol_of(
         "real_test": read_index(config.real_test).digest,
         "real_labelled": real_labelled,
         "seed": seed,
+        **bounded_memory(config),
     }
     if config.test_sequence is not None:
         values["test_sequence"] = config.test_sequence

@@ -7,6 +7,7 @@ import torch
 from dakpn import storage
 from dakpn.config import EvaluateConfig
 from dakpn.errors import UsageError
+from dakpn.evaluation.image_sets import exceeds
 from dakpn.models.precision import compute_dtype
 from dakpn.segmentation.fit import Workplace
 from dakpn.training.checkpoint import CheckpointFolder
@@ -56,6 +57,14 @@ def workplace_of(config: EvaluateConfig, device: torch.device, unfinished: Unfin
     if unfinished is None:
         return Workplace(device, dtype)
     return Workplace(device, dtype, unfinished.checkpoints(), config.checkpoint_every)
+
+
+def bounded_memory(config: EvaluateConfig) -> dict[str, float]:
+    """The bound, for a protocol, if a dataset exceeds it: its class weights and references are then those of a part."""
+    datasets = (config.synthetic, config.real, config.oracle, config.real_test)
+    if any(uri and exceeds(uri, config.image_size, config.memory_gigabytes) for uri in datasets):
+        return {"memory_gigabytes": config.memory_gigabytes}
+    return {}
 
 
 def described_precision(config: EvaluateConfig) -> str:

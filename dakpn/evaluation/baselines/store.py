@@ -11,13 +11,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from dakpn import storage
-from dakpn.config import CutConfig, CycleGanConfig, EvaluateConfig
+from dakpn.config import ContenderConfig, CutConfig, CycleGanConfig, EvaluateConfig
 from dakpn.datasets import manifest
 from dakpn.errors import StorageError, UsageError
 from dakpn.evaluation.baselines.generator import ResnetGenerator
 from dakpn.evaluation.baselines.training import BaselineConfig, fit_baseline
 from dakpn.evaluation.image_sets import read_images
-from dakpn.evaluation.workplace import Unfinished, workplace_of
+from dakpn.evaluation.workplace import Unfinished, bounded_memory, workplace_of
 from dakpn.segmentation.fit import HERE
 from dakpn.training.monitor import Alarm
 
@@ -30,11 +30,20 @@ class BaselineJob:
     seed: int
 
 
+def needs_baseline(config: EvaluateConfig, contender: str) -> bool:
+    """Whether a contender translates with a trained baseline, alone or in a chain."""
+    return bool(_baselines(config.contenders.get(contender)))
+
+
 def planned_baselines(config: EvaluateConfig) -> list[BaselineJob]:
     """The baselines of an evaluation, alone or in chains, once for each seed."""
-    parts = [part for c in config.contenders.values() for part in (c, *getattr(c, "parts", ()))]
-    baselines = dict.fromkeys(part for part in parts if isinstance(part, (CycleGanConfig, CutConfig)))
+    baselines = dict.fromkeys(part for c in config.contenders.values() for part in _baselines(c))
     return [BaselineJob(baseline, seed) for baseline in baselines for seed in config.seeds]
+
+
+def _baselines(contender: ContenderConfig | None) -> list[BaselineConfig]:
+    parts = (contender, *getattr(contender, "parts", ()))
+    return [part for part in parts if isinstance(part, (CycleGanConfig, CutConfig))]
 
 
 def trained_baseline(
@@ -70,6 +79,7 @@ def baseline_folder(config: EvaluateConfig, baseline: BaselineConfig, seed: int)
         "size": list(config.image_size),
         "domains": [manifest.read_index(uri).digest for uri in _domains(config)],
         "seed": seed,
+        **bounded_memory(config),
     }
     digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
     return storage.join(config.output, "baselines", f"{baseline.kind}-seed{seed}-{digest}")
