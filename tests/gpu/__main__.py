@@ -150,8 +150,9 @@ def commands(folder: Path, *more: str, gpu: bool = True) -> Iterator[Row]:
         *("output=evaluation", "real_test=real", "contenders.source-only=synthetic", "contenders.DA-KPN=gpu"),
         *("training.steps=20", "seeds=[0]"),
     )
-    done, seconds = timed(lambda: dakpn(folder, *evaluation))
-    yield Row("evaluate (on the CPU)", done.returncode == 0, f"{seconds:.0f} s" + said(done))
+    for name, more in (("on the CPU", ()), ("two cells share the GPU", ("num_gpus=0.5", "output=evaluation_gpu"))):
+        done, seconds = timed(lambda more=more: dakpn(folder, *evaluation, *more))
+        yield Row(f"evaluate ({name})", done.returncode == 0, f"{seconds:.0f} s" + said(done))
 
 
 def stopped(folder: Path, recipe: str, data: Sequence[str]) -> Row:
