@@ -66,6 +66,11 @@ class LabelSpace:
         """Number of classes C, the ignored one not counted."""
         return len(self.class_names)
 
+    def classes_without_id(self) -> list[str]:
+        """Return the classes that no id in label files means, so that no label can hold them."""
+        meant = set(self.class_map.values())
+        return [name for train_id, name in enumerate(self.class_names) if train_id not in meant]
+
     def to_train_ids(self, label: NDArray[np.uint8] | NDArray[np.uint16], origin: str) -> NDArray[np.uint8]:
         """Return the train ids, [H, W] `uint8`, of a label, [H, W] `uint8` or `uint16`.
 
@@ -123,3 +128,27 @@ class LabelSpace:
                 f"damaged label space ({error!r}); expected dataset, class_names, ignore_id and class_map: "
                 "pack the dataset again"
             ) from error
+
+
+def one_sided_classes(one_name: str, one: LabelSpace, other_name: str, other: LabelSpace) -> list[str]:
+    """Return a sentence for each of two sides whose labels can hold classes that those of the other cannot.
+
+    Args:
+        one_name: What to call the one side.
+        one: Its classes.
+        other_name: What to call the other side.
+        other: Its classes.
+    """
+    said = []
+    for name, side, lacking, without in ((one_name, one, other_name, other), (other_name, other, one_name, one)):
+        there = set(without.class_names) - set(without.classes_without_id())
+        gone = set(side.classes_without_id())
+        if alone := [known for known in side.class_names if known not in gone and known not in there]:
+            ignored = ", ".join(f"{known}: ignore" for known in alone)
+            said.append(
+                f"only the labels of {name} can hold {', '.join(alone)}, those of {lacking} cannot; if that is not "
+                f"meant, pack {name} with a preset that extends {side.dataset} by the lines "
+                f"`classes_of: {without.dataset}` and `class_map: {{{ignored}}}`, or with the class to put them "
+                "with instead of ignore"
+            )
+    return said

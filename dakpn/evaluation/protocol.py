@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +19,7 @@ from dakpn.config import (
     SelfTrainingConfig,
     StoredConfig,
 )
+from dakpn.datasets.label_space import one_sided_classes
 from dakpn.datasets.manifest import read_index
 from dakpn.datasets.sequences import positions_by_sequence
 from dakpn.errors import UsageError
@@ -31,6 +33,8 @@ from dakpn.segmentation.examples import labelled_index
 from dakpn.sources.exclusions import source_keys
 from dakpn.sources.preset import load_preset
 from dakpn.wording import counted
+
+logger = logging.getLogger(__name__)
 
 _VERSION = 3
 """Counts changes of the code that change scores."""
@@ -103,13 +107,19 @@ def check_evaluation(config: EvaluateConfig) -> None:
     _check_real_labelled(config)
     sequences_of_test(config, source_keys(config.real_test, None, None))
     _check_measures(config)
-    test_classes = labelled_index(config.real_test)[0].class_names
+    test = labelled_index(config.real_test)[0]
     for name, uri in labelled.items():
-        if uri and (classes := labelled_index(uri)[0].class_names) != test_classes:
+        if not uri:
+            continue
+        space = labelled_index(uri)[0]
+        if space.class_names != test.class_names:
             raise UsageError(
-                f"{name} ({uri}) has classes {', '.join(classes)}; expected those of {config.real_test}: "
-                f"{', '.join(test_classes)}"
+                f"{name} ({uri}) has classes {', '.join(space.class_names)}; expected those of {config.real_test}: "
+                f"{', '.join(test.class_names)}; pack it with a preset that has "
+                f"`classes_of: {test.dataset}` and, where names differ, a class_map by names"
             )
+        for sentence in one_sided_classes(uri, space, config.real_test, test):
+            logger.warning("%s", sentence)
 
 
 def sequences_of_test(config: EvaluateConfig, keys: Sequence[str]) -> dict[str, list[int]]:

@@ -123,10 +123,7 @@ class CheckReport:
 
     def classes_without_id(self) -> list[str]:
         """Return the classes that no label id of the dataset means, so that no label can hold them."""
-        if self.label_space is None:
-            return []
-        meant = set(self.label_space.class_map.values())
-        return [name for train_id, name in enumerate(self.label_space.class_names) if train_id not in meant]
+        return [] if self.label_space is None else self.label_space.classes_without_id()
 
     def unknown_ids(self) -> list[UnknownId]:
         """Return the ids that the class map does not know, sorted."""

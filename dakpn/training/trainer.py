@@ -4,6 +4,7 @@ A `Trainer` is one rank of a training, or all of it. It knows nothing of Ray: `w
 Ray's notice of an end and Ray's ranks; in a notebook it prepares samples in threads of its own process.
 """
 
+import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ from torch import nn
 from dakpn import storage
 from dakpn.config import TrainConfig
 from dakpn.config.base import Size
-from dakpn.datasets.label_space import LabelSpace
+from dakpn.datasets.label_space import LabelSpace, one_sided_classes
 from dakpn.datasets.stream import (
     Arrays,
     PackedDataset,
@@ -64,6 +65,8 @@ from dakpn.training.reporting import DrawSamples, NoReport, RunReporter, read_al
 from dakpn.training.run_folder import RunFolder
 from dakpn.training.state import TrainState
 from dakpn.training.tracking import Tracker, build_trackers
+
+logger = logging.getLogger(__name__)
 
 _PAIRS_DRAWN = 4
 _LABELS_FOR_CLASS_WEIGHTS = 200
@@ -139,6 +142,10 @@ class Trainer:
             _require_same_classes(self.config.encoder.weights, self.label_space)
         else:
             require_network(self.config.encoder.network)
+        if self.real.index.label_space is not None:
+            real = LabelSpace.from_dict(self.real.index.label_space)
+            for sentence in one_sided_classes(self.synthetic.uri, self.label_space, self.real.uri, real):
+                logger.warning("%s", sentence)
         storage.preflight(self.config.run, write=True)
         self.folder.claim(self.config)
 
