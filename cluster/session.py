@@ -26,6 +26,10 @@ _STREAMS_END_WITHIN_S = 3.0
 _REACHED_WITHIN_S = 10.0
 _SLOW_S = 5.0
 _TOLD_EVERY_S = 15.0
+_HTTP2_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
+_HTTP2_SETTINGS = 4
+"""Every server of HTTP/2, as those of Ray are, greets back with a frame of this type."""
+_HEAD_METHOD = "/ray.rpc.NodeInfoGcsService/CheckAlive"
 _LONGEST_SOCKET = 103
 """Bytes of a socket's path that every system takes; Ray's own are below its folder for temporary files."""
 _SOCKET = "/ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store.1"
@@ -104,8 +108,8 @@ def _told_if_slow(waiting: str) -> Iterator[None]:
 
 
 def _connect(address: str) -> None:
-    """Connect to the cluster that `RAY_ADDRESS` names; Ray itself would try a dead one for minutes."""
-    _require_port(address)
+    """Connect to the cluster that `RAY_ADDRESS` names; Ray itself would try one that is dead, or none, for minutes."""
+    _require_head(address)
     try:
         with _told_if_slow(f"for the Ray cluster at {address} to let this command in"):
             # What workers say comes through our own reports and errors; their logs are in the dashboard.
@@ -114,14 +118,39 @@ def _connect(address: str) -> None:
         raise _unreachable(address, error) from error
 
 
-def _require_port(address: str) -> None:
-    host, separator, port = address.rpartition("://")[2].partition("/")[0].rpartition(":")
-    if not separator or not port.isdecimal():
+def _require_head(address: str) -> None:
+    """Refuse an address where nothing listens, or something that is no head of a Ray cluster."""
+    _, separator, rest = address.rpartition("://")
+    host, colon, port = rest.partition("/")[0].rpartition(":")
+    if not colon or not port.isdecimal():
         return  # "auto", "local": for Ray to find
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_REACHED_WITHIN_S).close()
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=_REACHED_WITHIN_S) as connection:
+            if os.environ.get("RAY_USE_TLS", "0").lower() in ("1", "true"):
+                return
+            connection.sendall(_HTTP2_GREETING)
+            answer = connection.recv(9)
     except OSError as error:
         raise _unreachable(address, error) from error
+    if len(answer) < 4 or answer[3] != _HTTP2_SETTINGS:
+        raise _unreachable(address, ConnectionError("what listens there is no Ray"))
+    if not separator and not _answers_as_head(f"{host}:{port}"):
+        raise _unreachable(
+            address, ConnectionError("what listens there is no head of Ray; its client server takes ray://HOST:PORT")
+        )
+
+
+def _answers_as_head(address: str) -> bool:
+    """Tell whether a server of gRPC knows a method that every head of Ray has, whatever it answers."""
+    import grpc
+
+    with grpc.insecure_channel(address) as channel:
+        try:
+            channel.unary_unary(_HEAD_METHOD)(b"", timeout=_REACHED_WITHIN_S)
+        except grpc.RpcError as error:
+            status = error.code()  # pyright: ignore[reportAttributeAccessIssue] - of each call's error
+            return status not in (grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.UNAVAILABLE)
+    return True
 
 
 def _unreachable(address: str, error: Exception) -> ClusterError:

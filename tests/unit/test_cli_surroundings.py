@@ -1,11 +1,17 @@
 """The command where users run it: files of theirs in the current folder, odd names, folders, terminals and clusters."""
 
+import contextlib
 import os
+import socket
 import subprocess
 import sys
+import threading
 import unicodedata
+from concurrent.futures import ThreadPoolExecutor
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import grpc
 import numpy as np
 import pytest
 
@@ -84,6 +90,34 @@ def test_a_terminal_without_these_characters_gets_escapes(tmp_path: Path) -> Non
 def test_a_dead_cluster_is_a_sentence_at_once(address: str) -> None:
     with pytest.raises(ClusterError, match=r"which RAY_ADDRESS names, cannot be reached .*unset RAY_ADDRESS"):
         session._connect(address)
+
+
+@pytest.mark.parametrize("scheme", ["", "ray://"])
+@pytest.mark.parametrize("kind", ["silent", "web", "grpc"])
+def test_what_listens_and_is_no_ray_is_a_sentence_at_once(
+    kind: str, scheme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "_REACHED_WITHIN_S", 0.5)
+    with contextlib.ExitStack() as stack:
+        if kind == "silent":
+            server = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+            port = server.getsockname()[1]
+        elif kind == "web":
+            web = stack.enter_context(ThreadingHTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler))
+            threading.Thread(target=web.serve_forever, daemon=True).start()
+            stack.callback(web.shutdown)
+            port = web.server_port
+        else:
+            other = grpc.server(ThreadPoolExecutor(1))
+            port = other.add_insecure_port("127.0.0.1:0")
+            other.start()
+            stack.callback(other.stop, 0)
+            if scheme:
+                session._require_head(f"{scheme}127.0.0.1:{port}")  # Ray's client finds out within half a minute
+                return
+        words = {"silent": "timed out", "web": "is no Ray", "grpc": "no head of Ray; its client server takes ray://"}
+        with pytest.raises(ClusterError, match=rf"{words[kind]}.*unset RAY_ADDRESS"):
+            session._connect(f"{scheme}127.0.0.1:{port}")
 
 
 def test_sockets_of_ray_lie_in_a_short_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
