@@ -23,11 +23,22 @@ _PNG_CHANNELS = {0: "grey", 2: "rgb", 3: "palette", 4: "grey+alpha", 6: "rgb+alp
 _JPEG_CHANNELS = {1: "grey", 3: "rgb"}
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOF0..SOF15 without DHT, JPG and DAC
 _JPEG_PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
+_OTHERS = (
+    (b"II*\0", "TIFF file"),
+    (b"MM\0*", "TIFF file"),
+    (b"GIF8", "GIF file"),
+    (b"BM", "BMP file"),
+    (b"RIFF", "WebP file"),
+    (b"\0\0\0", "HEIF or AVIF file"),
+)
 _MAX_SCANS = 200  # encoders make about 10; each costs a pass over all pixels, however few bytes it has
 
 
 class ImageHeader(NamedTuple):
-    """Size and pixel layout of an encoded image; `bits` are those of one channel, `scans` of a progressive JPEG."""
+    """Size and pixel layout of an encoded image; `bits` are those of one channel, `scans` of a progressive JPEG.
+
+    `frames` are those of an animated PNG.
+    """
 
     format: ImageFormat
     height: int
@@ -35,6 +46,7 @@ class ImageHeader(NamedTuple):
     bits: int
     channels: str
     scans: int = 1
+    frames: int = 1
 
 
 def detect_source_format(data: bytes, origin: str) -> SourceFormat:
@@ -68,9 +80,15 @@ def detect_format(data: bytes, origin: str) -> ImageFormat:
         return "jpeg"
     if not data:
         raise EmptyFileError(f"{origin}: got an empty file, expected a PNG or JPEG image; copy or remove it")
+    if data.startswith(b"version https://git-lfs"):
+        raise FormatError(
+            f"{origin}: got the pointer that Git LFS leaves instead of a file, expected a PNG or JPEG image; fetch it "
+            "with `git lfs pull`"
+        )
+    known = next((name for start, name in _OTHERS if data.startswith(start)), "file")
     raise FormatError(
-        f"{origin}: got a file that begins with {bytes(data[:8])!r}, expected a PNG or JPEG image; convert the file or "
-        "leave it out"
+        f"{origin}: got a file that begins with {bytes(data[:8])!r}, expected a PNG or JPEG image; convert the "
+        f"{known} or leave it out"
     )
 
 
@@ -122,13 +140,18 @@ def bounded_header(data: bytes, origin: str) -> ImageHeader:
     """Return the header of an encoded image that can be decoded in bounded memory and time.
 
     Raises:
-        DataError: As `read_header`; more than `MAX_PIXELS` pixels, or a progressive JPEG of very many scans.
+        DataError: As `read_header`; more than `MAX_PIXELS` pixels, an animated PNG, or a progressive JPEG of very many
+            scans.
     """
     header = read_header(data, origin)
     if header.height * header.width > MAX_PIXELS:
         raise OversizedError(
             f"{origin}: got an image of {header.width} x {header.height} pixels, expected at most "
             f"{MAX_PIXELS} in all; cut or shrink it first"
+        )
+    if header.frames > 1:
+        raise FormatError(
+            f"{origin}: got an animated PNG of {header.frames} frames, expected one; save one as an image"
         )
     if header.scans > _MAX_SCANS:
         raise OversizedError(
@@ -145,7 +168,10 @@ def image_header(data: bytes, origin: str) -> ImageHeader:
     """
     header = bounded_header(data, origin)
     if header.bits > 8:
-        raise FormatError(f"{origin}: got an image with {header.bits} bits a channel, expected 8; convert it first")
+        raise FormatError(
+            f"{origin}: got an image with {header.bits} bits a channel, expected 8; convert it as it should look, for "
+            "nothing says which of its values is white (as it is: `magick IN -depth 8 OUT`)"
+        )
     if header.channels == "cmyk":
         raise FormatError(f"{origin}: got a CMYK image, expected RGB or grey; convert it first")
     return header
@@ -180,11 +206,13 @@ def _read_png(data: bytes) -> ImageHeader | None:
         return None
     width, height = _number(data, 16, 4), _number(data, 20, 4)
     bits, channels = _number(data, 24, 1), _PNG_CHANNELS.get(_number(data, 25, 1))
-    position = len(png.SIGNATURE)
-    while data[position + 4 : position + 8] != b"IEND":  # walks chunk by chunk: length, type, body, checksum
+    position, frames = len(png.SIGNATURE), 1
+    while (kind := data[position + 4 : position + 8]) != b"IEND":  # chunk by chunk: length, type, body, checksum
+        if kind == b"acTL":
+            frames = _number(data, position + 8, 4)
         position += 12 + _number(data, position, 4)
     _number(data, position + 8, 4)  # the last chunk's checksum
-    return ImageHeader("png", height, width, bits, channels) if channels else None
+    return ImageHeader("png", height, width, bits, channels, frames=frames) if channels else None
 
 
 def _read_jpeg(data: bytes) -> ImageHeader | None:
