@@ -11,6 +11,14 @@ from typing import Any, Self
 NAMED = 3
 """So many names of each kind are kept."""
 
+_JUNK = frozenset(
+    (
+        *("@eadir", "@tmp", "@recycle", "@recently-snapshot", "@sharebin", "#recycle", "#snapshot", "lost+found"),
+        *("__macosx", "icon\r", "thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin", "system volume information"),
+    )
+)
+"""What file managers and storage boxes leave: previews and deleted files, often under the names of true images."""
+
 
 @dataclass
 class Count:
@@ -106,3 +114,26 @@ class Inventory:
 
 def _names(found: Count) -> str:
     return "\n".join([*found.first, *(["..."] if found.count > len(found.first) else [])])
+
+
+def is_left_out(part: str) -> bool:
+    """Tell whether a file or folder of this name is hidden, or junk of a file manager."""
+    return is_hidden(part) or is_junk(part)
+
+
+def is_hidden(part: str) -> bool:
+    """Tell whether a file or folder of this name is hidden."""
+    return part.startswith(".") and part not in (".", "..")  # those two are refused by name, not passed over
+
+
+def is_junk(part: str) -> bool:
+    """Tell whether a file or folder of this name was left by a file manager, or marks a document that is open."""
+    return part.lower() in _JUNK or part.startswith("~$")
+
+
+def junk_reason(name: str) -> str:
+    """Return under which reason a file is left out for its name or that of a folder it lies in; empty for others."""
+    parts = name.split("/")
+    if any(map(is_hidden, parts)):
+        return "hidden files"
+    return "left by file managers" if any(map(is_junk, parts)) else ""

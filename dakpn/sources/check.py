@@ -22,8 +22,8 @@ from dakpn.datasets.shards import shard_rows
 from dakpn.datasets.threads import map_in_threads
 from dakpn.errors import DataError, StorageError, UsageError
 from dakpn.sources.check_report import CheckReport, Problem, ProblemKind
-from dakpn.sources.folder_inventory import folder_inventory, labels_among_images
-from dakpn.sources.kinds import FolderSource, PackedSource, find_source
+from dakpn.sources.folder_inventory import folder_inventory, labels_among_images, require_no_other_labels
+from dakpn.sources.kinds import FolderSource, PackedSource, find_source, tell_of_default
 from dakpn.sources.pack_sources import DEFAULT_ROWS, look_like_labels, open_source
 from dakpn.sources.pairs import SourcePair
 from dakpn.sources.preset import DatasetPreset, Refusal, load_preset
@@ -141,6 +141,11 @@ class _FolderRows:
         self.label_space = found.label_space if labelled else None
         self._stray_labels = preset.find_stray_labels(self._root, found.split, self._pairs) if labelled else []
         self.inventory = folder_inventory(self._root, preset, found.split, self._pairs)
+        self.inventory.add(found.beside)
+        if labelled:
+            tell_of_default(found)
+        elif request.labelled is None:
+            require_no_other_labels(self._root, preset, self._pairs)
         self._maps = [] if request.labelled is False else list(labels_among_images(preset, self._pairs))
         self.source = preset.name
         self.total = len(self._pairs)

@@ -4,7 +4,7 @@ A file that holds one channel of ids is kept byte for byte. All others become a 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -14,16 +14,19 @@ from numpy.typing import NDArray
 from dakpn.errors import DataError, FormatError, UsageError
 from dakpn.images import codec, png
 from dakpn.images.header import ImageHeader, read_header
+from dakpn.images.upright import orientation_of
 
 try:  # the one decoder here that keeps 16 bits a channel
     import pyspng
 except ImportError:
     pyspng = None
 
-LabelFormat = Literal["class_ids", "first_channel", "first_channel_8bit", "grey", "colors", "celebamask_parts"]
+LabelFormat = Literal[
+    "class_ids", "first_channel", "first_channel_8bit", "grey", "colors", "legend", "celebamask_parts"
+]
 """What label files hold: class ids in one channel; 16-bit RGB or 8-bit RGB(A) with class ids in red; ids in grey that
-was saved as RGB(A); a color for each class; a mask for each part of a face. A file of one channel is taken as ids by
-the first four."""
+was saved as RGB(A); a color for each class; colors or ids whose meaning a legend beside each tells; a mask for each
+part of a face. A file of one channel is taken as ids by the first four."""
 
 Color: TypeAlias = tuple[int, int, int]
 
@@ -50,6 +53,8 @@ class LabelReader:
         ignored_id: A label id that is ignored, for pixels of unknown color; None if there is none.
         most_unknown: Of "colors": the largest share, 0..1, of an image's pixels whose color is not known.
         compare_palette: Whether the palette of a file of ids is compared with `colors`.
+        names: Of "legend": name of each class, by its id.
+        stored_ids: Id in a file of one channel -> label id, where they differ; empty where they are the same.
     """
 
     format: LabelFormat = "class_ids"
@@ -58,6 +63,18 @@ class LabelReader:
     ignored_id: int | None = None
     most_unknown: float = 0.0
     compare_palette: bool = True
+    names: tuple[str, ...] = ()
+    stored_ids: tuple[tuple[int, int], ...] = ()
+
+    def by_legend(self, legend: Mapping[Color | int, str]) -> "LabelReader":
+        """Return the reader of one label file, given color or id -> class, which is empty where there is none."""
+        ignored = self.ignored_id if self.ignored_id is not None else len(self.names)
+        ids = {key: self.names.index(name) if name in self.names else ignored for key, name in legend.items()}
+        colors = tuple((id_, key) for key, id_ in ids.items() if isinstance(key, tuple))
+        stored = tuple((key, id_) for key, id_ in ids.items() if isinstance(key, int))
+        if stored:
+            return replace(self, format="class_ids", stored_ids=((0, ignored), *stored), compare_palette=False)
+        return replace(self, format="colors", colors=((ignored, (0, 0, 0)), *colors))
 
     def read(self, data: bytes, origin: str) -> ReadLabel:
         """Return the label as one channel of class ids.
@@ -70,8 +87,16 @@ class LabelReader:
         header = read_header(data, origin)
         if header.format != "png":
             return ReadLabel(data)  # for the codec to refuse
+        if (turn := orientation_of(data)) != 1:
+            raise FormatError(
+                f"{origin}: got a label with an orientation tag ({turn}), which viewers apply and others do not; "
+                "expected none: turn its pixels (`magick IN -auto-orient OUT`) or take away the tag (`exiftool "
+                "-Orientation= FILE`), whichever fits its image"
+            )
         if self.format == "colors":
             return self._from_colors(data, header, origin)
+        if self.stored_ids and header.channels == "grey":
+            return self._from_stored_ids(data, origin)
         if header.channels == "palette":
             return self._from_palette(data, origin)
         if header.channels == "grey" or self.format in ("class_ids", "celebamask_parts"):
@@ -98,6 +123,8 @@ class LabelReader:
         """Return what JSON can hold and changes when labels are read in another way; nothing of plain class ids."""
         if self.format in ("class_ids", "celebamask_parts"):
             return [] if self.compare_palette else ["palette ignored"]
+        if self.format == "legend":
+            return [self.format, list(self.names)]
         if self.format == "colors":
             return [self.format, [list(entry) for entry in self.colors], self.ignored_id, self.most_unknown]
         return [self.format]
@@ -106,6 +133,21 @@ class LabelReader:
     def _id_of_color(self) -> Mapping[Color, int]:
         by_class_first = sorted(self.colors, key=lambda entry: entry[0] not in self.class_ids)
         return {color: id_ for id_, color in reversed(by_class_first)}
+
+    def _from_stored_ids(self, data: bytes, origin: str) -> ReadLabel:
+        stored = codec.decode_label(data, origin)
+        meaning = dict(self.stored_ids)
+        found = [int(value) for value in np.unique(stored)]
+        if unknown := [value for value in found if value not in meaning]:
+            raise DataError(
+                f"{origin}: got the ids {', '.join(map(str, unknown[:_NAMED_COLORS]))}, unknown to its legend; "
+                "render it again"
+            )
+        table = np.zeros(max(found) + 1, np.uint16)
+        table[found] = [meaning[value] for value in found]
+        return ReadLabel(
+            codec.encode_label(_narrow(table[stored])), (("labels whose ids are as their legends say", ""),)
+        )
 
     # ---- palettes
 

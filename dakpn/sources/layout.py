@@ -7,17 +7,27 @@ from typing import NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
+from dakpn.datasets.inventory import is_left_out
 from dakpn.datasets.schema import validate_path
 from dakpn.errors import DataError, UsageError
-from dakpn.sources.source_path import SourcePath, files_below, is_left_out, name_below
+from dakpn.sources.source_path import SourcePath, files_below, name_below
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp")
 """What `.*` at the end of a pattern for images stands for."""
-UNREADABLE_SUFFIXES = (".avif", ".bmp", ".exr", ".gif", ".heic", ".jp2", ".ppm", ".tga", ".tif", ".tiff")
+UNREADABLE_SUFFIXES = (
+    *(".avif", ".bmp", ".exr", ".gif", ".heic", ".heif", ".j2k", ".jp2", ".jxl", ".pgm", ".pnm", ".ppm"),
+    *(".qoi", ".tga", ".tif", ".tiff"),
+)
 """Images of formats that are not read. `.*` finds them too, so that they are refused by name and not passed over."""
+UNUSUAL_SUFFIXES = (
+    *(".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".raf", ".rw2", ".dds", ".hdr", ".jif", ".pbm", ".pfm"),
+    *(".pjp", ".pjpeg", ".psd", ".svg"),
+)
+"""Images that often lie beside those that are meant, as raw files do: left out, and named."""
 
 _PATTERN = re.compile(
-    r"(?P<before>(?:[^/{}]+/)*?)(?:(?P<split>\{split\})/)?(?P<inside>(?:[^/{}]+/)*)\{name\}(?P<suffix>[^/{}]*\.[^/{}]+)"
+    r"(?P<before>(?:[^/{}]+/)*?)(?:(?P<split>\{split\})/)?(?P<inside>(?:[^/{}]+/)*)(?P<prefix>[^/{}]*)\{name\}"
+    r"(?P<suffix>[^/{}]*\.[^/{}]+)"
 )
 
 
@@ -32,8 +42,9 @@ class SourceImage(NamedTuple):
 class Layout(BaseModel):
     """A layout on disk, as patterns relative to the dataset's folder.
 
-    `{name}` stands for any path, folders included; a suffix follows it, of images in any case. `{split}` stands
-    for one folder; where `{name}` follows at once, files may also lie in no split folder.
+    `{name}` stands for any path, folders included; a suffix follows it, of images in any case. What stands before it
+    in its part is how files begin: `rgb_{name}.png` finds `a/rgb_1.png`, which has the name `a/1`. `{split}` stands for
+    one folder; where `{name}` follows at once, files may also lie in no split folder.
 
     Attributes:
         images: Pattern of the images; `.*` at its end stands for `IMAGE_SUFFIXES`.
@@ -77,6 +88,11 @@ class Layout(BaseModel):
         """The folder that all images lie below, relative to the dataset's; empty if it is that one."""
         return _parts(self.images).before.rstrip("/")
 
+    @property
+    def labels_folder_name(self) -> str:
+        """The folder that all labels lie below; empty if it is the dataset's, or there are none."""
+        return _parts(self.labels).before.rstrip("/") if self.labels else ""
+
     def images_folder(self, root: SourcePath) -> SourcePath:
         """Return the folder that all images lie below."""
         return root / _parts(self.images).before
@@ -107,7 +123,7 @@ class Layout(BaseModel):
                 found = self._as_image(name_below(path, root))
                 if found:
                     groups = found.groupdict()
-                    yield SourceImage(path, groups.get("split") or "", groups["name"])
+                    yield SourceImage(path, groups.get("split") or "", _name(found))
 
     def label_path(self, root: SourcePath, image: SourceImage) -> SourcePath | None:
         """Return where the label of an image should lie; None where there are no labels."""
@@ -115,7 +131,8 @@ class Layout(BaseModel):
             return None
         parts = _parts(self.labels)
         split = f"{image.split}/" if parts.split and image.split else ""
-        return root / f"{parts.before}{split}{parts.inside}{image.name}{parts.suffix}"
+        folders, slash, rest = image.name.rpartition("/")
+        return root / f"{parts.before}{split}{parts.inside}{folders}{slash}{parts.prefix}{rest}{parts.suffix}"
 
     def find_labels(self, root: SourcePath, split: str | None) -> Iterator[tuple[str, SourcePath]]:
         """Yield the labels below `root`, of one split or of all, in no order, each with its {name}."""
@@ -124,7 +141,7 @@ class Layout(BaseModel):
                 name = name_below(path, root)
                 found = _expression(self.labels or "").fullmatch(name)
                 if found and not self._as_image(name):
-                    yield found["name"], path
+                    yield _name(found), path
 
     def labels_folder(self, root: SourcePath, split: str | None) -> SourcePath | None:
         """Return the folder that the labels of one split, or of all, lie below; None where there are no labels."""
@@ -150,7 +167,14 @@ class Layout(BaseModel):
     def name_of_label(self, name: str) -> str | None:
         """Return the {name} of the label with this name below the dataset; None if it is none."""
         found = None if self.labels is None else _expression(self.labels).fullmatch(name)
-        return None if found is None else found["name"]
+        return None if found is None else _name(found)
+
+    def label_stem(self, file_name: str) -> str | None:
+        """Return the last part of the {name} of a label file, by its file name alone; None if it is none."""
+        parts = _parts(self.labels) if self.labels else None
+        if parts is None or not (file_name.startswith(parts.prefix) and file_name.endswith(parts.suffix)):
+            return None
+        return file_name.removeprefix(parts.prefix).removesuffix(parts.suffix)
 
     def _as_image(self, name: str) -> re.Match[str] | None:
         found = _expression(self.images).fullmatch(name)
@@ -188,6 +212,7 @@ class _Parts(NamedTuple):
     before: str
     split: bool
     inside: str
+    prefix: str
     suffix: str
 
 
@@ -197,13 +222,18 @@ def _parts(pattern: str) -> _Parts:
     if found is None:  # validated before
         raise ValueError(f"got the pattern {pattern!r}")
     if found["split"] is None:
-        return _Parts(found["before"] + found["inside"], False, "", found["suffix"])
-    return _Parts(found["before"], True, found["inside"], found["suffix"])
+        return _Parts(found["before"] + found["inside"], False, "", found["prefix"], found["suffix"])
+    return _Parts(found["before"], True, found["inside"], found["prefix"], found["suffix"])
 
 
 def _literals(pattern: str) -> int:
     parts = _parts(pattern)
-    return len(parts.before + parts.inside + parts.suffix.removesuffix(".*"))
+    return len(parts.before + parts.inside + parts.prefix + parts.suffix.removesuffix(".*"))
+
+
+def _name(found: re.Match[str]) -> str:
+    """Return the {name} of a file, without what stands before it in its part."""
+    return (found["folders"] or "") + found["rest"]
 
 
 @lru_cache(maxsize=64)
@@ -218,5 +248,6 @@ def _expression(pattern: str) -> re.Pattern[str]:
     if parts.suffix.endswith(".*"):
         any_suffix = f"(?:{'|'.join(map(re.escape, IMAGE_SUFFIXES + UNREADABLE_SUFFIXES))})"
     # A name may hold a line feed: it is refused where keys are made, and not passed over here.
-    whole = f"{re.escape(parts.before)}{split}{re.escape(parts.inside)}(?P<name>.+)(?i:{stem}{any_suffix})"
+    name = f"(?P<folders>.*/)?{re.escape(parts.prefix)}(?P<rest>[^/]+)"
+    whole = f"{re.escape(parts.before)}{split}{re.escape(parts.inside)}{name}(?i:{stem}{any_suffix})"
     return re.compile(whole, re.DOTALL)

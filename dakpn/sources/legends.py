@@ -3,7 +3,8 @@
 Read are, wherever they stand in a file, objects with the name and the color of a label, such as
 `{"label_name": "car", "pixel_value": {"r": 0, "g": 0, "b": 142, "a": 255}}` (Unity Perception; also `labelName` and
 `pixelValue`, and a list for a color); and objects whose keys are colors, such as
-`{"(0, 0, 142, 255)": {"class": "car"}}` (Isaac Sim, Omniverse Replicator).
+`{"(0, 0, 142, 255)": {"class": "car"}}` (Isaac Sim, Omniverse Replicator), or are ids: `{"2": {"class": "car"}}`. The
+latter two are written for each image anew, and may say something else in each.
 """
 
 import json
@@ -25,6 +26,8 @@ _NAMES = ("label_name", "labelName")
 _COLORS = ("pixel_value", "pixelValue")
 _KEY = re.compile(r"\(\s*(\d+),\s*(\d+),\s*(\d+)(?:,\s*\d+)?\s*\)")
 _NO_CLASS = frozenset(("BACKGROUND", "UNLABELLED"))
+NAME = "{name}"
+"""In the name of a legend: that of the image which it belongs to."""
 
 
 def read_legend(root: SourcePath, patterns: Sequence[str]) -> list[_Entry]:
@@ -51,6 +54,52 @@ def read_legend(root: SourcePath, patterns: Sequence[str]) -> list[_Entry]:
         f"{root} holds no legend of its labels; expected {' or '.join(patterns)} with name and color of each class: "
         "copy it there, or write a preset with label_format colors and class_colors"
     )
+
+
+def read_class_names(root: SourcePath, patterns: Sequence[str]) -> list[str]:
+    """Return the names of the classes in all legends that belong to an image each, sorted.
+
+    Args:
+        root: Folder of the dataset.
+        patterns: Names of such files, with `NAME` for that of the image; all that is there is read.
+
+    Raises:
+        UsageError: No file names a class.
+        DataError: A file is no JSON.
+        StorageError: A file cannot be read.
+    """
+    globs = [pattern.replace(NAME, "*") for pattern in patterns]
+    found: set[str] = set()
+    for name in all_names_below(root):
+        if any(fnmatchcase(name.rpartition("/")[2], glob) for glob in globs):
+            found |= set(read_image_legend(root / name).values()) - {""}
+    if not found:
+        raise UsageError(
+            f"{root} holds no legend of its labels; expected {' or '.join(patterns)} for each image, with its "
+            "classes: copy them there"
+        )
+    return sorted(found)
+
+
+def read_image_legend(path: SourcePath) -> dict[tuple[int, int, int] | int, str]:
+    """Return color, or id, -> class, as the legend of one image says it; the class is empty where there is none.
+
+    Raises:
+        DataError: The file is no JSON, or gives one color to two classes.
+        StorageError: The file cannot be read.
+    """
+    values = _load(path)
+    found: dict[tuple[int, int, int] | int, str] = {}
+    for text, inner in values.items() if isinstance(values, dict) else ():
+        named = inner.get("class") if isinstance(inner, dict) else None
+        color = _KEY.fullmatch(text)
+        if not isinstance(named, str) or not (color or text.isdecimal()):
+            continue
+        name = "" if named in _NO_CLASS else named
+        key = (int(color[1]), int(color[2]), int(color[3])) if color else int(text)
+        if found.setdefault(key, name) != name:
+            raise DataError(f"{path}: the classes {found[key]!r} and {name!r} have the color {key}; render it again")
+    return found
 
 
 def _load(path: SourcePath) -> Any:

@@ -18,8 +18,8 @@ from dakpn.datasets.shards import read_shard
 from dakpn.datasets.threads import map_in_threads
 from dakpn.errors import UsageError
 from dakpn.sources.exclusions import ExcludedRow, Exclusions
-from dakpn.sources.folder_inventory import folder_inventory, labels_among_images
-from dakpn.sources.kinds import FileSource, FolderSource, PackedSource, find_source
+from dakpn.sources.folder_inventory import folder_inventory, labels_among_images, require_no_other_labels
+from dakpn.sources.kinds import FileSource, FolderSource, PackedSource, find_source, tell_of_default
 from dakpn.sources.pairs import SourcePair
 from dakpn.sources.preset import DatasetPreset, Refusal, raise_refusal
 from dakpn.sources.rows import PairRows, Part, Rows, ShardRows, cut_pairs, cut_parts
@@ -119,6 +119,10 @@ def _folder(found: FolderSource, rows: int | None, labelled: bool | None, exclud
         if pair.key in exclude.reasons
     ]
     space = found.label_space if pairs[0].label_path is not None else None
+    if space is not None:
+        tell_of_default(found)
+    elif labelled is None:
+        require_no_other_labels(root, preset, there)
     shards = [
         PairRows(root, group) for group in cut_pairs(pairs, rows or DEFAULT_ROWS, None if rows else DEFAULT_BYTES)
     ]
@@ -137,6 +141,7 @@ def _inventory_without(
 ) -> Inventory:
     """Count a folder's files; those of rows that are left out under their reason, with the pairs that are taken."""
     inventory = folder_inventory(found.root, found.preset, found.split, there)
+    inventory.add(found.beside)
     inventory.taken.clear()
     inventory.take("images", len(pairs))
     inventory.take("labels", sum(pair.label_path is not None for pair in pairs))
@@ -152,7 +157,8 @@ def look_like_labels(uri: str, names: Sequence[str]) -> str:
     return (
         f"{uri}: {len(names)} PNG images of one channel look like label maps, such as {', '.join(names[:NAMED])}; "
         "expected images in colour: take them as labels by a preset with this layout or, in archives, by the names "
-        "KEY.jpg and KEY.seg.png; or leave them out with --no-labels"
+        "KEY.jpg and KEY.seg.png; or leave them out with --no-labels; or, if they are grey photographs, pack them by "
+        "themselves with --dataset images"
     )
 
 
@@ -257,13 +263,15 @@ def _require_sure_labels(
         UsageError: Labels may be wanted, and which they are is not clear.
     """
     anything = preset is not None and not preset.class_names  # "images": all are images, as the caller says
-    colored = sum(survey.colored for survey in surveys)
-    maps = [key for survey in surveys for key in (survey.grey_keys if colored and not anything else survey.beside)]
+    maps = [key for survey in surveys for key in (survey.beside if anything else survey.grey_keys)]
     if labelled is False:
         return frozenset(maps)
     if maps:
         raise UsageError(look_like_labels(uri, maps))
     rows, with_labels = sum(survey.rows for survey in surveys), sum(survey.labelled for survey in surveys)
+    if preset is not None and not anything:  # labels are meant to be there
+        for survey in surveys:
+            survey.unused += survey.arrays
     if unused := [name for survey in surveys for name in survey.unused if not anything]:
         raise UsageError(
             f"{uri}: {len(unused)} look like labels and are not taken, such as {', '.join(unused[:NAMED])}; expected "

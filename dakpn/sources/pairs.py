@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from dakpn.errors import DataError, FormatError, UsageError
 from dakpn.images import codec
 from dakpn.sources.label_reading import LabelFormat, LabelReader, ReadLabel
+from dakpn.sources.legends import read_image_legend
 from dakpn.sources.source_path import SourcePath, read_file
 
 _CELEBAMASK_IMAGES_PER_FOLDER = 2000
@@ -31,6 +32,7 @@ class SourcePair(NamedTuple):
         label_parts: The masks that a "celebamask_parts" label is made from, in the order in which they are laid
             over each other.
         label_reader: How the label file is read; None reads its format without knowing any colors.
+        legend_path: The file that says what colors or ids in this label mean; None where all labels mean the same.
     """
 
     key: str
@@ -39,13 +41,14 @@ class SourcePair(NamedTuple):
     label_format: LabelFormat = "class_ids"
     label_parts: tuple[LabelPart, ...] = ()
     label_reader: LabelReader | None = None
+    legend_path: SourcePath | None = None
 
     @property
     def files(self) -> tuple[SourcePath, ...]:
         """The files that image and label are made from."""
         if self.label_parts:
             return (self.image_path, *(part.path for part in self.label_parts))
-        return (self.image_path,) if self.label_path is None else (self.image_path, self.label_path)
+        return tuple(path for path in (self.image_path, self.label_path, self.legend_path) if path is not None)
 
     @property
     def reader(self) -> LabelReader:
@@ -70,7 +73,10 @@ class SourcePair(NamedTuple):
         if self.label_format == "celebamask_parts":
             merged = codec.encode_label(_enlarged(_merge_parts(self.label_parts), image_size))
             return ReadLabel(merged, (("labels merged from parts", ""),))
-        return self.reader.read(read_file(self.label_path), str(self.label_path))
+        reader = self.reader
+        if self.legend_path is not None:
+            reader = reader.by_legend(read_image_legend(self.legend_path))
+        return reader.read(read_file(self.label_path), str(self.label_path))
 
 
 class CelebAMaskParts:

@@ -6,7 +6,7 @@ Presets are data (`presets/NAME.yaml`), so that another dataset needs a YAML fil
 import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from importlib import resources
 from itertools import pairwise
 from pathlib import Path
@@ -20,7 +20,7 @@ from dakpn.datasets.schema import key_from_path
 from dakpn.errors import ConfigError, DataError, UsageError
 from dakpn.sources.label_reading import Color, LabelFormat, LabelReader
 from dakpn.sources.layout import IMAGE_SUFFIXES, Layout, SourceImage, require_folder
-from dakpn.sources.legends import BACKGROUND, read_legend
+from dakpn.sources.legends import BACKGROUND, NAME, read_class_names, read_legend
 from dakpn.sources.pairs import CelebAMaskParts, LabelPart, SourcePair
 from dakpn.sources.source_path import SourcePath, name_below
 
@@ -37,6 +37,7 @@ _LABEL_NOTES = {
     "first_channel_8bit": "Labels are PNG files of the red channel of the original ones.",
     "grey": "Labels are PNG files of one channel of the original grey ones.",
     "colors": "Labels are PNG files of class ids, made of the colors of the original ones.",
+    "legend": "Labels are PNG files of class ids, made of the original ones by the legend of each.",
     "celebamask_parts": "Labels are PNG files, merged from the original mask of each part and enlarged to the image.",
 }
 
@@ -67,7 +68,8 @@ class DatasetPreset(BaseModel):
         layouts: Layouts on disk; the first whose images folder exists is taken.
         label_format: What the label files hold.
         legend: Names of JSON files, `*` standing for anything, that a simulator leaves beside its labels: the first
-            that is there and names colors gives the classes and their colors, see `legends`.
+            that is there and names colors gives the classes and their colors, see `legends`. Of label_format "legend":
+            names with `{name}`, of files that lie beside each label and say what its colors or ids mean.
         label_parts: Of "celebamask_parts": name of each part and its id, in the order in which parts are laid
             over each other.
         label_colors: Label id -> red, green and blue in label files: what "colors" are read by, and what the palette
@@ -133,6 +135,10 @@ class DatasetPreset(BaseModel):
         if (self.label_format == "celebamask_parts") != bool(self.label_parts):
             raise UsageError(
                 f"{self.name}: label_format celebamask_parts and label_parts belong together; got one of them"
+            )
+        if (self.label_format == "legend") != any(NAME in pattern for pattern in self.legend):
+            raise UsageError(
+                f"{self.name}: label_format legend and a legend with {NAME} belong together; got one of them"
             )
         if self.class_names:
             _ = self.label_reader, self.label_space
@@ -200,6 +206,7 @@ class DatasetPreset(BaseModel):
             255 if 255 in ignored else next(iter(ignored), None),
             self.most_unknown,
             self.palette == "compared",
+            self.class_names if self.label_format == "legend" else (),
         )
 
     def _check_colors(self, colors: Mapping[int, Color], classes: frozenset[int], ignored: Sequence[int]) -> None:
@@ -282,6 +289,10 @@ class DatasetPreset(BaseModel):
         """
         if not self.legend or self.class_names:
             return self
+        if self.label_format == "legend":
+            own = read_class_names(root, self.legend)
+            class_map = {id_: id_ for id_ in range(len(own))} | {len(own): self.ignore_id}
+            return type(self).model_validate({**self.model_dump(), "class_names": own, "class_map": class_map})
         entries = read_legend(root, self.legend)
         names = list(dict.fromkeys(name for name, _ in entries))
         colors = dict(enumerate(color for _, color in entries))
@@ -361,7 +372,23 @@ class DatasetPreset(BaseModel):
         except UsageError as error:
             refuse(Refusal("missing_label", key, image.path, error))
             return SourcePair(key, image.path, None)
-        return SourcePair(key, image.path, label, self.label_format, parts, self.label_reader)
+        legend = self._legend_of(label) if self.label_format == "legend" else None
+        if self.label_format == "legend" and legend is None:
+            expected = " or ".join(self.legend)
+            error = UsageError(f"{label} has no legend; expected {expected} beside it: add it, or leave the image out")
+            refuse(Refusal("missing_label", key, image.path, error))
+            return SourcePair(key, image.path, None)
+        return SourcePair(key, image.path, label, self.label_format, parts, self.label_reader, legend)
+
+    def _legend_of(self, label: SourcePath) -> SourcePath | None:
+        """Return the legend beside a label; None if there is none."""
+        folder = label.parent
+        for layout in self.layouts:
+            if (name := layout.label_stem(label.name)) is not None:
+                for pattern in self.legend:
+                    if (path := folder / pattern.replace(NAME, name)).is_file():
+                        return path
+        return None
 
 
 class _Labels:
@@ -386,7 +413,8 @@ class _Labels:
         """Return words on files of the same name with another ending, where a label should lie."""
         name = name_below(label, self._root)
         folder = self._root / name.rpartition("/")[0] if "/" in name else self._root
-        found = [path.name for path in folder.iterdir() if path.stem == label.stem] if folder.is_dir() else []
+        there = folder.iterdir() if folder.is_dir() else ()
+        found = [path.name for path in there if path.stem.casefold() == label.stem.casefold()]
         return f" (there is {', '.join(sorted(found))}, which is not read as a label)" if found else ""
 
     @cached_property
@@ -436,6 +464,12 @@ def load_preset(name: str) -> DatasetPreset:
         raise UsageError(
             f"unknown dataset preset {name!r}; expected one of: {', '.join(known)}, or the path of a YAML file"
         )
+    return _load_own(name)
+
+
+@cache
+def _load_own(name: str) -> DatasetPreset:
+    """Return a preset that comes with the project. Raises `UsageError`."""
     try:
         return parse_config(DatasetPreset, _text_of(name) or "", origin=f"{name}.yaml")
     except UsageError as error:

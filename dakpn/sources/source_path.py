@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple, TypeAlias, cast
 
 from dakpn import storage
+from dakpn.datasets.inventory import is_left_out
 from dakpn.storage import ListedFile
 
 
@@ -99,6 +100,11 @@ class ListedPath:
     def stem(self) -> str:
         """The last part without its suffix."""
         return PurePosixPath(self.name).stem
+
+    @property
+    def parent(self) -> "ListedPath":
+        """The folder that it lies in."""
+        return ListedPath(self._tree, self._name.rpartition("/")[0])
 
     @property
     def below_root(self) -> str:
@@ -205,6 +211,14 @@ def read_file(path: SourcePath) -> bytes:
     return storage.read_bytes(str(path), path.listed.size if isinstance(path, ListedPath) else None)
 
 
+def read_head(path: SourcePath, size: int) -> bytes:
+    """Return the first bytes of a file. Raises `StorageError` if it does not exist or cannot be read."""
+    member = path.listed if isinstance(path, ListedPath) and isinstance(path.listed, MemberFile) else None
+    with storage.open_input(member.archive if member else str(path)) as file:
+        file.seek(member.start if member else 0)
+        return file.read(min(size, member.size) if member else size)
+
+
 def file_size(path: SourcePath) -> int:
     """Return the bytes of a file, of one in a bucket by its listing. Raises `StorageError`."""
     return path.listed.size if isinstance(path, ListedPath) else storage.file_size(str(path))
@@ -224,27 +238,6 @@ def _local_path(uri: str) -> Path | None:
 
 def _restored(uri: str, files: dict[str, ListedFile | MemberFile], name: str) -> ListedPath:
     return ListedPath(_Tree(uri, files), name)
-
-
-_JUNK = frozenset(
-    ("@eaDir", "#recycle", "@Recycle", "__MACOSX", "$RECYCLE.BIN", "lost+found", "Thumbs.db", "desktop.ini")
-)
-"""What file managers and storage boxes leave: previews and deleted files, often under the names of true images."""
-
-
-def is_left_out(part: str) -> bool:
-    """Tell whether a file or folder of this name is hidden, or junk of a file manager."""
-    return is_hidden(part) or is_junk(part)
-
-
-def is_hidden(part: str) -> bool:
-    """Tell whether a file or folder of this name is hidden."""
-    return part.startswith(".") and part not in (".", "..")  # those two are refused by name, not passed over
-
-
-def is_junk(part: str) -> bool:
-    """Tell whether a file or folder of this name was left by a file manager."""
-    return part in _JUNK
 
 
 def _leads_back(folder: Path) -> bool:

@@ -112,6 +112,34 @@ def test_archives_and_splits_in_a_bucket_are_read_as_on_a_disk(
     assert dakpn("check", f"{uri}/val.tar", "--dataset", "camvid").returncode == 0
 
 
+def test_what_a_bucket_holds_is_taken_or_counted_or_asked_about(
+    upload: Callable[[Path], str], scenes: Scenes, tmp_path: Path
+) -> None:
+    image = next(iter(sorted((scenes.source / "images").rglob("*.png"))))
+    label = scenes.source / "labels" / image.relative_to(scenes.source / "images")
+    files = ("train/a.png", "test/b.png", "@eaDir/c.png", "__MACOSX/d.png", "raw/e.cr2")
+    for name in files:
+        (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(image, tmp_path / "photos" / name)
+    uri = upload(tmp_path / "photos")
+    command = ("pack", uri, tmp_path / "out", "--dataset", "images")
+    assert_failed(dakpn(*command), 2, "several splits: test, train")
+    assert dakpn(*command, "--split", "test").returncode == 0
+    found = {
+        entry["reason"]: entry["count"] for entry in manifest.read_run(str(tmp_path / "out"))["inventory"]["left_out"]
+    }
+    assert found == {
+        "images and labels outside the layout": 1, "images of another split": 1, "left by file managers": 2,
+    }  # fmt: skip
+    for name, source in (("images/a.png", image), ("masks/a.png", label), ("x.tar.gz", image)):
+        (tmp_path / "other" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, tmp_path / "other" / name)
+    uri = upload(tmp_path / "other")
+    assert_failed(dakpn("check", uri), 2, "such as masks/a.png, look like labels", "--no-labels")
+    assert_failed(dakpn("check", uri, "--dataset", "gta5"), 2, "such as masks/a.png, look like labels")
+    assert_failed(dakpn("check", uri, "--dataset", "synthia"), 2, "x.tar.gz, a file that is not read", "gunzip")
+
+
 def test_a_bucket_is_read_through_throttling_and_cut_downloads(
     upload: Callable[[Path], str], proxy: FaultyProxy, scenes: Scenes, tmp_path: Path
 ) -> None:

@@ -2,6 +2,9 @@
 
 import io
 import json
+import struct
+import tarfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from dakpn.datasets import manifest
+from dakpn.datasets.label_space import LabelSpace, one_sided_classes
 from dakpn.datasets.reader import SegmentationDataset
 from dakpn.datasets.schema import Sample
 from dakpn.images import codec
@@ -125,6 +129,91 @@ def test_webp_becomes_png_and_animations_and_damage_are_refused(tmp_path: Path) 
     for bad, words in ((buffer.getvalue(), "of 2 frames"), (image[: len(image) // 2], "truncated or damaged")):
         write_pair(root, bad, None, "webp")
         assert_failed(dakpn("pack", root, tmp_path / "no"), 1, "a.webp", words)
+
+
+def png_of(depth: int, color: int, rows: bytes, interlaced: int = 0) -> bytes:
+    """A PNG file of these rows, each with the number of its filter in front."""
+    header = struct.pack(">IIBBBBB", W, H, depth, color, 0, 0, interlaced)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    body = b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+    )
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+def animated(frames: list[NDArray[Any]]) -> bytes:
+    images = [Image.fromarray(frame) for frame in frames]
+    buffer = io.BytesIO()
+    images[0].save(buffer, "PNG", save_all=True, append_images=images[1:])
+    return buffer.getvalue()
+
+
+ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+PASSES = [PICTURE[y::dy, x::dx] for x, y, dx, dy in ADAM7]
+INTERLACED = b"".join(b"\0" + row.tobytes() for part in PASSES if part.size for row in part)
+GREY = PICTURE[..., 0].copy()
+OPAQUE = np.full_like(GREY, 255)
+KINDS = {
+    "RGBA": (saved(np.dstack([PICTURE, OPAQUE]), "PNG"), PICTURE),
+    "grey": (saved(GREY, "PNG"), np.repeat(GREY[..., None], 3, axis=2)),
+    "grey and alpha": (saved(np.dstack([GREY, OPAQUE]), "PNG"), np.repeat(GREY[..., None], 3, axis=2)),
+    "1 bit": (saved(GREY > 127, "PNG"), np.repeat(255 * (GREY > 127).astype(np.uint8)[..., None], 3, axis=2)),
+    "interlaced": (png_of(8, 2, INTERLACED, 1), PICTURE),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_kinds_of_png_are_read_as_they_look(tmp_path: Path, kind: str) -> None:
+    data, expected = KINDS[kind]
+    root = write_pair(tmp_path / "in", data, codec.encode_label(IDS))
+    assert dakpn("pack", root, tmp_path / "out", "--dataset", "camvid").returncode == 0
+    assert row_of(tmp_path / "out").image == data
+    assert np.array_equal(codec.decode_image(data, "row"), expected)
+
+
+def cmyk() -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(PICTURE).convert("CMYK").save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+REFUSED = {
+    "16 bits": (png_of(16, 2, b"".join(b"\0" + row.astype(">u2").tobytes() for row in PICTURE)), "with 16 bits"),
+    "16-bit grey": (saved(GREY.astype(np.uint16), "PNG"), "convert it as it should look"),
+    "transparent": (saved(np.dstack([PICTURE, GREY]), "PNG"), "with transparent pixels"),
+    "animated": (animated([PICTURE, PICTURE[::-1].copy()]), "an animated PNG of 2 frames"),
+    "CMYK": (cmyk(), "a CMYK image"),
+    "empty": (b"", "an empty file"),
+    "TIFF": (saved(PICTURE, "TIFF"), "convert the TIFF file"),
+    "LFS": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_images_that_have_no_one_look_are_refused(tmp_path: Path, kind: str) -> None:
+    data, words = REFUSED[kind]
+    root = write_pair(tmp_path / "in", data, codec.encode_label(IDS))
+    assert_failed(dakpn("pack", root, tmp_path / "out", "--dataset", "camvid"), 1, "a.png", words)
+    (problem,) = json.loads(dakpn("check", root, "--dataset", "camvid", "--json").stdout)["problems"]
+    assert words in problem["message"]
+
+
+REFUSED_LABELS = {
+    "turned": (saved(IDS, "PNG", 3), "an orientation tag (3)"),
+    "turned on its side": (saved(np.rot90(IDS).copy(), "PNG", 6), "an orientation tag (6)"),
+    "animated": (animated([IDS, IDS[::-1].copy()]), "an animated PNG of 2 frames"),
+    "larger": (codec.encode_label(np.kron(IDS, np.ones((2, 2), np.uint8))), "of 18 x 12 pixels, expected 9 x 6"),
+    "JPEG": (saved(IDS, "JPEG"), "a JPEG label"),
+    "alpha": (saved(np.dstack([IDS, IDS, IDS, IDS]), "PNG"), "label_format"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", REFUSED_LABELS)
+def test_labels_that_may_not_fit_their_images_are_refused(tmp_path: Path, kind: str) -> None:
+    data, words = REFUSED_LABELS[kind]
+    root = write_pair(tmp_path / "in", saved(PICTURE, "PNG"), data)
+    assert_failed(dakpn("pack", root, tmp_path / "out", "--dataset", "camvid"), 1, "labels/a.png", words)
+    assert words in dakpn("check", root, "--dataset", "camvid", "--json").stdout
 
 
 # ---- palettes
@@ -318,6 +407,81 @@ def test_a_damaged_legend_is_one_sentence(tmp_path: Path, legend: str) -> None:
     )
 
 
+ISAAC = {  # of two frames: the writer gave the colors, and ids, to other classes in the second
+    "colors": ({"(1, 2, 3, 4)": "Car", "(9, 9, 9, 255)": "road"}, {"(9, 9, 9, 255)": "Car", "(1, 2, 3, 4)": "road"}),
+    "ids": ({"2": "Car", "3": "road"}, {"300": "Car", "2": "road"}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("folders", [False, True])
+@pytest.mark.parametrize("kind", ISAAC)
+@pytest.mark.parametrize("archived", [False, True])
+def test_each_image_of_isaac_is_read_by_its_own_legend(
+    tmp_path: Path, kind: str, folders: bool, archived: bool
+) -> None:
+    ids = RNG.integers(0, 3, (H, W))
+    rgb, seg = ("rgb/", "semantic_segmentation/") if folders else ("", "")
+    files: dict[str, bytes] = {}
+    for number, legend in enumerate(ISAAC[kind]):
+        if kind == "colors":
+            keys = [tuple(map(int, key.strip("()").split(", "))) for key in legend]
+            pixels = np.array([(0, 0, 0, 0), *keys], np.uint8)[ids]
+        else:
+            pixels = np.array([0, *map(int, legend)], np.uint16)[ids]
+        classes = {key: {"class": name} for key, name in legend.items()} | {"(0, 0, 0, 0)": {"class": "BACKGROUND"}}
+        files[f"{rgb}rgb_000{number}.png"] = saved(PICTURE, "PNG")
+        files[f"{seg}semantic_segmentation_000{number}.png"] = saved(pixels, "PNG")
+        files[f"{seg}semantic_segmentation_labels_000{number}.json"] = json.dumps(classes).encode()
+    for name, data in files.items():
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "in" / name).write_bytes(data)
+    root = tmp_path / "in"
+    if archived:
+        with tarfile.open(tmp_path / "run.tar", "w") as archive:
+            archive.add(root, "run")
+        root = tmp_path / "run.tar"
+    sentence = assert_failed(
+        dakpn("pack", root, tmp_path / "x", "--dataset", "isaac_sim"), 2, "nothing says what Car is"
+    )
+    assert "class_map: {Car: NAME}" in sentence
+    preset = own_preset(tmp_path, "extends: isaac_sim\nclass_map: {Car: car}\n")
+    done = dakpn("pack", root, tmp_path / "out", "--dataset", preset)
+    assert done.returncode == 0, done.stderr
+    assert manifest.read_run(str(tmp_path / "out"))["inventory"]["left_out"] == []
+    dataset = SegmentationDataset(str(tmp_path / "out"))
+    for number, order in enumerate(ISAAC[kind]):
+        meaning = np.array([255, *({"Car": 13, "road": 0}[name] for name in order.values())])
+        assert np.array_equal(dataset[number]["label"], meaning[ids])
+
+
+def test_a_legend_of_isaac_that_lacks_or_says_too_little_is_one_sentence(tmp_path: Path) -> None:
+    preset = own_preset(tmp_path, "extends: isaac_sim\nclass_map: {Car: car}\n")
+    root = tmp_path / "in"
+    root.mkdir()
+    for number in range(2):
+        (root / f"rgb_{number}.png").write_bytes(saved(PICTURE, "PNG"))
+        (root / f"semantic_segmentation_{number}.png").write_bytes(codec.encode_label(IDS))
+    command = ("pack", root, tmp_path / "out", "--dataset", preset)
+    assert_failed(
+        dakpn(*command), 2, "holds no legend of its labels; expected semantic_segmentation_labels_{name}.json"
+    )
+    (root / "semantic_segmentation_labels_0.json").write_text('{"1": {"class": "Car"}}')
+    assert_failed(dakpn(*command), 2, "semantic_segmentation_1.png has no legend")
+    (root / "semantic_segmentation_labels_1.json").write_text('{"1": {"class": "Car"}}')
+    assert_failed(dakpn(*command), 1, "semantic_segmentation_0.png: got the ids 2, 3", "unknown to its legend")
+
+
+def test_the_palette_of_airsim_is_read_by_a_preset(tmp_path: Path) -> None:
+    colors = np.array([(0, 0, 0), (153, 108, 6), (112, 105, 191)], np.uint8)
+    ids = RNG.integers(0, 3, (H, W))
+    root = write_pair(tmp_path / "in", saved(PICTURE, "PNG"), saved(np.dstack([colors[ids], OPAQUE]), "PNG"))
+    page = (Path(__file__).parents[2] / "docs/datasets.md").read_text(encoding="utf-8")
+    (text,) = [block.split("```")[0] for block in page.split("```yaml\n")[1:] if "name: airsim" in block]
+    done = dakpn("pack", root, tmp_path / "out", "--dataset", own_preset(tmp_path, text))
+    assert done.returncode == 0, done.stderr
+    assert np.array_equal(SegmentationDataset(str(tmp_path / "out"))[0]["label"], np.array([255, 0, 1])[ids])
+
+
 # ---- two sides with different classes
 
 NAMES = "class_map: {pavement: sidewalk, tree: vegetation, sign: traffic sign, pedestrian: person, bicyclist: rider"
@@ -371,3 +535,18 @@ def test_classes_of_one_side_become_those_of_the_other_by_their_names(tmp_path: 
 def test_a_class_map_that_leaves_something_open_is_refused(tmp_path: Path, text: str, words: str) -> None:
     preset = own_preset(tmp_path, f"extends: camvid\n{text}\n")
     assert_failed(dakpn("pack", tmp_path, tmp_path / "out", "--dataset", preset), 2, "own.yaml", words)
+
+
+def test_a_class_that_only_one_side_has_is_named_with_what_mends_it(tmp_path: Path) -> None:
+    faces, celeba = load_preset("facesynthetics").label_space, load_preset("celebamask_hq").label_space
+    (sentence,) = one_sided_classes("synthetic", faces, "real", celeba)
+    assert sentence.startswith("only the labels of real can hold earring, necklace, those of synthetic cannot")
+    assert "`classes_of: facesynthetics` and `class_map: {earring: ignore, necklace: ignore}`" in sentence
+    text = "extends: celebamask_hq\nclasses_of: facesynthetics\nclass_map: {earring: ignore, necklace: ignore}\n"
+    mended = load_preset(str(own_preset(tmp_path, text))).label_space
+    assert one_sided_classes("synthetic", faces, "real", mended) == []
+    one, other = LabelSpace("one", ("a", "b")), LabelSpace("other", ("b", "c"))
+    assert [said.partition(",")[0] for said in one_sided_classes("x", one, "y", other)] == [
+        "only the labels of x can hold a",
+        "only the labels of y can hold c",
+    ]

@@ -206,7 +206,16 @@ def test_what_img2dataset_writes_is_taken(tmp_path: Path) -> None:
         ({"dataset_dict.json": b"{}"}, "to_parquet"),
         ({"GTA.zip": b"PK"}, "GTA.zip, a file that is not read; unpack it"),
         ({"a.tar.gz": b""}, "decompress it"),
-        ({"a/b.tfrecord": b"", "c.txt": b""}, "the folders a and the files c.txt"),
+        ({"a/b.tfrecord": b"", "c.txt": b""}, "a/b.tfrecord, a file that is not read; write its images and labels"),
+        ({"a/b.xyz": b"", "c.txt": b""}, "the folders a and the files c.txt"),
+        *(
+            ({name: b""}, f"{name}, a file that is not read; ")
+            for name in (
+                *("a.tgz", "a.tar.zst", "a.tar.bz2", "a.txz", "a.7z", "a.rar", "a.zip.001", "a.tar.00", "a.parquet.gz"),
+                *("a.h5", "a.hdf5", "a.npz", "a.npy", "a.mat", "data.mdb", "x.lmdb", "a.feather", "a.pkl", "a.mp4"),
+                *("a.tfrecords", "a.tfrecord-00000-of-00001", "a.rec"),
+            )
+        ),
         ({"RGB/0.png": b"", "GT/LABELS/0.png": b""}, "as the presets synthia, synthia_trainids have them"),
         ({"img_dir/0.png": b""}, "mmseg"),
         ({"0.png": b""}, "for images without labels give --dataset images"),
@@ -217,6 +226,15 @@ def test_what_is_not_read_is_named_with_the_way_out(tmp_path: Path, files: dict[
     write_folder(tmp_path / "in", files)
     for command in (("pack", tmp_path / "in", tmp_path / "out"), ("check", tmp_path / "in")):
         assert "camvid" not in assert_failed(dakpn(*command), 2, words, str(tmp_path / "in"))
+    if "that is not read" in words:
+        for preset in ("camvid", "images"):
+            assert_failed(dakpn("check", tmp_path / "in", "--dataset", preset), 2, words, str(tmp_path / "in"))
+
+
+def test_a_file_that_is_not_read_is_named_by_itself(tmp_path: Path) -> None:
+    for name, words in (("a.zip", "unpack it"), ("a.pkl", "as files"), ("notes.xyz", "give the folder of a dataset")):
+        write_folder(tmp_path, {name: b"x"})
+        assert_failed(dakpn("pack", tmp_path / name, tmp_path / "out"), 2, name, "is a file that is not read", words)
 
 
 def test_archives_that_were_joined_are_refused_and_empty_ones_named(tmp_path: Path) -> None:
@@ -287,6 +305,197 @@ def test_files_of_a_folder_are_taken_or_counted(tmp_path: Path) -> None:
     assert "depth/0.png" in done.stdout
     report = json.loads(dakpn("check", tmp_path / "in", "--json").stdout)
     assert report["inventory"]["left_out"] == manifest.read_run(str(tmp_path / "out"))["inventory"]["left_out"]
+
+
+@pytest.mark.parametrize("source", ["in", "in/set.tar"])
+def test_splits_inside_archives_are_those_of_the_folder(tmp_path: Path, source: str) -> None:
+    files = {f"images/{split}/{i}.png": photo(i, "png") for split in ("train", "val") for i in range(2)}
+    files |= {name.replace("images", "labels"): LABEL for name in files}
+    write_tar(tmp_path / "in/set.tar", files)
+    command = ["pack", tmp_path / source, tmp_path / "out", "--dataset", "camvid"]
+    assert_failed(dakpn(*command), 2, "several splits: train, val")
+    assert_failed(dakpn(*command, "--split", "test"), 2, "there are: train, val")
+    assert dakpn(*command, "--split", "val").returncode == 0
+    assert sorted(rows_of(tmp_path / "out")) == ["val/0", "val/1"]
+    assert inventory_of(tmp_path / "out")["images of another split"][0] == 2
+    all_ = dakpn(*command[:2], tmp_path / "all", *command[3:], "--split", "all", "--json")
+    assert json.loads(all_.stdout)["images"] == 4
+
+
+def test_archives_of_other_splits_are_counted(tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        city = {f"leftImg8bit/{split}/ulm/ulm_{split}_leftImg8bit.png": photo(1, "png")}
+        city |= {f"gtFine/{split}/ulm/ulm_{split}_gtFine_labelIds.png": LABEL}
+        write_tar(tmp_path / f"in/city_{split}.tar", city)
+    command = ["pack", tmp_path / "in", tmp_path / "out", "--dataset", "cityscapes"]
+    assert_failed(dakpn(*command), 2, "several splits: train, val")
+    assert dakpn(*command, "--split", "val").returncode == 0
+    assert sorted(rows_of(tmp_path / "out")) == ["val/ulm/ulm_val"]
+    assert inventory_of(tmp_path / "out") == {"files of another split": (1, ["city_train.tar"], True)}
+
+
+SPLIT_NAMES = {
+    "my-{}-0": ("train", "test"), "set_{}": ("train", "val"), "data/{}/0": ("train", "test"), 
+    "default/{}/0": ("train", "validation"), "default/partial-{}/0": ("train", "test"),
+    "shards/{}-0": ("train", "eval"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SPLIT_NAMES)
+def test_splits_are_told_by_any_word_of_a_path(tmp_path: Path, name: str) -> None:
+    splits = SPLIT_NAMES[name]
+    for number, split in enumerate(splits):
+        write_tar(tmp_path / f"in/{name.format(split)}.tar", {f"{split}.jpg": photo(number)})
+    assert_failed(dakpn("pack", tmp_path / "in", tmp_path / "out"), 2, f"splits: {', '.join(sorted(splits))}")
+    assert dakpn("pack", tmp_path / "in", tmp_path / "out", "--split", splits[0]).returncode == 0
+    assert list(rows_of(tmp_path / "out")) == [splits[0]]
+    alone = tmp_path / f"in/{name.format(splits[1])}.tar"
+    if "/" not in name:  # an archive by itself has the split of its name
+        assert_failed(dakpn("pack", alone, tmp_path / "x", "--split", splits[0]), 2, f"there are: {splits[1]}")
+        assert dakpn("pack", alone, tmp_path / "x", "--split", splits[1]).returncode == 0
+
+
+def test_files_in_folders_that_are_no_splits_are_not_mixed(tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        write_parquet(tmp_path / f"in/{folder}/0.parquet")
+    assert_failed(
+        dakpn("pack", tmp_path / "in", tmp_path / "out", "--no-labels"), 2, ".parquet files in the folders a, b"
+    )
+    card = "---\nconfigs:\n- config_name: a\n  data_files: a/*\n- config_name: b\n  data_files: b/*\n---\n"
+    (tmp_path / "in/README.md").write_text(card)
+    assert_failed(dakpn("pack", tmp_path / "in", tmp_path / "out", "--no-labels"), 2, "several configurations: a, b")
+    (tmp_path / "in/README.md").write_text("---\nconfigs:\n- config_name: default\n  data_files: b/*\n---\n")
+    assert dakpn("pack", tmp_path / "in", tmp_path / "out", "--no-labels").returncode == 0
+    assert inventory_of(tmp_path / "out")["files in other folders"] == (1, ["a/0.parquet"], True)
+
+
+def test_photographs_in_folders_of_splits_are_not_mixed(tmp_path: Path) -> None:
+    write_folder(tmp_path / "in", {f"{split}/town/{split}.jpg": photo(1) for split in ("train", "test")})
+    command = ["pack", tmp_path / "in", tmp_path / "out", "--dataset", "images"]
+    assert_failed(dakpn(*command), 2, "several splits: test, train")
+    assert dakpn(*command, "--split", "test").returncode == 0
+    assert list(rows_of(tmp_path / "out")) == ["test/town/test"]
+    (tmp_path / "in/train").rename(tmp_path / "in/berlin")
+    assert dakpn(*command[:2], tmp_path / "all", *command[3:]).returncode == 0
+    assert sorted(rows_of(tmp_path / "all")) == ["berlin/town/train", "test/town/test"]
+
+
+JUNK = (
+    "@eaDir/0.jpg", "@eadir/0.jpg", "#recycle/1.jpg", "$RECYCLE.BIN/2.jpg", "System Volume Information/3.jpg", 
+    "#snapshot/4.jpg", "@tmp/5.jpg", "__MACOSX/6.jpg", "d/__MACOSX/._7.jpg", "~$8.jpg", "lost+found/9.jpg",
+)  # fmt: skip
+HIDDEN = ("._0.jpg", ".Trash-1000/files/1.jpg", "d/.thumbnails/2.jpg", ".DS_Store", ".git/HEAD")
+
+
+@pytest.mark.parametrize("packed", ["folder", "inside", "beside"])
+def test_junk_and_hidden_files_are_no_photographs_and_are_counted(tmp_path: Path, packed: str) -> None:
+    files = {"0.jpg": photo(0)} | {name: photo(number) for number, name in enumerate(JUNK + HIDDEN)}
+    files |= {"Thumbs.db": b"", "desktop.ini": b"", "0.jpg:Zone.Identifier": b"[ZoneTransfer]"}
+    if packed == "folder":
+        write_folder(tmp_path / "in", files)
+    else:
+        write_tar(tmp_path / "in/a.tar", files if packed == "inside" else {"0.jpg": photo(0)})
+    if packed == "beside":
+        write_folder(tmp_path / "in", files | {"d/z.jpg": photo(1)})
+    options = ["--dataset", "images"] if packed == "folder" else []
+    done = dakpn("pack", tmp_path / "in", tmp_path / "out", *options)
+    assert done.returncode == 0, done.stderr
+    assert list(rows_of(tmp_path / "out")) == ["0"]
+    found = inventory_of(tmp_path / "out")
+    counts = {reason: entry[0] for reason, entry in found.items()}
+    assert counts["hidden files"] == len(HIDDEN) + 1  # __MACOSX/._7.jpg
+    assert counts["left by file managers"] == len(JUNK) - 1 + 2
+    if packed == "beside":
+        assert found["images and archives beside"] == (2, ["0.jpg", "d/z.jpg"], True)
+
+
+def test_members_of_a_row_that_lie_apart_are_refused(tmp_path: Path) -> None:
+    members = {"a.jpg": photo(0), "b.jpg": photo(1), "c.jpg": photo(2), "a.png": LABEL}
+    write_tar(tmp_path / "in/a.tar", members)
+    for options in (["--no-labels"], ["--dataset", "camvid"]):
+        done = dakpn("pack", tmp_path / "in", tmp_path / "out", *options)
+        assert_failed(done, 1, "members of the row 'a' do not follow each other", "--sort=name")
+
+
+@pytest.mark.parametrize("ending", ["seg.tif", "tif", "npy", "mask.bmp"])
+def test_labels_of_formats_that_are_not_read_are_asked_about(tmp_path: Path, ending: str) -> None:
+    write_tar(tmp_path / "in/a.tar", {f"{i}{end}": b"x" if end != ".jpg" else photo(i) for i in range(2) for end in (
+        ".jpg", f".{ending}")})  # fmt: skip
+    words = f"2 look like labels and are not taken, such as 0.{ending}, 1.{ending}"
+    assert_failed(dakpn("pack", tmp_path / "in", tmp_path / "out", "--dataset", "camvid"), 2, words, "--no-labels")
+    assert dakpn("pack", tmp_path / "in", tmp_path / "out", "--no-labels").returncode == 0
+    assert {label for _, label in rows_of(tmp_path / "out").values()} == {None}
+
+
+@pytest.mark.parametrize("kind", ["archive", "table", "keys"])
+def test_label_maps_are_no_photographs_even_if_nothing_else_is_there(tmp_path: Path, kind: str) -> None:
+    names = {"0.png": photo(0, "png"), "0_mask.png": LABEL, "1.png": photo(1, "png"), "1_mask.png": LABEL}
+    (tmp_path / "in").mkdir()
+    if kind == "archive":
+        names = {"0_img.png": LABEL, "0_gt.png": LABEL}
+        write_tar(tmp_path / "in/a.tar", names)
+    else:
+        images = [{"bytes": data, "path": None if kind == "keys" else f"d/{name}"} for name, data in names.items()]
+        columns = {"image": pa.array(images, ENCODED)}
+        if kind == "keys":
+            columns["key"] = pa.array([name.removesuffix(".png") for name in names])
+        pq.write_table(pa.table(columns), tmp_path / "in/a.parquet")
+    assert_failed(dakpn("pack", tmp_path / "in", tmp_path / "out"), 2, "2 PNG images of one channel look like label")
+    if kind == "archive":
+        assert dakpn("pack", tmp_path / "in", tmp_path / "out", "--dataset", "images").returncode == 0
+        return
+    assert dakpn("pack", tmp_path / "in", tmp_path / "out", "--no-labels").returncode == 0
+    assert sorted(key.rpartition("/")[2] for key in rows_of(tmp_path / "out")) == ["0", "1"]
+    assert inventory_of(tmp_path / "out")["images that look like labels"][0] == 2
+
+
+FOLDERS = {
+    "images/masks": ("images/{}.jpg", "masks/{}.png", "camvid"),
+    "images/annotations": ("images/{}.jpg", "annotations/{}_mask.png", None),
+    "train/trainannot": ("train/{}.png", "trainannot/{}.png", "images"),
+    "voc": ("JPEGImages/{}.jpg", "SegmentationClass/{}.png", "images"),
+}
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_label_maps_in_other_folders_are_asked_about(tmp_path: Path, name: str) -> None:
+    image, label, preset = FOLDERS[name]
+    kind = "png" if image.endswith("png") else "jpeg"
+    write_folder(tmp_path / "in", {image.format(i): photo(i, kind) for i in range(2)})
+    write_folder(tmp_path / "in", {label.format(i): LABEL for i in range(2)})
+    options = ["--dataset", preset] if preset else []
+    first = label.format(0)
+    sentence = assert_failed(dakpn("pack", tmp_path / "in", tmp_path / "out", *options), 2, first, "--no-labels")
+    assert "camvid" not in sentence
+    assert dakpn("check", tmp_path / "in", *options).returncode != 0
+    assert dakpn("pack", tmp_path / "in", tmp_path / "out", *options, "--no-labels").returncode == 0
+    assert len(rows_of(tmp_path / "out")) == 2
+
+
+def test_images_of_formats_that_are_not_read_are_refused_or_named(tmp_path: Path) -> None:
+    write_folder(
+        tmp_path / "in", {"a.jpg": photo(0), "a.cr2": b"x", "b.jpg_large": photo(1), "c.svg": b"<svg/>", "n.xml": b""}
+    )
+    assert dakpn("pack", tmp_path / "in", tmp_path / "out", "--dataset", "images").returncode == 0
+    found = inventory_of(tmp_path / "out")
+    assert found["images and labels outside the layout"] == (3, ["a.cr2", "b.jpg_large", "c.svg"], True)
+    for name in ("d.jxl", "d.heif", "d.pgm", "d.tif"):
+        write_folder(tmp_path / "in", {name: b"II*\0"})
+        assert_failed(
+            dakpn("pack", tmp_path / "in", tmp_path / "x", "--dataset", "images"), 1, name, "convert the TIFF"
+        )
+        (tmp_path / "in" / name).unlink()
+
+
+def test_who_named_no_preset_is_told_how_labels_are_taken(tmp_path: Path) -> None:
+    write_folder(tmp_path / "in", {"images/a.png": photo(1, "png"), "labels/a.png": LABEL})
+    for command in (("pack", tmp_path / "in", tmp_path / "out"), ("check", tmp_path / "in")):
+        done = dakpn(*command)
+        assert done.returncode == 0
+        assert "no preset was named, so that the ids of its labels are taken for 0 sky, 1 building" in done.stderr
+        assert "carla" in done.stderr
+        assert "camvid" not in done.stderr
+        assert "no preset" not in dakpn(*command, "--dataset", "camvid").stderr
 
 
 ENDINGS = st.sampled_from(

@@ -11,13 +11,14 @@ from pathlib import PureWindowsPath
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from dakpn import storage
 from dakpn.datasets.formats.base import checked
 from dakpn.datasets.formats.parquet import is_bytes, is_encoded_image, is_text, open_parquet, parquet_rows
 from dakpn.datasets.formats.tar import TarMember
 from dakpn.datasets.formats.webdataset import grouped_members, tar_rows
-from dakpn.datasets.inventory import NAMED, Inventory
+from dakpn.datasets.inventory import NAMED, Inventory, junk_reason
 from dakpn.datasets.schema import Sample, key_from_path
 from dakpn.errors import DataError
 from dakpn.images.header import detect_source_format, holds_one_channel
@@ -56,6 +57,7 @@ class Survey:
         grey_keys: Rows that are one PNG of one channel, as a label map is.
         beside: Those of them whose name is that of another row and more: KEY_mask beside KEY.
         unused: Names of members and columns that look like labels, where no label is taken.
+        arrays: Names of members that hold arrays, where no label is taken.
         inventory: What else there is.
     """
 
@@ -67,6 +69,7 @@ class Survey:
     grey_keys: list[str] = field(default_factory=list)
     beside: list[str] = field(default_factory=list)
     unused: list[str] = field(default_factory=list)
+    arrays: list[str] = field(default_factory=list)
     inventory: Inventory = field(default_factory=Inventory)
 
     def count(self, key: str, labelled: bool) -> None:
@@ -118,7 +121,8 @@ def is_metadata(uri: str) -> bool:
     if is_archive(uri):
         return False
     with open_parquet(uri) as file:
-        return not any(is_encoded_image(column.type) or is_bytes(column.type) for column in file.schema_arrow)
+        schema = file.schema_arrow
+        return not any(is_encoded_image(column.type) for column in schema) and not _find_column(schema, _IMAGE_COLUMNS)
 
 
 # ---- archives
@@ -126,8 +130,8 @@ def is_metadata(uri: str) -> bool:
 
 def _from_tar(uri: str) -> Iterator[Sample]:
     for key, fields in tar_rows(uri, _ENDINGS):
-        image = fields.get("image") or fields.get("png")
-        label = fields.get("label") or (fields.get("png") if "image" in fields else None)
+        image = fields.get("image", fields.get("png"))
+        label = fields.get("label", fields.get("png") if "image" in fields else None)
         yield _sample(key, image, label, uri)
 
 
@@ -139,26 +143,33 @@ def _survey_tar(uri: str) -> Survey:
     labelled: set[str] = set()
     grey: dict[str, None] = {}
 
+    arrays: dict[str, str] = {}
+
     def note(name: str) -> None:
         folder, slash, file = name.rpartition("/")
         stem, _, ending = file.partition(".")
         kind = ending.rpartition(".")[2].lower()
-        if kind in _IMAGES:
+        if junk := junk_reason(name):
+            survey.inventory.leave(junk, name)
+        elif kind in _IMAGES:
             # `a.0001.png` is frame 1 of `a`, whatever else there is of `a`; `a.depth.png` belongs to the row `a`.
             members[name] = folder + slash + (file if ending[:1].isdecimal() else stem)
         elif kind in _ARRAYS:
             survey.inventory.leave("arrays and archives among the members", name, data=True)
+            arrays[name] = folder + slash + stem
         else:
             survey.inventory.leave("other members", name)
 
     def take(member: TarMember) -> TarMember:
         return member
 
-    def hidden(name: str) -> None:
-        survey.inventory.leave("hidden members", name)
-
     with storage.open_input(uri) as file:
-        for key, fields in grouped_members(file, uri, _ENDINGS, take, note, hidden):
+        for key, fields in grouped_members(file, uri, _ENDINGS, take, note):
+            if key in keys:
+                raise DataError(
+                    f"{uri}: the members of the row {key!r} do not follow each other, or there are two such rows; "
+                    "expected those of a row side by side: pack the archive again with `tar --sort=name`"
+                )
             keys.add(key)
             has_label = "label" in fields or {"image", "png"} <= fields.keys()
             survey.count(key, has_label)
@@ -181,8 +192,9 @@ def _survey_tar(uri: str) -> Survey:
         )
     for name, key in members.items():
         survey.inventory.leave("images and labels of other names", name, data=True)
-        if key not in labelled and name.lower().endswith(".png"):
+        if key not in labelled:
             survey.unused.append(name)
+    survey.arrays = [name for name, key in arrays.items() if key in keys - labelled]
     survey.grey_keys = list(grey)
     survey.beside = [key for key in grey if is_named_after(key, keys)]
     return survey
@@ -210,10 +222,9 @@ def _columns(schema: pa.Schema, uri: str) -> _Columns:
     image = _find_column(schema, _IMAGE_COLUMNS)
     if image is None:
         found = ", ".join(f"{column.name}: {column.type}" for column in schema)
-        candidates = [
-            column.name for column in schema if _holds_images(column.type) and column.name not in _LABEL_COLUMNS
-        ]
-        way = f"; rename {candidates[0]} to image if that is it" if candidates else ""
+        named = (*_LABEL_COLUMNS, *_IMAGE_COLUMNS)
+        candidates = [column.name for column in schema if _holds_images(column.type) and column.name not in named]
+        way = f"; rename {candidates[0]} to image if that is it" if candidates else "; write it anew with one"
         raise DataError(
             f"{uri} has the columns {found}; expected a column image: struct<bytes: binary, path: string>{way}"
         )
@@ -242,7 +253,9 @@ def _from_parquet(uri: str) -> Iterator[Sample]:
         for number, row in enumerate(parquet_rows(file, [name for name in (key, image, label) if name])):
             encoded, path = _encoded(row[image])
             if key:
-                name = "" if row[key] is None else str(row[key])
+                if row[key] is None:
+                    raise DataError(f"{uri}: row {number} has no {key}, expected one as other rows have; add it")
+                name = str(row[key])
             else:
                 name = _key_of(path, uri) if path else f"{stem}/{number:08d}"
                 if path and name in paths:
@@ -256,24 +269,49 @@ def _from_parquet(uri: str) -> Iterator[Sample]:
 
 def _survey_parquet(uri: str) -> Survey:
     survey = Survey()
+    file_name = uri.rpartition("/")[2]
     with open_parquet(uri) as file:
         columns = _columns(file.schema_arrow, uri)
         read = [name for name in (columns.key, columns.label) if name]
         if columns.label:
             for number, row in enumerate(parquet_rows(file, read)):
-                key = str(row[columns.key]) if columns.key else f"row {number}"
+                key = str(row[columns.key]) if columns.key else f"row {number} of {file_name}"
                 survey.count(key, _encoded(row[columns.label])[0] is not None)
         else:
             survey.rows = file.metadata.num_rows
-        survey.colored = survey.rows
+            survey.without_label = [f"all of {file_name}"] if survey.rows else []
+            _find_label_maps(file, columns, survey, uri)
+        survey.colored = survey.rows - len(survey.grey_keys)
     survey.inventory.take("images", survey.rows)
     survey.inventory.take("labels", survey.labelled)
     for name in columns.unused:
-        survey.inventory.leave("columns of bytes or images", f"{uri.rpartition('/')[2]}: {name}", data=True)
+        survey.inventory.leave("columns of bytes or images", f"{file_name}: {name}", data=True)
     for name in columns.others:
-        survey.inventory.leave("other columns", f"{uri.rpartition('/')[2]}: {name}")
+        survey.inventory.leave("other columns", f"{file_name}: {name}")
     survey.unused = [] if survey.labelled else [name for name in columns.unused if _LIKE_A_LABEL.search(name)]
     return survey
+
+
+def _find_label_maps(file: pq.ParquetFile, columns: _Columns, survey: Survey, uri: str) -> None:
+    """Note the images that look like label maps. Images are read only if some are named as another and a word more."""
+    if columns.key:
+        read = [columns.key]
+    elif pa.types.is_struct(kind := file.schema_arrow.field(columns.image).type) and "path" in {f.name for f in kind}:
+        read = [f"{columns.image}.path"]
+    else:
+        return
+    names: list[str] = []
+    for row in parquet_rows(file, read):
+        path = None if columns.key else _encoded(row[columns.image])[1]
+        names.append(str(row[columns.key]) if columns.key else _key_of(path, uri) if path else "")
+    known = set(names)
+    beside = {number for number, name in enumerate(names) if is_named_after(name, known)}
+    if not beside:
+        return
+    for number, row in enumerate(parquet_rows(file, [columns.image])):
+        if number in beside and holds_one_channel(_encoded(row[columns.image])[0] or b""):
+            survey.grey_keys.append(names[number])
+            survey.beside.append(names[number])
 
 
 def _key_of(path: str, uri: str) -> str:

@@ -150,17 +150,13 @@ def parquet_rows(file: pq.ParquetFile, columns: Sequence[str]) -> Iterator[dict[
 def is_encoded_image(kind: pa.DataType) -> bool:
     """Tell whether a column holds images as Hugging Face's libraries store them: struct<bytes, path>.
 
-    The two come in any order, and in any of the Arrow types of bytes and text.
+    The two come in any order, and in any of the Arrow types of bytes and text; the path may be missing.
     """
     if not pa.types.is_struct(kind):
         return False
     types = {field.name: field.type for field in kind}
-    return (
-        "bytes" in types
-        and "path" in types
-        and is_bytes(types["bytes"])
-        and (is_text(types["path"]) or pa.types.is_null(types["path"]))
-    )
+    path = types.get("path", pa.null())
+    return "bytes" in types and is_bytes(types["bytes"]) and (is_text(path) or pa.types.is_null(path))
 
 
 def is_text(kind: pa.DataType) -> bool:

@@ -22,6 +22,7 @@ from dakpn.datasets.formats.base import (
     write_object,
 )
 from dakpn.datasets.formats.tar import TarMember, tar_members
+from dakpn.datasets.inventory import junk_reason
 from dakpn.datasets.schema import Sample
 from dakpn.errors import DataError
 from dakpn.images.header import detect_format
@@ -95,9 +96,9 @@ def tar_rows(
 
     Args:
         uri: Of the archive.
-        endings: Ending, in lower case -> name of the field. Members with other endings, and hidden ones
-            (`._x`, as macOS adds them), are passed over unread.
-        passed_over: Called with the name of each of those, but not of hidden ones.
+        endings: Ending, in lower case -> name of the field. Members with other endings, hidden ones (`._x`, as macOS
+            adds them) and the junk of file managers are passed over unread.
+        passed_over: Called with the name of each of those.
 
     Raises:
         StorageError: The archive does not exist or cannot be read.
@@ -113,7 +114,6 @@ def grouped_members(
     endings: Mapping[str, str],
     take: Callable[[TarMember], _Field],
     passed_over: Callable[[str], None] = lambda name: None,
-    hidden: Callable[[str], None] = lambda name: None,
 ) -> Iterator[tuple[str, dict[str, _Field]]]:
     """Yield key and fields of each row, a field being what `take` makes of its member. See `tar_rows`."""
     key: str | None = None
@@ -122,8 +122,8 @@ def grouped_members(
         folder, slash, name = member.name.rpartition("/")
         stem, _, ending = name.partition(".")
         field = endings.get(ending.lower())
-        if not stem:
-            hidden(member.name)
+        if junk_reason(member.name):
+            passed_over(member.name)
             continue
         if field is None:
             passed_over(member.name)

@@ -152,7 +152,7 @@ def test_labels_need_classes_and_must_be_there_in_every_row(tmp_path: Path) -> N
         ({"image": [encoded(IMAGE, "/")]}, "an empty name was found"),
         ({"key": ["../a"], "image": [encoded(IMAGE)]}, "'../a' is not a plain relative path"),
         ({"key": ["a", "a"], "image": [encoded(IMAGE)] * 2}, "holds the key 'a' twice"),
-        ({"key": ["x", None], "image": [encoded(IMAGE)] * 2}, "an empty name was found"),
+        ({"key": ["x", None], "image": [encoded(IMAGE)] * 2}, "row 1 has no key"),
         ({"image": [encoded(b"<svg/>", "a.svg")]}, "begins with b'<svg/>', expected a PNG or JPEG"),
     ],
 )
@@ -188,7 +188,7 @@ def test_what_an_archive_holds_beside_a_row_is_counted(tmp_path: Path) -> None:
     assert left_out == {
         "images and labels of other names": (["a.labels.png"], True),
         "arrays and archives among the members": (["mean.npy"], True),
-        "hidden members": (["._a.jpg"], False),
+        "hidden files": (["._a.jpg"], False),
         "other members": (["a.json"], False),
     }
 

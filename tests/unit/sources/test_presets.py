@@ -58,7 +58,7 @@ def mapped(preset: str, ids: list[int]) -> list[int]:
 
 
 def test_every_preset_is_tried_here() -> None:
-    assert set(preset_names()) == {*TREES, "celebamask_hq", "unity_perception"}
+    assert set(preset_names()) == {*TREES, "celebamask_hq", "isaac_sim", "unity_perception"}
 
 
 @pytest.mark.parametrize("name", preset_names())

@@ -98,7 +98,7 @@ def test_errors_name_the_key(tmp_path: Path, serve_keys: Serve) -> None:
         CAMVID.find_pairs(root, "b")
     for uri, preset, said in (
         ("s3://bucket/nothing", None, "s3://bucket/nothing does not exist; expected the dataset there"),
-        ("s3://bucket/data", None, "s3://bucket/data holds the files .*, which no preset that has labels fits"),
+        ("s3://bucket/data", None, "s3://bucket/data holds the folders set, which no preset that has labels fits"),
         ("s3://bucket/data/set/labels/a", load_preset("gta5"), "labels/a/images does not exist"),
     ):
         for act in (
