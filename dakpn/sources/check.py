@@ -146,7 +146,7 @@ class _FolderRows:
             tell_of_default(found)
         elif request.labelled is None:
             require_no_other_labels(self._root, preset, self._pairs)
-        self._maps = [] if request.labelled is False else list(labels_among_images(preset, self._pairs))
+        self._maps = [] if request.labelled is False else list(labels_among_images(self._pairs))
         self.source = preset.name
         self.total = len(self._pairs)
 

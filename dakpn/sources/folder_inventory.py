@@ -48,16 +48,16 @@ def looks_like_data(name: str) -> bool:
     return bool(_ARRAYS.search(name) or (_IMAGE.search(name) and not _NOTES.search(name)))
 
 
-def labels_among_images(preset: DatasetPreset, pairs: Sequence[SourcePair]) -> Iterator[SourcePair]:
+def labels_among_images(pairs: Sequence[SourcePair]) -> Iterator[SourcePair]:
     """Yield the images that look like label maps.
 
     These are PNG of one channel that are named as another image and a word more, or that have the name of an image in
-    another folder, where not all have one channel. Only of presets that know no labels: the others say what is one.
+    another folder, where not all have one channel. Where labels are taken, those are all.
 
     Raises:
         StorageError: A file cannot be read.
     """
-    if any(layout.labels for layout in preset.layouts):
+    if any(pair.label_path is not None for pair in pairs):
         return
     keys = {pair.key for pair in pairs}
     folders: dict[str, set[str]] = {}

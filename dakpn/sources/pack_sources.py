@@ -106,7 +106,7 @@ def _folder(found: FolderSource, rows: int | None, labelled: bool | None, exclud
             raise_refusal(refusal)
 
     there = preset.find_pairs(root, found.split, labelled, refuse)
-    maps = [pair for pair in labels_among_images(preset, there) if pair.key not in exclude.reasons]
+    maps = [pair for pair in labels_among_images(there) if pair.key not in exclude.reasons]
     if maps and labelled is not False:
         raise UsageError(look_like_labels(str(root), [str(pair.image_path) for pair in maps]))
     left = {pair.key for pair in maps}

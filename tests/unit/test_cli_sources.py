@@ -453,6 +453,7 @@ FOLDERS = {
     "images/masks": ("images/{}.jpg", "masks/{}.png", "camvid"),
     "images/annotations": ("images/{}.jpg", "annotations/{}_mask.png", None),
     "train/trainannot": ("train/{}.png", "trainannot/{}.png", "images"),
+    "faces": ("{}.png", "{}_mask.png", "facesynthetics"),
     "voc": ("JPEGImages/{}.jpg", "SegmentationClass/{}.png", "images"),
 }
 

@@ -318,7 +318,7 @@ def _key_of(path: str, uri: str) -> str:
     if path.startswith("/") or "\\" in path:  # of the machine where the file was written
         path = PureWindowsPath(path).name
     try:
-        return key_from_path(path)
+        return key_from_path(path.removeprefix("./"))
     except DataError as error:
         raise DataError(f"{uri}: {error}") from error
 
