@@ -500,21 +500,27 @@ def test_who_named_no_preset_is_told_how_labels_are_taken(tmp_path: Path) -> Non
 
 
 ENDINGS = st.sampled_from(
-    ["jpg", "png", "seg.png", "json", "depth.png", "labels.png", "npy", "0001.jpg", "webm", "JPEG"]
+    ["jpg", "png", "seg.png", "json", "depth.png", "labels.png", "npy", "0001.jpg", "webm", "JPEG", "seg.tif"]
 )
-MEMBERS = st.lists(st.tuples(st.sampled_from(["a", "b", "d/c", "._a"]), ENDINGS), min_size=1, max_size=8, unique=True)
+KINDS = st.sampled_from(["parquet", "webdataset", "folder"])
+MEMBERS = st.lists(
+    st.tuples(st.sampled_from(["a", "b", "d/c", "._a", "@eaDir/a", ".t/b"]), ENDINGS),
+    min_size=1,
+    max_size=8,
+    unique=True,
+)
 
 
-@given(MEMBERS, st.booleans())
+@given(MEMBERS, st.booleans(), KINDS)
 @settings(max_examples=15, deadline=None)
 def test_members_are_taken_or_counted_or_the_archive_is_refused(
-    tmp_path_factory: pytest.TempPathFactory, members: list[tuple[str, str]], labelled: bool
+    tmp_path_factory: pytest.TempPathFactory, members: list[tuple[str, str]], labelled: bool, kind: str
 ) -> None:
     folder = tmp_path_factory.mktemp("any")
     names = sorted(f"{key}.{ending}" for key, ending in members)
     write_tar(folder / "in/a.tar", {name: LABEL if name.endswith("png") else photo(1) for name in names})
     options = ["--dataset", "camvid"] if labelled else ["--no-labels"]
-    done = dakpn("pack", folder / "in", folder / "out", *options)
+    done = dakpn("pack", folder / "in", folder / "out", *options, "--format", kind)
     if done.returncode:
         assert_failed(done, done.returncode)
         assert not manifest.is_complete(str(folder / "out"))
@@ -532,10 +538,10 @@ COLUMN_NAMES = st.lists(
 )
 
 
-@given(st.lists(st.integers(1, 4), min_size=1, max_size=3), LABEL_KINDS, COLUMN_NAMES, st.booleans())
+@given(st.lists(st.integers(1, 4), min_size=1, max_size=3), LABEL_KINDS, COLUMN_NAMES, st.booleans(), KINDS)
 @settings(max_examples=15, deadline=None)
 def test_rows_and_columns_are_taken_or_counted_or_the_table_is_refused(
-    tmp_path_factory: pytest.TempPathFactory, sizes: list[int], labels: str, names: list[str], labelled: bool
+    tmp_path_factory: pytest.TempPathFactory, sizes: list[int], labels: str, names: list[str], labelled: bool, kind: str
 ) -> None:
     folder = tmp_path_factory.mktemp("tables")
     (folder / "in").mkdir()
@@ -553,7 +559,7 @@ def test_rows_and_columns_are_taken_or_counted_or_the_table_is_refused(
             columns[name] = columns["label"] if images else pa.array([f"{name}{i}" for i in numbers])
         pq.write_table(pa.table(columns), folder / f"in/{file}.parquet")
     options = ["--dataset", "camvid"] if labelled else ["--no-labels"]
-    done = dakpn("pack", folder / "in", folder / "out", *options)
+    done = dakpn("pack", folder / "in", folder / "out", *options, "--format", kind)
     mixed = labels == "some" and number > 1
     others = {"mask", "target"} & set(names) if labels == "none" else ()
     assert (done.returncode != 0) == (labelled and bool(mixed or others)), done.stderr
