@@ -236,6 +236,9 @@ def _describe(schema: type[BaseModel], problem: dict[str, Any]) -> str:
         return f"{location} is required and not set; set it in the YAML or as {location}=..."
     if problem["type"] == "value_error" and isinstance(problem["input"], Mapping):  # a section's rule names its keys
         return f"{location}: {problem['ctx']['error']}"
+    if problem["type"] in ("model_type", "model_attributes_type"):
+        valid = ", ".join(sorted(_valid_keys(schema, problem["loc"])))
+        return f"{location} = {problem['input']!r}: expected a section, set as {location}.KEY=VALUE; its keys: {valid}"
     return f"{location} = {problem['input']!r}: {problem['msg'][0].lower()}{problem['msg'][1:]}"
 
 

@@ -162,6 +162,8 @@ def test_what_would_be_a_comment_is_refused_where_no_text_is_meant() -> None:
         train("seed=5 # five")
     style = build_config(TranslateConfig, {"weights": "w", "input": "i", "output": "o"}, ["style=0"]).style
     assert style == "0"
+    with pytest.raises(ConfigError, match=r"style = 0: expected a section, set as style.KEY=VALUE; its keys: .*kind"):
+        train("style=0")
 
 
 def test_a_list_of_stages_can_be_overridden() -> None:
