@@ -9,10 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dakpn.config import EvaluateConfig
+from dakpn.config_file import build_config
 from dakpn.datasets.stream import PackedDataset
 from dakpn.errors import DataError, UsageError
+from dakpn.evaluation.protocol import check_evaluation
 from dakpn.scenes import photograph, render_scene, write_dataset
 from dakpn.sources.folder_dataset import FolderDataset
+from dakpn.sources.pack import pack_dataset
+from dakpn.sources.preset import load_preset
 from dakpn.training.trainer import Trainer
 from tests.paths import REPOSITORY
 from tests.scenes import Scenes, tiny_training
@@ -55,6 +60,21 @@ def test_a_broken_file_of_a_folder_is_named(scenes: Scenes, tmp_path: Path) -> N
     photos = FolderDataset.open(str(tmp_path / "photos"), "camvid", labelled=False)
     with pytest.raises(DataError, match=str(broken)):
         Trainer(tiny_training(tmp_path / "run", scenes), real=photos).fit()
+
+
+def test_classes_that_one_side_lacks_are_named_before_training_and_before_an_evaluation(
+    scenes: Scenes, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "own.yaml").write_text("extends: camvid\nclasses_of: camvid\nclass_map: {tree: ignore}\n")
+    fewer = FolderDataset.open(str(scenes.source), str(tmp_path / "own.yaml"), labelled=True)
+    Trainer(tiny_training(tmp_path / "run", scenes), real=fewer).prepare()
+    pack_dataset(scenes.source, str(tmp_path / "fewer"), load_preset(str(tmp_path / "own.yaml")), None, 12)
+    values = {"output": str(tmp_path / "out"), "real_test": scenes.test, "synthetic": str(tmp_path / "fewer")}
+    check_evaluation(build_config(EvaluateConfig, {**values, "contenders": {"source": {"kind": "source_only"}}}))
+    trained, evaluated = (record.message for record in caplog.records if "only the labels" in record.message)
+    assert trained.startswith(f"only the labels of {scenes.synthetic} can hold tree, those of {scenes.source} cannot")
+    assert evaluated.startswith(f"only the labels of {scenes.test} can hold tree, those of {tmp_path / 'fewer'} cannot")
+    assert "`classes_of: camvid` and `class_map: {tree: ignore}`" in trained
 
 
 def test_a_folder_that_cannot_be_read_as_one_is_refused(scenes: Scenes) -> None:
