@@ -129,10 +129,10 @@ def test_on_spot_nodes_are_all_workers_and_no_head() -> None:
 
 
 @pytest.mark.parametrize("overlay", ["gpu", "spot", "kueue"])
-def test_training_translation_and_sweeps_get_gpus_and_other_jobs_none(overlay: str) -> None:
+def test_jobs_that_train_or_translate_get_gpus_and_packing_and_checking_none(overlay: str) -> None:
     for job in of_kind(overlay, "RayJob"):
         gpus = [limits(group).get("nvidia.com/gpu") for group in groups(job["spec"]["rayClusterSpec"])]
-        nets = job["metadata"]["name"] in ("dakpn-train", "dakpn-translate", "dakpn-tune")
+        nets = job["metadata"]["name"] in ("dakpn-train", "dakpn-translate", "dakpn-tune", "dakpn-evaluate")
         wanted = [None, None, "1"] if nets else [None, None]
         assert gpus == wanted
 
