@@ -155,6 +155,20 @@ def _stored_if_text(value: Any) -> Any:
     return {"kind": "stored", "uri": value} if isinstance(value, str) else value
 
 
+_WithImages = (
+    SourceOnlyConfig
+    | StoredConfig
+    | ReinhardConfig
+    | HistogramMatchingConfig
+    | FourierConfig
+    | PerturbationConfig
+    | KernelPredictionConfig
+    | CycleGanConfig
+    | CutConfig
+    | ChainConfig
+)
+
+
 class SelfTrainingConfig(Config):
     """Training on another contender's images and, by a mean teacher's guesses, on real ones without labels (DACS).
 
@@ -163,16 +177,7 @@ class SelfTrainingConfig(Config):
 
     kind: Literal["self_training"] = "self_training"
     images: Annotated[
-        SourceOnlyConfig
-        | StoredConfig
-        | ReinhardConfig
-        | HistogramMatchingConfig
-        | FourierConfig
-        | PerturbationConfig
-        | KernelPredictionConfig
-        | CycleGanConfig
-        | CutConfig
-        | ChainConfig,
+        _WithImages,
         Field(discriminator="kind"),
         BeforeValidator(_stored_if_text),
     ] = Field(default=SourceOnlyConfig(), description="the contender whose labelled images are trained on")
@@ -186,18 +191,7 @@ class SelfTrainingConfig(Config):
 
 
 ContenderConfig = Annotated[
-    SourceOnlyConfig
-    | RealOnlyConfig
-    | StoredConfig
-    | ReinhardConfig
-    | HistogramMatchingConfig
-    | FourierConfig
-    | PerturbationConfig
-    | KernelPredictionConfig
-    | CycleGanConfig
-    | CutConfig
-    | ChainConfig
-    | SelfTrainingConfig,
+    _WithImages | RealOnlyConfig | SelfTrainingConfig,
     Field(discriminator="kind"),
     BeforeValidator(_stored_if_text),
 ]
