@@ -112,8 +112,8 @@ def _connect(address: str) -> None:
     _require_head(address)
     try:
         with _told_if_slow(f"for the Ray cluster at {address} to let this command in"):
-            # What workers say comes through our own reports and errors; their logs are in the dashboard.
-            ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **_runtime_env())
+            # A training's lines come from its workers, through Ray's log: without it, a joined cluster is silent.
+            ray.init(address=address, logging_level=logging.WARNING, **_runtime_env())
     except (ConnectionError, TimeoutError, RuntimeError, ValueError) as error:
         raise _unreachable(address, error) from error
 
