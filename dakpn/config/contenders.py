@@ -196,3 +196,16 @@ ContenderConfig = Annotated[
     BeforeValidator(_stored_if_text),
 ]
 """Told apart by `kind`; a text alone is the URI of stored images."""
+
+
+def parts_of(contender: ContenderConfig | None) -> list[ContenderConfig]:
+    """The contender and all that it is made of: the parts of a chain, the images that self-training starts from."""
+    match contender:
+        case None:
+            return []
+        case ChainConfig():
+            return [contender, *contender.parts]
+        case SelfTrainingConfig():
+            return [contender, *parts_of(contender.images)]
+        case _:
+            return [contender]

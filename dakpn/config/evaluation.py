@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 from dakpn.config.base import Config, Size, Steps, Unit
-from dakpn.config.contenders import ContenderConfig, RealOnlyConfig
+from dakpn.config.contenders import ChainConfig, ContenderConfig, RealOnlyConfig, SelfTrainingConfig
 from dakpn.config.networks import NetworkConfig, SegmenterTrainingConfig, SmallNetworkConfig
 
 Count = Annotated[int, Field(ge=0), Unit("images")] | Literal["all"]
@@ -164,6 +164,13 @@ class EvaluateConfig(Config):
 
 
 def _shortened(config: Any, steps: int) -> Any:
-    if not hasattr(config, "steps"):
-        return config
-    return config.model_copy(update={"steps": min(config.steps, steps)})
+    """The same with fewer steps, its own and those of all that it is made of."""
+    match config:
+        case ChainConfig():
+            return config.model_copy(update={"parts": tuple(_shortened(part, steps) for part in config.parts)})
+        case SelfTrainingConfig():
+            return config.model_copy(update={"images": _shortened(config.images, steps)})
+        case _ if hasattr(config, "steps"):
+            return config.model_copy(update={"steps": min(config.steps, steps)})
+        case _:
+            return config

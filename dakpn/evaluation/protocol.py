@@ -19,6 +19,7 @@ from dakpn.config import (
     SelfTrainingConfig,
     StoredConfig,
 )
+from dakpn.config.contenders import parts_of
 from dakpn.datasets.label_space import one_sided_classes
 from dakpn.datasets.manifest import read_index
 from dakpn.datasets.sequences import positions_by_sequence
@@ -212,7 +213,7 @@ def _domains(config: EvaluateConfig, contender: ContenderConfig, seed: int) -> d
         return {**_domains(config, contender.images, seed), "real": config.real or ""}
     if isinstance(contender, StoredConfig):
         return {} if has_own_labels(at_seed(contender.uri, seed)) else {"synthetic": config.synthetic or ""}
-    kinds = {contender.kind, *(part.kind for part in getattr(contender, "parts", ()))}
+    kinds = {part.kind for part in parts_of(contender)}
     domains = {"synthetic": config.synthetic or ""}
     if kinds & {"reinhard", "histogram_matching", "fda", "cyclegan", "cut"}:
         domains["real"] = config.real or ""

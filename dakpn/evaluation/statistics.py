@@ -16,6 +16,7 @@ from typing import Any, Literal
 from scipy.special import stdtrit
 
 from dakpn.config import EvaluateConfig, KernelPredictionConfig, RealOnlyConfig, SourceOnlyConfig
+from dakpn.config.contenders import parts_of
 from dakpn.errors import DataError
 from dakpn.evaluation.contenders.base import ORACLE, OURS, SOURCE_ONLY
 
@@ -171,12 +172,11 @@ def find_source_only(config: EvaluateConfig) -> str:
 
 
 def find_ours(config: EvaluateConfig) -> list[str]:
-    """Names of the contenders that are DA-KPN, alone or in a chain; the one of that name comes first."""
+    """Names of the contenders that are DA-KPN, alone, in a chain or under self-training; that name comes first."""
     names = [
         name
         for name, contender in config.contenders.items()
-        if name == OURS
-        or any(isinstance(p, KernelPredictionConfig) for p in (contender, *getattr(contender, "parts", ())))
+        if name == OURS or any(isinstance(part, KernelPredictionConfig) for part in parts_of(contender))
     ]
     return sorted(names, key=lambda name: name != OURS)
 

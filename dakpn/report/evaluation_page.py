@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from dakpn import storage
 from dakpn.config import EvaluateConfig, KernelPredictionConfig
+from dakpn.config.contenders import parts_of
 from dakpn.config_file import parse_config
 from dakpn.datasets import manifest
 from dakpn.errors import UsageError
@@ -126,7 +127,7 @@ def evaluation_digests(results: EvaluationResults) -> dict[str, str]:
 def shown_weights(config: EvaluateConfig) -> str | None:
     """URI of the weights whose params the page can show: those of the first DA-KPN contender."""
     for contender in config.contenders.values():
-        for part in (contender, *getattr(contender, "parts", ())):
+        for part in parts_of(contender):
             if isinstance(part, KernelPredictionConfig):
                 return at_seed(part.weights, config.seeds[0])
     return None

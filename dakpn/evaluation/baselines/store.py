@@ -12,6 +12,7 @@ from safetensors.torch import load, save
 
 from dakpn import storage
 from dakpn.config import ContenderConfig, CutConfig, CycleGanConfig, EvaluateConfig
+from dakpn.config.contenders import parts_of
 from dakpn.datasets import manifest
 from dakpn.errors import StorageError, UsageError
 from dakpn.evaluation.baselines.generator import ResnetGenerator
@@ -31,19 +32,18 @@ class BaselineJob:
 
 
 def needs_baseline(config: EvaluateConfig, contender: str) -> bool:
-    """Whether a contender translates with a trained baseline, alone or in a chain."""
+    """Whether a contender's images are a trained baseline's, alone, in a chain or under self-training."""
     return bool(_baselines(config.contenders.get(contender)))
 
 
 def planned_baselines(config: EvaluateConfig) -> list[BaselineJob]:
-    """The baselines of an evaluation, alone or in chains, once for each seed."""
+    """The baselines of an evaluation, wherever its contenders use them, once for each seed."""
     baselines = dict.fromkeys(part for c in config.contenders.values() for part in _baselines(c))
     return [BaselineJob(baseline, seed) for baseline in baselines for seed in config.seeds]
 
 
 def _baselines(contender: ContenderConfig | None) -> list[BaselineConfig]:
-    parts = (contender, *getattr(contender, "parts", ()))
-    return [part for part in parts if isinstance(part, (CycleGanConfig, CutConfig))]
+    return [part for part in parts_of(contender) if isinstance(part, (CycleGanConfig, CutConfig))]
 
 
 def trained_baseline(

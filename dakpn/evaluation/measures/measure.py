@@ -21,6 +21,7 @@ from dakpn.config import (
     RealOnlyConfig,
     SelfTrainingConfig,
 )
+from dakpn.config.contenders import parts_of
 from dakpn.errors import DakpnError
 from dakpn.evaluation.baselines.store import training_seconds
 from dakpn.evaluation.contenders.base import Contender, file_name
@@ -262,8 +263,8 @@ def _worst(
 
 
 def _training_seconds(config: EvaluateConfig, contender: ContenderConfig, seed: int) -> float | None:
-    parts = [contender, *getattr(contender, "parts", ())]
-    known = [training_seconds(config, p, seed) for p in parts if isinstance(p, (CycleGanConfig, CutConfig))]
+    baselines = [part for part in parts_of(contender) if isinstance(part, (CycleGanConfig, CutConfig))]
+    known = [training_seconds(config, baseline, seed) for baseline in baselines]
     return sum(s for s in known if s is not None) if known else None
 
 

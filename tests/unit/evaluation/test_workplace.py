@@ -52,6 +52,7 @@ def contenders(weights: str) -> dict[str, Any]:
         "perturbed": {"kind": "chain", "parts": [ours, {"kind": "perturbation"}]},
         "cyclegan": {"kind": "cyclegan", **GENERATOR},
         "cut": {"kind": "cut", "patches": 8, "embedding": 8, **GENERATOR},
+        "around ours": {"kind": "self_training", "images": ours},
     }
 
 
@@ -83,12 +84,15 @@ def test_recolouring_on_a_device_gives_the_same_picture_to_a_grey_level(build: A
         assert (here != seen.image).mean() > 0.5
 
 
-@pytest.mark.parametrize("use", ["mixed", "fine_tune"])
+@pytest.mark.parametrize("use", ["mixed", "fine_tune", "self_training"])
 def test_a_stopped_cell_goes_on_and_ends_as_one_that_never_stopped(
     use: str, scenes: Scenes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    contender: dict[str, Any] = {"kind": "reinhard"}
+    if use == "self_training":
+        contender, use = {"kind": "self_training", "images": contender}, "mixed"
     given = {
-        "contenders": {"reinhard": {"kind": "reinhard"}},
+        "contenders": {"contender": contender},
         "real_labelled": {"dataset": scenes.test, "counts": [2], "draws": 1, "use": use},
         "training": {"size": [24, 32], "steps": 6, "batch_size_per_worker": 2},
         "checkpoint_every": 2,
