@@ -23,7 +23,7 @@ from dakpn.evaluation.statistics import difference_text, score_text, sequence_na
 from dakpn.evaluation.workplace import device_of
 from dakpn.progress import progress
 from dakpn.segmentation.examples import limit_threads
-from dakpn.wording import counted
+from dakpn.wording import counted, duration
 
 logger = logging.getLogger(__name__)
 
@@ -90,20 +90,16 @@ def _estimate(config: EvaluateConfig, todo: Sequence[Cell]) -> None:
     at_once = min(config.workers, len(todo))
     if config.num_gpus:
         at_once = max(1, min(at_once, int(ray.cluster_resources().get("GPU", 0) / config.num_gpus)))
-    hours = steps * step / at_once / 3600
+    seconds = steps * step / at_once
     logger.info(
         "a step of %s takes %.2g s: about %s for %s of %d steps, %d at a time",
-        timed.contender, step, _duration(hours), counted(len(todo), "cell"), config.training.steps, at_once,
+        timed.contender, step, duration(seconds), counted(len(todo), "cell"), config.training.steps, at_once,
     )  # fmt: skip
-    if hours > config.max_hours:
+    if seconds > config.max_hours * 3600:
         raise UsageError(
-            f"the evaluation would take about {_duration(hours)}, more than max_hours={config.max_hours:g}: raise it, "
+            f"the evaluation would take about {duration(seconds)}, more than max_hours={config.max_hours:g}: raise it, "
             "or take fewer seeds, contenders, draws or training.steps, more workers, or GPUs (num_gpus)"
         )
-
-
-def _duration(hours: float) -> str:
-    return f"{hours:.1f} h" if hours >= 1 else f"{60 * hours:.0f} min"
 
 
 def _train_baselines(config: EvaluateConfig) -> None:

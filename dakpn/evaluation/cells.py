@@ -23,7 +23,7 @@ from dakpn.segmentation.score import count_confusion, score_from_confusion
 from dakpn.segmentation.self_training import SelfTraining
 
 _SCORING_BATCH = 16
-_WARM_UP_STEPS, _TIMED_STEPS = 2, 6
+_FEW_STEPS, _MORE_STEPS = 2, 8
 
 
 @dataclass(frozen=True)
@@ -130,14 +130,18 @@ def seconds_of_step(config: EvaluateConfig, cell: Cell, device: torch.device | N
     """How long a step of this cell's training takes here, from a few that are taken and thrown away."""
     device = device or device_of(config)
     source = _training_images(config, cell, _real_examples(config, cell), device)
-    ends = []
-    for steps in (_WARM_UP_STEPS, _TIMED_STEPS):
+    taken = []
+    for steps in (
+        _FEW_STEPS,
+        _FEW_STEPS,
+        _MORE_STEPS,
+    ):  # the first also reads, translates and compiles; it does not count
         started = time.perf_counter()
         training = config.training.model_copy(update={"steps": max(steps, config.training.steps)})
         timed = config.model_copy(update={"training": training})
         _fitted(timed, cell, source, replace(workplace_of(config, device), until=steps))
-        ends.append(time.perf_counter() - started)
-    return max(ends[1] - ends[0], 0.0) / (_TIMED_STEPS - _WARM_UP_STEPS)
+        taken.append(time.perf_counter() - started)
+    return max(taken[2] - taken[1], 0.0) / (_MORE_STEPS - _FEW_STEPS)
 
 
 def _fitted(config: EvaluateConfig, cell: Cell, source: BatchSource, workplace: Workplace) -> nn.Module:

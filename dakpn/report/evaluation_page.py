@@ -41,7 +41,7 @@ from dakpn.report import (
     MeasureRow,
     WorstCase,
 )
-from dakpn.report.page import duration
+from dakpn.wording import duration
 
 _MOST_WORST = 9
 

@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from dakpn.report import pictures, plots, standings, verdict
 from dakpn.report.data import ReportData
+from dakpn.wording import duration
 
 _HERE = Path(__file__).parent
 _MOST_EXAMPLES = 12
@@ -73,19 +74,6 @@ def css_color(rgb: Sequence[int] | np.ndarray) -> str:
     """(r, g, b) as a CSS colour."""
     red, green, blue = (int(part) for part in rgb)
     return f"#{red:02x}{green:02x}{blue:02x}"
-
-
-def duration(seconds: float) -> str:
-    """Seconds as a person says them: "0.8 s", "3 min 20 s", "2 h 5 min"."""
-    if not math.isfinite(seconds) or seconds < 0:
-        return "unknown"
-    if seconds < 59.5:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if minutes else f"{hours} h"
 
 
 def _timings(report: ReportData) -> list[tuple[str, str, float]]:

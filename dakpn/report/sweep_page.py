@@ -14,7 +14,7 @@ from dakpn.config_file import to_yaml
 from dakpn.datasets import manifest
 from dakpn.report.data import Curve
 from dakpn.report.evaluation_page import creation_time
-from dakpn.report.page import duration, environment
+from dakpn.report.page import environment
 from dakpn.report.plots import Axis, ParallelLine, plot_curves, plot_parallel
 from dakpn.report.verdict import Figure, Verdict
 from dakpn.tuning.outcome import (
@@ -28,7 +28,7 @@ from dakpn.tuning.outcome import (
     shown_value,
 )
 from dakpn.tuning.space import winning_yaml
-from dakpn.wording import counted
+from dakpn.wording import counted, duration
 
 _HERE = Path(__file__).parent
 

@@ -26,7 +26,6 @@ from dakpn.report import (
     render_report,
 )
 from dakpn.report import page as page_module
-from dakpn.report.page import duration
 from dakpn.report.pictures import LARGE, diverging, fit, map_uri, overlay_uri, picture_uri
 from dakpn.report.plots import number, plot_curves, round_ticks
 from dakpn.report.verdict import judge
