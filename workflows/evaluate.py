@@ -166,9 +166,10 @@ def _run_all(
             for task in ready:
                 number = running.pop(task)
                 results[number] = ray.get(task)
-                left = (time.monotonic() - started) / len(results) * (len(jobs) - len(results)) / 60
-                text = describe(jobs[number], results[number])
-                logger.info("%s (%d of %d, about %.0f min left)", text, len(results), len(jobs), left)
+                text, undone = describe(jobs[number], results[number]), len(jobs) - len(results)
+                left = duration((time.monotonic() - started) / len(results) * undone)
+                of_all = f"{len(results)} of {len(jobs)}" + (f", about {left} left" if undone else "")
+                logger.info("%s (%s)", text, of_all)
             show(len(results), len(jobs), f"{len(running)} at work")
     return [results[number] for number in range(len(jobs))]
 

@@ -29,6 +29,7 @@ from dakpn.report import page as page_module
 from dakpn.report.pictures import LARGE, diverging, fit, map_uri, overlay_uri, picture_uri
 from dakpn.report.plots import number, plot_curves, round_ticks
 from dakpn.report.verdict import judge
+from dakpn.wording import duration
 
 HOSTILE = "<script>alert('x')</script>\"><img src=http://evil.example/x onerror=alert(1)>"
 VOID_TAGS = {"meta", "link", "img", "input"}
