@@ -48,6 +48,7 @@ class TrainingMetrics:
     """The gauges of a training, told by its first worker; a tracker, see `dakpn.training.tracking.Tracker`.
 
     What a report holds beside speed (losses, shares of pixels, ...) is `dakpn_train_term`, with its name as `term`.
+    Ray shows a gauge for some 20 s after it was set: where reports are rarer, there are gaps between them.
     """
 
     def __init__(self, stage: str) -> None:

@@ -4,6 +4,7 @@ import json
 import re
 import time
 import urllib.request
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from multiprocessing import get_context
@@ -62,18 +63,19 @@ def exported() -> set[str]:
                 training.scalars(3, {**speed, "loss": 1.0})
 
         worker = Worker.remote()
-        ray.get(worker.count.remote())
-        return wait_for_names(ray.nodes()[0]["MetricsExportPort"])
+        # Again and again, as a training reports: Ray shows a gauge for some 20 s after it was set, and then drops it.
+        return wait_for_names(ray.nodes()[0]["MetricsExportPort"], lambda: ray.get(worker.count.remote()))
     finally:
         ray.shutdown()
 
 
-def wait_for_names(port: int) -> set[str]:
-    """All names, once ours are among them."""
+def wait_for_names(port: int, count: Callable[[], object]) -> set[str]:
+    """All names, once ours are among them; `count` counts something before each look."""
     deadline, names = time.monotonic() + 60, set()
     while time.monotonic() < deadline:
+        count()
         with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
-            names = set(re.findall(r"^(ray_\w+)[{ ]", answer.read().decode(), re.MULTILINE))
+            names |= set(re.findall(r"^(ray_\w+)[{ ]", answer.read().decode(), re.MULTILINE))
         if "ray_dakpn_train_term" in names and "ray_dakpn_images_total" in names and "ray_node_mem_used" in names:
             return names
         time.sleep(0.5)
