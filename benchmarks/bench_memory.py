@@ -52,7 +52,7 @@ def run() -> Iterator[Claim]:
 
 
 def _commands(source: Path, packed: Path) -> dict[str, list[str]]:
-    dakpn = ["-m", "workflows.cli"]
+    dakpn = ["-m", "workflows"]
     pack = [*dakpn, "pack", str(source), str(packed), "--rows-per-shard", str(_ROWS)]
     return {
         "pack": pack,

@@ -12,9 +12,9 @@ from subprocess import CompletedProcess
 from unittest import mock
 
 from tests.paths import REPOSITORY
-from workflows import cli
+from workflows.__main__ import main
 
-CLI = [sys.executable, "-m", "workflows.cli"]
+CLI = [sys.executable, "-m", "workflows"]
 _LOGGERS = [logging.getLogger(name) for name in ("dakpn", "workflows", "cluster")]
 
 
@@ -41,7 +41,7 @@ def dakpn(*arguments: str | Path, cwd: Path = REPOSITORY, **env: str) -> Complet
 
 def _exit_code() -> int:
     try:
-        cli.main()
+        main()
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
 

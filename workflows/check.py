@@ -82,6 +82,6 @@ def _class_table(report: CheckReport) -> Table:
 
 
 if __name__ == "__main__":
-    from workflows.cli import run
+    from workflows import as_command
 
-    run("check")
+    as_command("check")

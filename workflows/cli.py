@@ -1,20 +1,13 @@
-"""The `dakpn` command: parse, load the config, call a workflow.
+"""The command line of `dakpn`: what each command takes, and what it prints of its workflow's result.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage or config, 3 done with items quarantined. Results go to stdout, logs and
-errors to stderr. The workflows are imported inside the commands: they load Ray and torch, and `--help` should not.
+The workflows are imported inside the commands: they load Ray and torch, and `--help` should not.
 """
 
-import io
 import json
-import logging
-import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.logging import RichHandler
 
 from dakpn import __version__
 from dakpn.config import DemoConfig, VerifyConfig
@@ -31,7 +24,6 @@ app = typer.Typer(
     add_completion=False,
 )
 
-_INTERRUPTED = 130
 _QUARANTINED = 3
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="dotted.key=value overrides")]
 
@@ -250,70 +242,3 @@ def config_(
 
 app.command(context_settings=cli_jobs.SUBMIT_SETTINGS)(cli_jobs.submit)
 app.add_typer(cli_jobs.jobs, name="jobs")
-
-
-def main() -> NoReturn:
-    """Entry point of the `dakpn` command."""
-    _print_whatever_names_hold()
-    _log_to_stderr()
-    try:
-        app()
-    except SystemExit as stop:
-        if stop.code == _INTERRUPTED:  # what typer makes of Ctrl-C
-            _fail("interrupted; the same command goes on where this one stopped", _INTERRUPTED)
-        raise
-    except Exception as error:
-        from cluster.failures import actionable_error
-
-        known = actionable_error(error)
-        if known is None:
-            raise
-        _fail(str(known), known.exit_code)
-    sys.exit(0)
-
-
-def run(command: str) -> NoReturn:
-    """Run one command with the process's own arguments: `python -m workflows.NAME ARGUMENTS`.
-
-    `--config PATH`, as training scripts often have it, names the first argument.
-    """
-    sys.argv[1:] = [command, *_config_first(sys.argv[1:])]
-    main()
-
-
-def _config_first(arguments: Sequence[str]) -> list[str]:
-    rest = list(arguments)
-    for index, argument in enumerate(rest):
-        if argument == "--config" and index + 1 < len(rest):
-            return [rest[index + 1], *rest[:index], *rest[index + 2 :]]
-        if argument.startswith("--config="):
-            return [argument.removeprefix("--config="), *rest[:index], *rest[index + 1 :]]
-    return rest
-
-
-def _fail(sentence: str, exit_code: int) -> NoReturn:
-    typer.echo(f"dakpn: {sentence}", err=True)
-    sys.exit(exit_code)
-
-
-def _print_whatever_names_hold() -> None:
-    """Have characters that a terminal cannot show, such as those of file names, printed as escapes: no failure."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-
-
-def _log_to_stderr() -> None:
-    console = Console(stderr=True)
-    handler: logging.Handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
-    if console.is_terminal:
-        handler = RichHandler(console=console, show_path=False, markup=False)
-        handler.setFormatter(logging.Formatter("%(message)s", "%H:%M:%S"))
-    for name in ("dakpn", "workflows", "cluster"):
-        logging.getLogger(name).setLevel(logging.INFO)
-        logging.getLogger(name).addHandler(handler)
-
-
-if __name__ == "__main__":
-    main()

@@ -168,6 +168,6 @@ def _report_inputs(demo: _Demo, training: TrainConfig) -> ReportInputs:
 
 
 if __name__ == "__main__":
-    from workflows.cli import run
+    from workflows import as_command
 
-    run("demo")
+    as_command("demo")

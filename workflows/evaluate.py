@@ -205,6 +205,6 @@ def _describe_cell(cell: Cell, result: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    from workflows.cli import run
+    from workflows import as_command
 
-    run("evaluate")
+    as_command("evaluate")

@@ -24,6 +24,6 @@ def main(weights: str, output: str) -> str:
 
 
 if __name__ == "__main__":
-    from workflows.cli import run
+    from workflows import as_command
 
-    run("export")
+    as_command("export")

@@ -107,6 +107,6 @@ def _pack_on_ray(jobs: Sequence[ShardJob], workers: int) -> Iterator[ShardMarker
 
 
 if __name__ == "__main__":
-    from workflows.cli import run
+    from workflows import as_command
 
-    run("pack")
+    as_command("pack")

@@ -16,6 +16,6 @@ def main(inputs: ReportInputs, output: str) -> str:
 
 
 if __name__ == "__main__":
-    from workflows.cli import run
+    from workflows import as_command
 
-    run("report")
+    as_command("report")

@@ -82,6 +82,6 @@ def _prepared(config: TrainConfig) -> Trainer:
 
 
 if __name__ == "__main__":
-    from workflows.cli import run
+    from workflows import as_command
 
-    run("train")
+    as_command("train")

@@ -321,6 +321,6 @@ class _Run:
 
 
 if __name__ == "__main__":
-    from workflows.cli import run
+    from workflows import as_command
 
-    run("translate")
+    as_command("translate")

@@ -224,6 +224,6 @@ def _table(config: TuneConfig, outcome: SweepOutcome) -> Table:
 
 
 if __name__ == "__main__":
-    from workflows.cli import run
+    from workflows import as_command
 
-    run("tune")
+    as_command("tune")

@@ -207,6 +207,6 @@ def _weights_facts(config: VerifyConfig) -> PredictorFacts | None:
 
 
 if __name__ == "__main__":
-    from workflows.cli import run
+    from workflows import as_command
 
-    run("verify")
+    as_command("verify")

@@ -177,7 +177,7 @@ def stopped(folder: Path, recipe: str, data: Sequence[str]) -> Row:
 
 def command(*arguments: str) -> list[str]:
     """The `dakpn` command of this Python."""
-    return [sys.executable, "-c", "from workflows.cli import main; main()", *arguments]
+    return [sys.executable, "-m", "workflows", *arguments]
 
 
 def dakpn(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -16,7 +16,6 @@ from dakpn.images import codec
 from tests.command import assert_failed, dakpn, dakpn_process, environment
 from tests.paths import REPOSITORY
 from tests.scenes import Scenes, truncate
-from workflows import cli
 
 COMMANDS = ("pack", "check", "train", "translate", "verify", "evaluate", "tune", "report", "demo")
 
@@ -237,10 +236,6 @@ def test_a_module_takes_its_config_as_an_option_too(monkeypatch: pytest.MonkeyPa
         cwd=REPOSITORY,
     )
     assert_failed(done, 2, "config none.yaml cannot be read")
-    monkeypatch.setattr(cli, "main", lambda: None)
-    monkeypatch.setattr(sys, "argv", ["train.py", "seed=1", "--config=none.yaml"])
-    cli.run("train")
-    assert sys.argv[1:] == ["train", "none.yaml", "seed=1"]
 
 
 def test_training_on_what_was_never_packed_is_wrong_usage(scenes: Scenes, tmp_path: Path) -> None:

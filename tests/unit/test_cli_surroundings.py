@@ -152,7 +152,7 @@ def test_a_long_folder_and_files_of_the_same_name_do_not_get_in_the_way_of_ray(t
     for name in ("cluster", "workflows"):
         (here / f"{name}.py").write_text("raise RuntimeError('not this one')")
     words = ["pack", root, tmp_path / "out", "--rows-per-shard", "1", "--workers", "2"]
-    code = "import sys; from workflows.cli import main; sys.path.insert(0, ''); sys.exit(main())"
+    code = "import sys; from workflows.__main__ import main; sys.path.insert(0, ''); sys.exit(main())"
     command = [sys.executable, "-P", "-c", code, *map(str, words)]
     env = environment(TMPDIR=str(here))
     done = subprocess.run(command, cwd=here, env=env, capture_output=True, text=True, timeout=200, check=False)
