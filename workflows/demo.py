@@ -12,7 +12,7 @@ from typing import Any
 from cluster.session import ray_session
 from dakpn.config import DemoConfig, EvaluateConfig, TrainConfig, TranslateConfig, VerifyConfig
 from dakpn.config_file import load_config
-from dakpn.evaluation.contenders.base import OURS, SOURCE_ONLY
+from dakpn.evaluation.contender import OURS, SOURCE_ONLY
 from dakpn.report.run_page import ReportInputs
 from dakpn.scenes import photograph, render_scene, write_dataset
 from dakpn.sources.kinds import ALL_SPLITS

@@ -11,7 +11,7 @@ from torch import nn
 from dakpn import storage
 from dakpn.config import ContenderConfig, EvaluateConfig, RealOnlyConfig, SelfTrainingConfig, StoredConfig
 from dakpn.errors import DakpnError, UsageError
-from dakpn.evaluation.contenders.base import ORACLE, file_name
+from dakpn.evaluation.contender import ORACLE, file_name
 from dakpn.evaluation.contenders.build import ContenderFactory, at_seed, has_own_labels
 from dakpn.evaluation.image_sets import Examples, read_examples, read_images
 from dakpn.evaluation.protocol import Protocol, check_evaluation, choose_real, protocol_of, sequences_of_test

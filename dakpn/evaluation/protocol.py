@@ -24,9 +24,9 @@ from dakpn.datasets.label_space import one_sided_classes
 from dakpn.datasets.manifest import read_index
 from dakpn.datasets.sequences import positions_by_sequence
 from dakpn.errors import UsageError
-from dakpn.evaluation.contenders.base import ORACLE
+from dakpn.evaluation.contender import ORACLE
 from dakpn.evaluation.contenders.build import at_seed, content_digests, has_own_labels
-from dakpn.evaluation.measures.extractor import load_extractor
+from dakpn.evaluation.extractor import load_extractor
 from dakpn.evaluation.workplace import bounded_memory, described_precision
 from dakpn.images.augmentation import AUGMENTATIONS
 from dakpn.models.segmenters.networks import require_network

@@ -18,7 +18,7 @@ from scipy.special import stdtrit
 from dakpn.config import EvaluateConfig, KernelPredictionConfig, RealOnlyConfig, SourceOnlyConfig
 from dakpn.config.contenders import parts_of
 from dakpn.errors import DataError
-from dakpn.evaluation.contenders.base import ORACLE, OURS, SOURCE_ONLY
+from dakpn.evaluation.contender import ORACLE, OURS, SOURCE_ONLY
 
 _LEVEL = 0.95
 

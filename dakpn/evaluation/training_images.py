@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from dakpn.datasets.label_space import LabelSpace
-from dakpn.evaluation.contenders.base import Contender, LabelledImage
+from dakpn.evaluation.contender import Contender, LabelledImage
 from dakpn.evaluation.image_sets import Examples
 from dakpn.images import codec
 from dakpn.segmentation.examples import BatchSource, LabelledExamples, batch_of_bytes

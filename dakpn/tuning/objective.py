@@ -9,8 +9,8 @@ from dakpn.datasets import manifest
 from dakpn.errors import DataError, UsageError
 from dakpn.evaluation.cells import plan_cells, run_cell
 from dakpn.evaluation.contenders.build import ContenderFactory
+from dakpn.evaluation.extractor import load_extractor
 from dakpn.evaluation.image_sets import read_images
-from dakpn.evaluation.measures.extractor import load_extractor
 from dakpn.evaluation.measures.measure import measured_examples
 from dakpn.evaluation.measures.realism import color_statistics, frechet_distance, kernel_distance
 from dakpn.evaluation.training_images import labelled_image

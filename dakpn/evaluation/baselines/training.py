@@ -13,7 +13,7 @@ from dakpn.config import CutConfig, CycleGanConfig
 from dakpn.errors import UsageError
 from dakpn.evaluation.baselines.generator import ResnetGenerator
 from dakpn.evaluation.baselines.tasks import Cut, CycleGan, DomainBatch
-from dakpn.evaluation.contenders.base import LabelledImage
+from dakpn.evaluation.contender import LabelledImage
 from dakpn.images import codec
 from dakpn.models.precision import device_of
 from dakpn.segmentation.fit import HERE, Workplace

@@ -28,7 +28,7 @@ from dakpn.datasets import manifest
 from dakpn.errors import UsageError
 from dakpn.evaluation.baselines import Generated
 from dakpn.evaluation.baselines.store import trained_baseline
-from dakpn.evaluation.contenders.base import Contender
+from dakpn.evaluation.contender import Contender
 from dakpn.evaluation.contenders.perturbation import Perturbation
 from dakpn.evaluation.contenders.recoloring import Fourier, HistogramMatching, Reinhard, Unchanged
 from dakpn.evaluation.contenders.translators import Chain, KernelPrediction, Stored

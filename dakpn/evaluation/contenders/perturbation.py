@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from dakpn.config import GaussianBlurConfig, NoiseConfig, TranslationConfig
-from dakpn.evaluation.contenders.base import LabelledImage, draw_rng
+from dakpn.evaluation.contender import LabelledImage, draw_rng
 from dakpn.models.function.noise import noise_seed
 from dakpn.models.function.translation import TranslationFunction
 from dakpn.models.function.whole_image import translate_image

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from skimage.exposure import match_histograms
 from torch import Tensor
 
-from dakpn.evaluation.contenders.base import LabelledImage, draw_rng
+from dakpn.evaluation.contender import LabelledImage, draw_rng
 from dakpn.models.function.color import LOG_CONES_TO_LAB, RGB_TO_CONES
 
 _TO_CONES, _DECORRELATE = np.array(RGB_TO_CONES), np.array(LOG_CONES_TO_LAB)

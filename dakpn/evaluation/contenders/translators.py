@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dakpn.errors import DataError
-from dakpn.evaluation.contenders.base import Contender, LabelledImage, draw_rng
+from dakpn.evaluation.contender import Contender, LabelledImage, draw_rng
 from dakpn.translation.translator import Translator
 
 

@@ -24,10 +24,10 @@ from dakpn.config import (
 from dakpn.config.contenders import parts_of
 from dakpn.errors import DakpnError
 from dakpn.evaluation.baselines.store import training_seconds
-from dakpn.evaluation.contenders.base import Contender, file_name
+from dakpn.evaluation.contender import Contender, file_name
 from dakpn.evaluation.contenders.build import ContenderFactory
+from dakpn.evaluation.extractor import Extractor, load_extractor
 from dakpn.evaluation.image_sets import read_examples, read_images
-from dakpn.evaluation.measures.extractor import Extractor, load_extractor
 from dakpn.evaluation.measures.honesty import Preservation, edge_displacement, label_preservation
 from dakpn.evaluation.measures.realism import color_statistics, frechet_distance, kernel_distance
 from dakpn.evaluation.protocol import protocol_of

@@ -9,7 +9,7 @@ from dakpn.errors import UsageError
 from dakpn.evaluation.baselines import Generated, fit_baseline
 from dakpn.evaluation.baselines.generator import PUBLISHED, ResnetGenerator
 from dakpn.evaluation.baselines.tasks import Cut, CycleGan, DomainBatch
-from dakpn.evaluation.contenders.base import LabelledImage
+from dakpn.evaluation.contender import LabelledImage
 
 SMALL = {
     "generator": GeneratorConfig(width=4, blocks=2),

@@ -9,7 +9,7 @@ import pytest
 from dakpn.config import ChainConfig, EvaluateConfig, RealOnlyConfig
 from dakpn.config_file import build_config
 from dakpn.errors import DataError, UsageError
-from dakpn.evaluation.contenders.base import LabelledImage
+from dakpn.evaluation.contender import LabelledImage
 from dakpn.evaluation.contenders.build import ContenderFactory
 from dakpn.evaluation.contenders.perturbation import Perturbation
 from dakpn.evaluation.contenders.recoloring import (

@@ -7,9 +7,9 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
 
 from dakpn.errors import DataError, UsageError, WeightsError
-from dakpn.evaluation.contenders.base import LabelledImage
+from dakpn.evaluation.contender import LabelledImage
 from dakpn.evaluation.contenders.translators import KernelPrediction
-from dakpn.evaluation.measures.extractor import load_extractor
+from dakpn.evaluation.extractor import load_extractor
 from dakpn.evaluation.measures.honesty import REACH, edge_displacement, label_preservation
 from dakpn.evaluation.measures.realism import color_statistics, frechet_distance, kernel_distance
 from dakpn.translation.translator import Translator

@@ -16,7 +16,7 @@ from dakpn.errors import UsageError
 from dakpn.evaluation import cells, image_sets
 from dakpn.evaluation.baselines.store import planned_baselines, trained_baseline
 from dakpn.evaluation.cells import Cell, plan_cells, run_cell, seconds_of_step
-from dakpn.evaluation.contenders.base import LabelledImage
+from dakpn.evaluation.contender import LabelledImage
 from dakpn.evaluation.contenders.recoloring import Fourier, Reinhard
 from dakpn.evaluation.image_sets import read_examples, read_images
 from dakpn.evaluation.measures.measure import measure_contender, measured_contenders, prepare_measures

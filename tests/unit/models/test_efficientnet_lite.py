@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from dakpn.config import EfficientNetLiteConfig, EvaluateConfig
 from dakpn.config_file import build_config
 from dakpn.errors import ConfigError, UsageError, WeightsError
-from dakpn.evaluation.measures.extractor import load_extractor
+from dakpn.evaluation.extractor import load_extractor
 from dakpn.models.segmenters.efficientnet_lite import EfficientNetLite, published_classifier, read_published
 from dakpn.models.segmenters.networks import build_network, build_untrained_network, require_network
 
