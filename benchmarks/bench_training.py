@@ -15,10 +15,9 @@ from dakpn.config import TrainConfig
 from dakpn.models.function.stages import local
 from dakpn.models.precision import compute_dtype, place
 from dakpn.models.predictor import KernelPredictor
-from dakpn.training.adversarial import AdversarialTask
+from dakpn.training.adversarial import AdversarialTask, adversarial_state
 from dakpn.training.data import AdversarialBatch, PatchWindow, RealBatch, SyntheticBatch
 from dakpn.training.loop import Step, take_step
-from dakpn.training.players import adversarial_state
 from dakpn.training.state import TrainState
 
 RECIPES = ("gta5_cityscapes", "gta5_cityscapes_paper")

@@ -1,13 +1,29 @@
-"""Check a dataset before any worker starts: the table for people, the exclusion manifest."""
+"""Check a dataset before any worker starts: the tables for people, the exclusion manifest."""
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from dakpn.config import CheckConfig
+from dakpn.datasets.inventory import Inventory
 from dakpn.progress import progress
 from dakpn.sources.check import CheckReport, CheckRequest, check_dataset
 from dakpn.wording import counted
-from workflows.inventory_table import print_inventory, printable
+
+
+def print_inventory(inventory: Inventory) -> None:
+    """Print the table to stdout; names of what looks like data and is left out are in its last column."""
+    table = Table("", "what", "number", title="what the source holds")
+    table.add_column("such as", overflow="fold")  # a path that is cut short names nothing
+    for happened, what, count, names in inventory.lines():
+        table.add_row(happened, printable(what), str(count), printable(names))
+    Console().print(table)
+
+
+def printable(text: str) -> str:
+    """Return what a terminal can show of a file's name."""
+    return escape(text.encode("utf-8", "backslashreplace").decode())
+
 
 _SHOWN_PROBLEMS = 20
 _SHOWN_SIZES = 5

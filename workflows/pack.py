@@ -16,7 +16,7 @@ from dakpn.errors import DakpnError, DataError
 from dakpn.sources.exclusions import Exclusions
 from dakpn.sources.pack import PackPlan, PackRequest, ShardJob, finish_pack, pack_shard, plan_pack
 from dakpn.wording import counted
-from workflows.inventory_table import print_inventory
+from workflows.check import print_inventory
 
 logger = logging.getLogger(__name__)
 

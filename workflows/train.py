@@ -14,7 +14,7 @@ from dakpn.config import TrainConfig
 from dakpn.training.loop import NoNotice
 from dakpn.training.tracking import Tracker
 from dakpn.training.trainer import Trainer
-from workflows.training_progress import training_progress
+from workflows.progress import training_progress
 
 
 def main(config: TrainConfig) -> str:

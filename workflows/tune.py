@@ -43,8 +43,8 @@ from dakpn.tuning.records import SweepFolder, TrialRecord
 from dakpn.tuning.space import check_space, shares_encoder, training_config, winning_yaml
 from dakpn.wording import counted
 from workflows import evaluate
+from workflows.progress import sweep_progress
 from workflows.train import train_until
-from workflows.tune_progress import sweep_progress
 from workflows.tune_search import OBJECTIVE, ray_space, scheduler_of, search_of
 from workflows.tune_trial import run_trial
 

@@ -19,7 +19,6 @@ from dakpn.config.contenders import (
     TranslatorConfig,
 )
 from dakpn.config.evaluation import EvaluateConfig, MeasuresConfig, RealLabelledConfig
-from dakpn.config.health import AlarmConfig, HealthConfig
 from dakpn.config.jobs import DemoConfig, ParamsPrecision, TranslateConfig, VerifyConfig
 from dakpn.config.networks import (
     DiscriminatorConfig,
@@ -35,8 +34,15 @@ from dakpn.config.networks import (
     StyleConfig,
 )
 from dakpn.config.sources import CheckConfig, CheckDepth, FormatName, Orientation, PackConfig, SourceConfig
-from dakpn.config.tracking import TrackingConfig
-from dakpn.config.training import AdversarialConfig, ScheduleConfig, StreamConfig, TrainConfig
+from dakpn.config.training import (
+    AdversarialConfig,
+    AlarmConfig,
+    HealthConfig,
+    ScheduleConfig,
+    StreamConfig,
+    TrackingConfig,
+    TrainConfig,
+)
 from dakpn.config.translation import (
     GammaConfig,
     GaussianBlurConfig,

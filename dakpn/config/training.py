@@ -1,11 +1,10 @@
-"""`dakpn train`."""
+"""Settings of `dakpn train`, its alarms and its trackers among them."""
 
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from dakpn.config.base import Config, Fraction, Size, Steps, Unit
-from dakpn.config.health import HealthConfig
 from dakpn.config.networks import (
     DiscriminatorConfig,
     EncoderConfig,
@@ -14,8 +13,63 @@ from dakpn.config.networks import (
     PredictorConfig,
     StyleConfig,
 )
-from dakpn.config.tracking import TrackingConfig
 from dakpn.config.translation import TranslationConfig
+
+
+class AlarmConfig(Config):
+    """One alarm."""
+
+    threshold: Fraction = Field(description="value of its metric from which on a report counts as bad")
+    action: Literal["off", "warn", "lower_learning_rate", "stop"] = Field(
+        default="warn", description="what is done when it rings; every action but off is logged, too"
+    )
+
+
+class HealthConfig(Config):
+    """Alarms of a training. Each is a metric of every report; all that rang are named in the model card and report.
+
+    A loss or gradient that is not finite always ends the training.
+    """
+
+    patience: Annotated[PositiveInt, Unit("reports")] = Field(
+        default=3, description="reports in a row beyond a threshold until its alarm rings"
+    )
+    lowered_by: Fraction = Field(
+        default=0.5, description="what `lower_learning_rate` multiplies the player's rate with"
+    )
+    discriminator_wins: AlarmConfig = Field(
+        default=AlarmConfig(threshold=0.98), description="accuracy of a discriminator, at least"
+    )
+    discriminator_guesses: AlarmConfig = Field(
+        default=AlarmConfig(threshold=0.01), description="distance of every discriminator's accuracy from 0.5, at most"
+    )
+    saturated_pixels: AlarmConfig = Field(
+        default=AlarmConfig(threshold=0.4, action="stop"),
+        description="share of pixels with a channel at 0 or 1 that had none before, at least",
+    )
+    inverted_hue: AlarmConfig = Field(
+        default=AlarmConfig(threshold=0.2, action="stop"),
+        description="share of pixels that are colorful and whose hue turned by over a quarter of the circle, at least",
+    )
+    params_at_bounds: AlarmConfig = Field(
+        default=AlarmConfig(threshold=0.5),
+        description="share of the transform params within 1 % of a bound other than the identity, at least",
+    )
+    data_wait_share: AlarmConfig = Field(
+        default=AlarmConfig(threshold=0.5), description="share of the time spent waiting for data, at least"
+    )
+
+
+class TrackingConfig(Config):
+    """Trackers of a training. Servers and credentials come from the environment, as each of them documents."""
+
+    tensorboard: bool = Field(default=True, description="write event files to RUN/tensorboard")
+    mlflow: bool = Field(default=False, description="needs `dakpn[mlflow]`; the server is MLFLOW_TRACKING_URI")
+    wandb: bool = Field(default=False, description="needs `dakpn[wandb]`; WANDB_MODE=offline works without a server")
+    project: str = Field(default="dakpn", description="experiment of MLflow, project of W&B")
+    samples_every: Steps = Field(
+        default=100, description="distance from one picture of fixed samples to the next, drawn at a report"
+    )
 
 
 class ScheduleConfig(Config):

@@ -1,5 +1,6 @@
-"""PatchGAN discriminators: one logit a patch."""
+"""PatchGAN discriminators, one logit a patch, and the gradient reversal that a predictor can be trained by."""
 
+import torch
 from torch import Tensor, nn
 
 from dakpn.config import DiscriminatorConfig
@@ -32,3 +33,22 @@ class PatchDiscriminator(nn.Module):
     def smallest_input(config: DiscriminatorConfig) -> int:
         """Pixels a side below which instance normalisation would see a single value."""
         return 2 ** (len(config.widths) + 1)
+
+
+class _Reversal(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, values: Tensor, strength: float) -> Tensor:
+        ctx.strength = strength
+        return values.view_as(values)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return -ctx.strength * grad, None
+
+
+def reverse_gradient(values: Tensor, strength: float = 1.0) -> Tensor:
+    """`values` unchanged; their gradient is multiplied by `-strength`.
+
+    Source: Ganin and Lempitsky 2015. The strength belongs to the call: kept on a class it would be shared by all.
+    """
+    return _Reversal.apply(values, strength)

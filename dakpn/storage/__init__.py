@@ -11,8 +11,8 @@ import json
 from typing import Any
 
 from dakpn.errors import DataError
-from dakpn.storage.leftovers import delete_leftovers
 from dakpn.storage.listing import ListedFile, list_tree
+from dakpn.storage.local_files import delete_leftovers
 from dakpn.storage.location import absolute, join
 from dakpn.storage.operations import (
     delete,

@@ -1,5 +1,6 @@
-"""The adversarial task: predictor, translation function and discriminators in one module with one forward."""
+"""Adversarial training: predictor, translation function and discriminators in one module; optimizers and schedules."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -8,20 +9,21 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
-from dakpn.config import AdversarialConfig, DiscriminatorConfig
-from dakpn.models.discriminator import PatchDiscriminator
+from dakpn.config import AdversarialConfig, DiscriminatorConfig, HealthConfig, ScheduleConfig
+from dakpn.models.discriminator import PatchDiscriminator, reverse_gradient
 from dakpn.models.function.noise import seeded_noise
 from dakpn.models.function.translation import upsample_patches
 from dakpn.models.precision import autocast
 from dakpn.models.predictor import KernelPredictor
-from dakpn.models.reversal import reverse_gradient
 from dakpn.training.data import AdversarialBatch, SyntheticBatch
 from dakpn.training.encoder import LogitCache
 from dakpn.training.loop import FIRST_STEP, Step
 from dakpn.training.losses import ADVERSARIAL_LOSSES, r1_penalty
-from dakpn.training.monitor import translation_signs
-from dakpn.training.state import ExponentialMovingAverage
+from dakpn.training.monitor import HealthMonitor, translation_signs
+from dakpn.training.state import ExponentialMovingAverage, TrainState
 
 _SAMPLE_GAP = 4
 
@@ -171,3 +173,42 @@ def sample_grid(
 
 def _framed(image: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.pad(image, (_SAMPLE_GAP, 0, _SAMPLE_GAP, 0), value=1.0)
+
+
+def adversarial_state(
+    task: AdversarialTask, config: AdversarialConfig, health: HealthConfig | None = None
+) -> TrainState:
+    """A fresh train state: Adam and a schedule for each player, alarms; the predictor's head is smoothed."""
+    head = task.predictor.head.parameters()
+    # With a shared discriminator both names lead to the same parameters: a dict keeps each once.
+    judges = {p: None for d in (task.patch_discriminator, task.whole_discriminator) for p in d.parameters()}
+    optimizers: dict[str, Optimizer] = {
+        "predictor": torch.optim.Adam(head, config.predictor_learning_rate, betas=config.betas, fused=True),
+        "discriminator": torch.optim.Adam(judges, config.discriminator_learning_rate, betas=config.betas, fused=True),
+    }
+    schedules = {"predictor": config.predictor_schedule, "discriminator": config.discriminator_schedule}
+    schedulers: dict[str, LRScheduler] = {
+        name: build_schedule(schedules[name], optimizers[name], config.steps) for name in optimizers
+    }
+    average = ExponentialMovingAverage(task.predictor, config.ema_decay)
+    return TrainState(task, optimizers, schedulers, average, HealthMonitor(health) if health else None)
+
+
+def build_schedule(config: ScheduleConfig, optimizer: Optimizer, steps: int) -> LambdaLR:
+    """A scheduler to be stepped once a step, for a run of `steps`."""
+    return LambdaLR(optimizer, lambda step: learning_rate_factor(config, step, steps))
+
+
+def learning_rate_factor(config: ScheduleConfig, step: int, steps: int) -> float:
+    """What the learning rate is multiplied with in step `step` (from 0) of `steps`, 0..1."""
+    warm_up = min(1.0, (step + 1) / (config.warm_up_steps + 1))
+    begin = config.decay_from * steps
+    done = min(1.0, max(0.0, (step - begin) / max(1.0, steps - begin)))
+    match config.decay:
+        case "none":
+            left = 1.0
+        case "linear":
+            left = 1.0 - done
+        case "cosine":
+            left = (1.0 + math.cos(math.pi * done)) / 2
+    return warm_up * (config.final_factor + (1.0 - config.final_factor) * left)

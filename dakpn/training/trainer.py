@@ -45,7 +45,7 @@ from dakpn.models.segmenters.networks import build_untrained_network, require_ne
 from dakpn.models.weights import load_segmenter, save_predictor, save_segmenter
 from dakpn.models.weights_files import has_weights
 from dakpn.segmentation.fit import segmentation_state
-from dakpn.training.adversarial import AdversarialTask, sample_grid
+from dakpn.training.adversarial import AdversarialTask, adversarial_state, sample_grid
 from dakpn.training.card import ENCODER_CARD, predictor_card
 from dakpn.training.checkpoint import CheckpointFolder
 from dakpn.training.data import AdversarialBatch, Batch, BatchLoader, read_ahead, real_batch, synthetic_batch
@@ -60,7 +60,6 @@ from dakpn.training.encoder import (
     read_styles,
 )
 from dakpn.training.loop import LoopSettings, Notice, Reporter, Saver, run_steps
-from dakpn.training.players import adversarial_state
 from dakpn.training.reporting import DrawSamples, NoReport, RunReporter, read_alarms, read_metrics
 from dakpn.training.run_folder import RunFolder
 from dakpn.training.state import TrainState

@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 
 from dakpn.config import AdversarialConfig, ScheduleConfig
+from dakpn.training.adversarial import adversarial_state
 from dakpn.training.loop import LoopSettings, run_steps
-from dakpn.training.players import adversarial_state
 from tests.unit.training.tiny import Reports, adversarial_batch, batches_from, tiny_task
 
 CURVE = Path(__file__).with_name("training_curve.json")

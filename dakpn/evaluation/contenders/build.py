@@ -29,9 +29,8 @@ from dakpn.errors import UsageError
 from dakpn.evaluation.baselines import Generated
 from dakpn.evaluation.baselines.store import trained_baseline
 from dakpn.evaluation.contender import Contender
-from dakpn.evaluation.contenders.perturbation import Perturbation
 from dakpn.evaluation.contenders.recoloring import Fourier, HistogramMatching, Reinhard, Unchanged
-from dakpn.evaluation.contenders.translators import Chain, KernelPrediction, Stored
+from dakpn.evaluation.contenders.translators import Chain, KernelPrediction, Perturbation, Stored
 from dakpn.evaluation.image_sets import content_digest, is_packed, read_images
 from dakpn.models.precision import CPU
 from dakpn.models.weights import load_predictor

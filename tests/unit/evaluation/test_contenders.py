@@ -11,7 +11,6 @@ from dakpn.config_file import build_config
 from dakpn.errors import DataError, UsageError
 from dakpn.evaluation.contender import LabelledImage
 from dakpn.evaluation.contenders.build import ContenderFactory
-from dakpn.evaluation.contenders.perturbation import Perturbation
 from dakpn.evaluation.contenders.recoloring import (
     Fourier,
     HistogramMatching,
@@ -20,7 +19,7 @@ from dakpn.evaluation.contenders.recoloring import (
     lab_to_rgb,
     rgb_to_lab,
 )
-from dakpn.evaluation.contenders.translators import Chain, KernelPrediction, Stored
+from dakpn.evaluation.contenders.translators import Chain, KernelPrediction, Perturbation, Stored
 from dakpn.images import codec
 from dakpn.translation.translator import Translator
 from tests.scenes import Scenes

@@ -10,10 +10,9 @@ from dakpn.config import TrainConfig
 from dakpn.config_file import load_config
 from dakpn.models.precision import place
 from dakpn.models.predictor import KernelPredictor
-from dakpn.training.adversarial import AdversarialTask
+from dakpn.training.adversarial import AdversarialTask, adversarial_state
 from dakpn.training.data import AdversarialBatch, PatchWindow, RealBatch, SyntheticBatch
 from dakpn.training.loop import Step, take_step
-from dakpn.training.players import adversarial_state
 from dakpn.training.reporting import read_metrics
 from dakpn.training.trainer import Trainer
 from tests.fake_gpu import fake_gpu

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from dakpn.config import AdversarialConfig
 from dakpn.errors import TrainingError
+from dakpn.training.adversarial import adversarial_state
 from dakpn.training.data import AdversarialBatch
 from dakpn.training.distributed import params_digest, require_same_params, world_size, wrapped
 from dakpn.training.loop import LoopSettings, run_steps
-from dakpn.training.players import adversarial_state
 from tests.unit.training.tiny import Reports, adversarial_batch, batches_from, doubled, merged, tiny_task
 
 STEPS = 50

@@ -8,9 +8,9 @@ from torch import nn
 
 from dakpn.config import ScheduleConfig
 from dakpn.errors import TrainingError
+from dakpn.training.adversarial import build_schedule
 from dakpn.training.checkpoint import CheckpointFolder
 from dakpn.training.inheritance import inherit_checkpoint
-from dakpn.training.players import build_schedule
 from dakpn.training.run_folder import RunFolder
 from dakpn.training.state import TrainState
 

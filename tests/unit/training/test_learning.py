@@ -33,10 +33,9 @@ from dakpn.images import codec
 from dakpn.models.function.translation import TranslationFunction
 from dakpn.models.predictor import KernelPredictor
 from dakpn.scenes import Scene, render_scene
-from dakpn.training.adversarial import AdversarialTask
+from dakpn.training.adversarial import AdversarialTask, adversarial_state
 from dakpn.training.data import BatchLoader
 from dakpn.training.loop import LoopSettings, run_steps
-from dakpn.training.players import adversarial_state
 from tests.scenes import CAMVID
 from tests.sources import HeldSamples
 from tests.unit.training.tiny import Reports

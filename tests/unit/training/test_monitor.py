@@ -14,12 +14,11 @@ from torch import nn
 from dakpn.config import AdversarialConfig, AlarmConfig, HealthConfig, HsvAffineConfig, TranslationConfig
 from dakpn.errors import TrainingError
 from dakpn.models.function.translation import TranslationFunction
-from dakpn.training.adversarial import AdversarialTask
+from dakpn.training.adversarial import AdversarialTask, adversarial_state
 from dakpn.training.checkpoint import CheckpointFolder
 from dakpn.training.data import AdversarialBatch, RealBatch
 from dakpn.training.loop import FIRST_STEP, LoopSettings, Saver, Step, run_steps
 from dakpn.training.monitor import HealthMonitor, Meter, translation_signs
-from dakpn.training.players import adversarial_state
 from dakpn.training.state import TrainState
 from tests.unit.training.tiny import LOW, PATCH, Reports, Values, adversarial_batch, batches_from, tiny_task, values
 

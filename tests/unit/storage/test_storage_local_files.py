@@ -12,7 +12,7 @@ from tests.command import environment
 _WRITER = """
 import sys, time
 from pathlib import Path
-from dakpn.storage.leftovers import temporary_file
+from dakpn.storage.local_files import temporary_file
 with temporary_file(Path(sys.argv[1])) as (file, temporary):
     file.write(b"half")
     file.flush()
