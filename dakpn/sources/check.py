@@ -25,8 +25,8 @@ from dakpn.sources.check_report import CheckReport, Problem, ProblemKind
 from dakpn.sources.folder_inventory import folder_inventory, labels_among_images, require_no_other_labels
 from dakpn.sources.kinds import FolderSource, PackedSource, find_source, tell_of_default
 from dakpn.sources.pack_sources import DEFAULT_ROWS, look_like_labels, open_source
-from dakpn.sources.pairs import SourcePair
-from dakpn.sources.preset import DatasetPreset, Refusal, load_preset
+from dakpn.sources.pairs import Refusal, SourcePair
+from dakpn.sources.preset import DatasetPreset, load_preset
 from dakpn.sources.row_checks import Finding, check_pair, check_row, check_source_row, kind_of
 from dakpn.sources.rows import READS_IN_FLIGHT
 from dakpn.sources.source_path import ListedPath, SourcePath, name_below

@@ -8,8 +8,8 @@ from dakpn.datasets.inventory import NAMED, Inventory, junk_reason
 from dakpn.errors import UsageError
 from dakpn.images.header import holds_one_channel
 from dakpn.sources.layout import IMAGE_SUFFIXES, UNREADABLE_SUFFIXES, UNUSUAL_SUFFIXES, Layout
-from dakpn.sources.pairs import SourcePair
-from dakpn.sources.preset import DatasetPreset, is_version_of
+from dakpn.sources.pairs import SourcePair, is_version_of
+from dakpn.sources.preset import DatasetPreset
 from dakpn.sources.source_path import SourcePath, all_names_below, name_below, read_head
 from dakpn.wording import counted
 

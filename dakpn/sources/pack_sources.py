@@ -20,8 +20,8 @@ from dakpn.errors import UsageError
 from dakpn.sources.exclusions import ExcludedRow, Exclusions
 from dakpn.sources.folder_inventory import folder_inventory, labels_among_images, require_no_other_labels
 from dakpn.sources.kinds import FileSource, FolderSource, PackedSource, find_source, tell_of_default
-from dakpn.sources.pairs import SourcePair
-from dakpn.sources.preset import DatasetPreset, Refusal, raise_refusal
+from dakpn.sources.pairs import Refusal, SourcePair, raise_refusal
+from dakpn.sources.preset import DatasetPreset
 from dakpn.sources.rows import PairRows, Part, Rows, ShardRows, cut_pairs, cut_parts
 from dakpn.sources.source_path import name_below
 

@@ -1,6 +1,10 @@
-"""Images of a dataset on disk with their labels, and how label files that no net can use become ones."""
+"""Images of a dataset on disk paired with their labels; label files that no network can use become usable ones."""
 
-from typing import NamedTuple
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from itertools import pairwise
+from typing import Literal, NamedTuple, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,8 +12,9 @@ from numpy.typing import NDArray
 from dakpn.errors import DataError, FormatError, UsageError
 from dakpn.images import codec
 from dakpn.sources.label_reading import LabelFormat, LabelReader, ReadLabel
+from dakpn.sources.layout import Layout, SourceImage
 from dakpn.sources.legends import read_image_legend
-from dakpn.sources.source_path import SourcePath, read_file
+from dakpn.sources.source_path import SourcePath, name_below, read_file
 
 _CELEBAMASK_IMAGES_PER_FOLDER = 2000
 
@@ -145,3 +150,81 @@ def _enlarged(label: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uin
     if factor <= 1 or size != (factor * height, factor * width):
         return label  # a size that does not fit is reported where sizes are checked
     return label.repeat(factor, axis=0).repeat(factor, axis=1)
+
+
+class Refusal(NamedTuple):
+    """An image that cannot become a row: which key it has or would have, and why."""
+
+    kind: Literal["bad_name", "missing_label", "duplicate_key"]
+    key: str
+    path: SourcePath
+    error: UsageError
+
+
+def raise_refusal(refusal: Refusal) -> NoReturn:
+    """Stop at a refused image. Raises `UsageError`."""
+    raise refusal.error
+
+
+class LabelFinder:
+    """The labels of images: those where they should lie, or else of a name that looks the same.
+
+    Tools write an accented letter as one character or as two (NFC, NFD), and an ending in capitals.
+    """
+
+    def __init__(self, root: SourcePath, layout: Layout, images: Sequence[SourceImage], split: str | None) -> None:
+        self._root, self._layout, self._images, self._split = root, layout, images, split
+
+    def of(self, image: SourceImage, made: bool) -> SourcePath | None:
+        """Return the label of an image, or where it should lie or, if it is `made` from parts, would; None without."""
+        label = self._layout.label_path(self._root, image)
+        if label is None or made or label.is_file():
+            return label
+        found = self._by_look.get(_look(name_below(label, self._root)), ())
+        alike = [path for path in found if path not in self._owned]
+        return alike[0] if len(alike) == 1 else label
+
+    def instead_of(self, label: SourcePath) -> str:
+        """Return words on files of the same name with another ending, where a label should lie."""
+        name = name_below(label, self._root)
+        folder = self._root / name.rpartition("/")[0] if "/" in name else self._root
+        there = folder.iterdir() if folder.is_dir() else ()
+        found = [path.name for path in there if path.stem.casefold() == label.stem.casefold()]
+        return f" (there is {', '.join(sorted(found))}, which is not read as a label)" if found else ""
+
+    @cached_property
+    def _by_look(self) -> Mapping[str, list[SourcePath]]:
+        found: dict[str, list[SourcePath]] = {}
+        for _, path in self._layout.find_labels(self._root, self._split):
+            found.setdefault(_look(name_below(path, self._root)), []).append(path)
+        return found
+
+    @cached_property
+    def _owned(self) -> set[SourcePath | None]:
+        """The labels that lie where those of some image should."""
+        return {self._layout.label_path(self._root, image) for image in self._images}
+
+
+def _look(name: str) -> str:
+    """Return what is equal for names that look the same: letters as one character each, the ending in small ones."""
+    stem, dot, ending = unicodedata.normalize("NFC", name).rpartition(".")
+    return stem + dot + ending.lower()
+
+
+def is_version_of(name: str, names: set[str]) -> bool:
+    """Tell whether a label's name is that of an image and more: NAME_labelTrainIds, beside NAME_labelIds."""
+    words = name.rpartition("/")[2].split("_")
+    return any("_".join(words[:count]) in names for count in range(1, len(words)))
+
+
+def require_unique_keys(pairs: list[SourcePair], refuse: Callable[[Refusal], None]) -> list[SourcePair]:
+    """Return the pairs sorted by key; `refuse` is called with each whose key another one has."""
+    pairs = sorted(pairs, key=lambda pair: (pair.key, pair.image_path))
+    for one, other in pairwise(pairs):
+        if one.key == other.key:
+            error = UsageError(
+                f"{one.image_path} and {other.image_path} would both get the key {one.key!r}; "
+                "expected one image for each key: rename one of them"
+            )
+            refuse(Refusal("duplicate_key", one.key, other.image_path, error))
+    return pairs

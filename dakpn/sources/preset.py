@@ -4,13 +4,11 @@ Presets are data (`presets/NAME.yaml`), so that another dataset needs a YAML fil
 """
 
 import re
-import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, cached_property
 from importlib import resources
-from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, NoReturn, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
@@ -21,10 +19,17 @@ from dakpn.errors import ConfigError, DataError, UsageError
 from dakpn.sources.label_reading import Color, LabelFormat, LabelReader
 from dakpn.sources.layout import IMAGE_SUFFIXES, Layout, SourceImage, require_folder
 from dakpn.sources.legends import BACKGROUND, NAME, read_class_names, read_legend
-from dakpn.sources.pairs import CelebAMaskParts, LabelPart, SourcePair
-from dakpn.sources.source_path import SourcePath, name_below
-
-__all__ = ["DatasetPreset", "SourcePair", "load_preset", "preset_names"]
+from dakpn.sources.pairs import (
+    CelebAMaskParts,
+    LabelFinder,
+    LabelPart,
+    Refusal,
+    SourcePair,
+    is_version_of,
+    raise_refusal,
+    require_unique_keys,
+)
+from dakpn.sources.source_path import SourcePath
 
 _PART = re.compile(r"[A-Za-z0-9_]+")
 _YAML = (".yaml", ".yml")
@@ -40,20 +45,6 @@ _LABEL_NOTES = {
     "legend": "Labels are PNG files of class ids, made of the original ones by the legend of each.",
     "celebamask_parts": "Labels are PNG files, merged from the original mask of each part and enlarged to the image.",
 }
-
-
-class Refusal(NamedTuple):
-    """An image that cannot become a row: which key it has or would have, and why."""
-
-    kind: Literal["bad_name", "missing_label", "duplicate_key"]
-    key: str
-    path: SourcePath
-    error: UsageError
-
-
-def raise_refusal(refusal: Refusal) -> NoReturn:
-    """Stop at a refused image. Raises `UsageError`."""
-    raise refusal.error
 
 
 class DatasetPreset(BaseModel):
@@ -277,8 +268,8 @@ class DatasetPreset(BaseModel):
         masks = (
             CelebAMaskParts(layout.labels_folder(root, None) or root, self.label_parts) if self.label_parts else None
         )
-        labels = _Labels(root, layout, images, split)
-        return _unique([self._pair(labels, image, labelled, masks, refuse) for image in images], refuse)
+        labels = LabelFinder(root, layout, images, split)
+        return require_unique_keys([self._pair(labels, image, labelled, masks, refuse) for image in images], refuse)
 
     def with_legend(self, root: SourcePath) -> Self:
         """Return the preset with the classes that the legend below the folder `root` names; itself without a legend.
@@ -347,7 +338,7 @@ class DatasetPreset(BaseModel):
 
     def _pair(
         self,
-        labels: "_Labels",
+        labels: LabelFinder,
         image: SourceImage,
         labelled: bool,
         masks: CelebAMaskParts | None,
@@ -389,51 +380,6 @@ class DatasetPreset(BaseModel):
                     if (path := folder / pattern.replace(NAME, name)).is_file():
                         return path
         return None
-
-
-class _Labels:
-    """The labels of images: those where they should lie, or else of a name that looks the same.
-
-    Tools write an accented letter as one character or as two (NFC, NFD), and an ending in capitals.
-    """
-
-    def __init__(self, root: SourcePath, layout: Layout, images: Sequence[SourceImage], split: str | None) -> None:
-        self._root, self._layout, self._images, self._split = root, layout, images, split
-
-    def of(self, image: SourceImage, made: bool) -> SourcePath | None:
-        """Return the label of an image, or where it should lie or, if it is `made` from parts, would; None without."""
-        label = self._layout.label_path(self._root, image)
-        if label is None or made or label.is_file():
-            return label
-        found = self._by_look.get(_look(name_below(label, self._root)), ())
-        alike = [path for path in found if path not in self._owned]
-        return alike[0] if len(alike) == 1 else label
-
-    def instead_of(self, label: SourcePath) -> str:
-        """Return words on files of the same name with another ending, where a label should lie."""
-        name = name_below(label, self._root)
-        folder = self._root / name.rpartition("/")[0] if "/" in name else self._root
-        there = folder.iterdir() if folder.is_dir() else ()
-        found = [path.name for path in there if path.stem.casefold() == label.stem.casefold()]
-        return f" (there is {', '.join(sorted(found))}, which is not read as a label)" if found else ""
-
-    @cached_property
-    def _by_look(self) -> Mapping[str, list[SourcePath]]:
-        found: dict[str, list[SourcePath]] = {}
-        for _, path in self._layout.find_labels(self._root, self._split):
-            found.setdefault(_look(name_below(path, self._root)), []).append(path)
-        return found
-
-    @cached_property
-    def _owned(self) -> set[SourcePath | None]:
-        """The labels that lie where those of some image should."""
-        return {self._layout.label_path(self._root, image) for image in self._images}
-
-
-def _look(name: str) -> str:
-    """Return what is equal for names that look the same: letters as one character each, the ending in small ones."""
-    stem, dot, ending = unicodedata.normalize("NFC", name).rpartition(".")
-    return stem + dot + ending.lower()
 
 
 def preset_names() -> list[str]:
@@ -481,21 +427,3 @@ def _text_of(name: str) -> str | None:
     if name not in preset_names():
         return None
     return (resources.files("dakpn.sources") / "presets" / f"{name}.yaml").read_text(encoding="utf-8")
-
-
-def is_version_of(name: str, names: set[str]) -> bool:
-    """Tell whether a label's name is that of an image and more: NAME_labelTrainIds, beside NAME_labelIds."""
-    words = name.rpartition("/")[2].split("_")
-    return any("_".join(words[:count]) in names for count in range(1, len(words)))
-
-
-def _unique(pairs: list[SourcePair], refuse: Callable[[Refusal], None]) -> list[SourcePair]:
-    pairs = sorted(pairs, key=lambda pair: (pair.key, pair.image_path))
-    for one, other in pairwise(pairs):
-        if one.key == other.key:
-            error = UsageError(
-                f"{one.image_path} and {other.image_path} would both get the key {one.key!r}; "
-                "expected one image for each key: rename one of them"
-            )
-            refuse(Refusal("duplicate_key", one.key, other.image_path, error))
-    return pairs

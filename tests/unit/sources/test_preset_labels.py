@@ -15,7 +15,8 @@ from dakpn.errors import DataError, UsageError
 from dakpn.images import codec
 from dakpn.sources import label_reading
 from dakpn.sources.pack import pack_dataset
-from dakpn.sources.preset import SourcePair, load_preset
+from dakpn.sources.pairs import SourcePair
+from dakpn.sources.preset import load_preset
 
 
 def write_rgb16(pixels: NDArray[np.uint16], filters: list[int]) -> bytes:
