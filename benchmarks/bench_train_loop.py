@@ -109,8 +109,8 @@ def _plain_seconds(datasets: dict[str, str], encoder_uri: str) -> float:
     """What one would write without this project's loop: decode, forward, backward, two optimizers."""
     config = _config(Path("unused"), datasets)
     task = _task(config, encoder_uri)
-    players = [task.predictor.head.parameters(), [p for n, p in task.named_parameters() if "discriminator" in n]]
-    optimizers = [torch.optim.Adam(list(parameters), 1e-4) for parameters in players]
+    groups = [task.predictor.head.parameters(), [p for n, p in task.named_parameters() if "discriminator" in n]]
+    optimizers = [torch.optim.Adam(list(parameters), 1e-4) for parameters in groups]
     batches, times = _batches(config), []
     for step in range(_STEPS):
         before = time.perf_counter()

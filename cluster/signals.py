@@ -34,16 +34,17 @@ _ANSWER_S = 5.0
 
 
 class TrainNotice(Protocol):
-    """What the train loop asks; see `dakpn.training.loop.Notice`."""
+    """What the train loop asks; see `dakpn.training.loop.TerminationNotice`."""
 
-    def given(self, step: int) -> bool:
+    def checkpoint_wanted(self, step: int) -> bool:
         """Whether rank 0 is to write a checkpoint of this step now; False on all other ranks.
 
-        Asked by every rank after every step, and again and again while it waits for data. It stays True until `answer`.
+        Asked by every rank after every step, and again and again while it waits for data. It stays True until
+        `checkpoint_written`.
         """
         ...
 
-    def answer(self, step: int) -> None:
+    def checkpoint_written(self, step: int) -> None:
         """The checkpoint of this step is written; called by rank 0."""
         ...
 
@@ -79,7 +80,7 @@ class _Training(Protocol):
         ...
 
     def terminate(self) -> None:
-        """Ask for a checkpoint, in a signal's handler; raise `TerminatedError` there, or leave that to `answer`."""
+        """Ask for a checkpoint, in a signal's handler; `TerminatedError` comes there or of `checkpoint_written`."""
         ...
 
     def nodes(self) -> set[str]:
@@ -263,10 +264,10 @@ class _ProcessNotice:
     def __init__(self) -> None:
         self.asked = False
 
-    def given(self, step: int) -> bool:
+    def checkpoint_wanted(self, step: int) -> bool:
         return self.asked
 
-    def answer(self, step: int) -> None:
+    def checkpoint_written(self, step: int) -> None:
         if self.asked:
             raise TerminatedError(_ended_at(step))
 
@@ -331,14 +332,14 @@ class _WorkerNotice:
         self._pending: ray.ObjectRef | None = None
         self._request: int | None = None
 
-    def given(self, step: int) -> bool:
+    def checkpoint_wanted(self, step: int) -> bool:
         if self._rank is None:
             self._join()
         if self._request is None and self._pending is not None and ray.wait([self._pending], timeout=0)[0]:
             self._hear()
         return self._request is not None
 
-    def answer(self, step: int) -> None:
+    def checkpoint_written(self, step: int) -> None:
         logger.info("checkpoint of step %d written upon notice", step)
         if self._request is not None:
             self._carrier.answer.remote(self._request, step)

@@ -84,10 +84,10 @@ def _train(config: dict[str, Any]) -> None:
 
 
 def _ask(folder: Path, notice: TrainNotice, rank: int, step: int) -> None:
-    if notice.given(step):
+    if notice.checkpoint_wanted(step):
         assert rank == 0
         (folder / f"step-{step}").touch()
-        notice.answer(step)
+        notice.checkpoint_written(step)
 
 
 def main() -> None:

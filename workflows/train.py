@@ -11,7 +11,7 @@ from cluster.metrics import TrainingMetrics
 from cluster.session import interruptible, ray_session, require_gpus
 from cluster.signals import termination_notice
 from dakpn.config import TrainConfig
-from dakpn.training.loop import NoNotice
+from dakpn.training.loop import NoTerminationNotice
 from dakpn.training.tracking import Tracker
 from dakpn.training.trainer import Trainer
 from workflows.progress import training_progress
@@ -62,7 +62,7 @@ def train_until(config: TrainConfig, step: int) -> str:
     from workflows.training_on_ray import run_workers
 
     trainer = _prepared(config)
-    run_workers(config, NoNotice(), step)
+    run_workers(config, NoTerminationNotice(), step)
     return trainer.folder.weights
 
 

@@ -16,17 +16,17 @@ from cluster.session import quiet_ray_data
 from dakpn import storage
 from dakpn.config import TrainConfig
 from dakpn.segmentation.examples import limit_threads
-from dakpn.training.loop import Notice
+from dakpn.training.loop import TerminationNotice
 from dakpn.training.trainer import Rank, Trainer
 
 
-def run_workers(config: TrainConfig, notice: Notice, until: int | None = None) -> None:
+def run_workers(config: TrainConfig, notice: TerminationNotice, until: int | None = None) -> None:
     """Train in Ray's workers; Ray must be connected.
 
     Args:
-        config: of the run, whose folder is prepared.
-        notice: see there; it travels to the workers.
-        until: see `Trainer`.
+        config: The config of the run, whose folder is prepared.
+        notice: Tells the workers when a checkpoint is wanted; it must be picklable.
+        until: Steps of the predictor's training after which it ends; None trains to the end.
 
     Raises:
         DataError, StorageError, TrainingError: found while training, inside of what Ray wraps around them.

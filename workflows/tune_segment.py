@@ -8,7 +8,7 @@ from cluster.session import quiet_ray_data
 from dakpn.config import PbtConfig, TrainConfig, TuneConfig
 from dakpn.segmentation.examples import limit_threads
 from dakpn.training.encoder import copy_styles
-from dakpn.training.inheritance import inherit_checkpoint
+from dakpn.training.fork import fork_checkpoint
 from dakpn.training.run_folder import RunFolder
 from dakpn.tuning.objective import score_weights
 from dakpn.tuning.records import Pointer, Score, SweepFolder
@@ -34,7 +34,7 @@ def take_segment(sweep: dict[str, Any], trial: str, values: dict[str, Any], dono
     limit_threads(config.cpus_per_worker)
     training = _training(config, folder, values, folder.trial(trial).run(donor, values))
     if donor is not None:
-        _inherit(config, donor, training)
+        _fork(config, donor, training)
     weights = train_until(training, step)
     objective, mious = score_weights(config, weights, folder.trial(trial).downstream)
     return Score(step, objective, training.run, values, time.monotonic() - started, mious)
@@ -59,7 +59,7 @@ def _training(config: TuneConfig, sweep: SweepFolder, values: Values, run: str) 
     return training_config(config.model_copy(update=changes), values, run=run)
 
 
-def _inherit(config: TuneConfig, donor: Pointer, training: TrainConfig) -> None:
+def _fork(config: TuneConfig, donor: Pointer, training: TrainConfig) -> None:
     before, now = training_config(config, donor.values).adversarial, training.adversarial
     factors = {player: getattr(now, rate) / getattr(before, rate) for player, rate in _RATES.items()}
-    inherit_checkpoint(RunFolder(donor.run), donor.step, RunFolder(training.run), factors)
+    fork_checkpoint(RunFolder(donor.run), donor.step, RunFolder(training.run), factors)

@@ -1,6 +1,7 @@
 """Adversarial training: predictor, translation function and discriminators in one module; optimizers and schedules."""
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from dakpn.training.data import AdversarialBatch, SyntheticBatch
 from dakpn.training.encoder import LogitCache
 from dakpn.training.loop import FIRST_STEP, Step
 from dakpn.training.losses import ADVERSARIAL_LOSSES, r1_penalty
-from dakpn.training.monitor import HealthMonitor, translation_signs
+from dakpn.training.monitor import HealthMonitor, translation_health
 from dakpn.training.state import ExponentialMovingAverage, TrainState
 
 _SAMPLE_GAP = 4
@@ -87,7 +88,7 @@ class AdversarialTask(nn.Module):
         terms = {"identity": identity.detach()}
         if step.reported:
             _, refinement_params = self.predictor.split_params(params)
-            terms |= translation_signs(styled_low, whole, refinement_params, self.predictor.refinement)
+            terms |= translation_health(styled_low, whole, refinement_params, self.predictor.refinement)
         for name, discriminator, translated, real_images in (
             ("patch", self.patch_discriminator, patch, real.patch),
             ("whole", self.whole_discriminator, whole, real.low),
@@ -178,13 +179,14 @@ def _framed(image: torch.Tensor) -> torch.Tensor:
 def adversarial_state(
     task: AdversarialTask, config: AdversarialConfig, health: HealthConfig | None = None
 ) -> TrainState:
-    """A fresh train state: Adam and a schedule for each player, alarms; the predictor's head is smoothed."""
+    """A fresh train state: Adam, schedules and alarms; the weights of the predictor's head are averaged."""
     head = task.predictor.head.parameters()
     # With a shared discriminator both names lead to the same parameters: a dict keeps each once.
-    judges = {p: None for d in (task.patch_discriminator, task.whole_discriminator) for p in d.parameters()}
+    discriminators = {p: None for d in (task.patch_discriminator, task.whole_discriminator) for p in d.parameters()}
+    adam = partial(torch.optim.Adam, betas=config.betas, fused=True)
     optimizers: dict[str, Optimizer] = {
-        "predictor": torch.optim.Adam(head, config.predictor_learning_rate, betas=config.betas, fused=True),
-        "discriminator": torch.optim.Adam(judges, config.discriminator_learning_rate, betas=config.betas, fused=True),
+        "predictor": adam(head, config.predictor_learning_rate),
+        "discriminator": adam(discriminators, config.discriminator_learning_rate),
     }
     schedules = {"predictor": config.predictor_schedule, "discriminator": config.discriminator_schedule}
     schedulers: dict[str, LRScheduler] = {

@@ -45,30 +45,30 @@ class Reporter(Protocol):
         ...
 
 
-class Notice(Protocol):
+class TerminationNotice(Protocol):
     """Word that this machine or process will soon be gone: workflows hear it from Ray and from signals."""
 
-    def given(self, step: int) -> bool:
+    def checkpoint_wanted(self, step: int) -> bool:
         """Whether a checkpoint is wanted now.
 
         Every rank asks after every step, and a few times a second while it waits for data.
         """
         ...
 
-    def answer(self, step: int) -> None:
+    def checkpoint_written(self, step: int) -> None:
         """Called by rank 0 when the checkpoint of `step` is written; 0 before the first step of a stage."""
         ...
 
 
-class NoNotice:
-    """Nothing will interrupt."""
+class NoTerminationNotice:
+    """The notice of a training that nothing interrupts."""
 
-    def given(self, step: int) -> bool:
+    def checkpoint_wanted(self, step: int) -> bool:
         """Never."""
         return False
 
-    def answer(self, step: int) -> None:
-        """Nobody asked."""
+    def checkpoint_written(self, step: int) -> None:
+        """Do nothing: no checkpoint is ever wanted."""
 
 
 @dataclass(frozen=True)
@@ -104,10 +104,10 @@ class Saver:
         self,
         state: TrainState,
         checkpoints: CheckpointFolder | None = None,
-        notice: Notice | None = None,
+        notice: TerminationNotice | None = None,
         rank: int = 0,
     ) -> None:
-        self._state, self._notice = state, notice or NoNotice()
+        self._state, self._notice = state, notice or NoTerminationNotice()
         self._checkpoints = checkpoints if rank == 0 else None
         self._saved_at: int | None = None
 
@@ -118,21 +118,21 @@ class Saver:
             self._saved_at = self._state.step
 
     def heed_notice(self) -> None:
-        """Upon notice, write a checkpoint at once and answer.
+        """Write a checkpoint if one is wanted before the machine goes, and say so.
 
         Raises:
             TrainingError: the state has diverged; it is not kept.
-            What the answer raises, too.
+            Also what `checkpoint_written` raises, which may end the training.
         """
         step = self._state.step
-        if self._notice.given(step) and self._checkpoints is not None:
+        if self._notice.checkpoint_wanted(step) and self._checkpoints is not None:
             if not self._state.is_finite():
                 raise TrainingError(
                     f"training diverged: params not finite at step {step}, when a checkpoint was asked for; lower the "
                     "learning rates, or resume from the last checkpoint with another seed"
                 )
             self.save()
-            self._notice.answer(step)
+            self._notice.checkpoint_written(step)
 
 
 def run_steps(
@@ -184,17 +184,17 @@ def _report(state: TrainState, metrics: dict[str, float], reporter: Reporter) ->
         return
     for alarm in state.health.watch(state.step, metrics):
         reporter.alarm(alarm)
-        player = state.health.player_of(alarm)
+        network = state.health.network_of(alarm)
         if alarm.action == "stop":
             raise TrainingError(f"training stopped: {alarm}; or let it go on with health.{alarm.name}.action=warn")
-        if alarm.action == "lower_learning_rate" and player:
-            state.lower_learning_rate(player, state.health.config.lowered_by)
+        if alarm.action == "lower_learning_rate" and network:
+            state.lower_learning_rate(network, state.health.config.lowered_by)
 
 
 def take_step(
     state: TrainState, module: nn.Module, batch: Batch, step: Step, gradient_clip: float | None
 ) -> dict[str, Tensor]:
-    """Take one step: forward, backward, and each player's update.
+    """Take one step: forward, backward, and the update of each network.
 
     Args:
         state: updated in place.
@@ -211,9 +211,9 @@ def take_step(
         optimizer.zero_grad(set_to_none=True)
     terms["loss"].backward()
     norms = {}
-    for player, optimizer in state.optimizers.items():
+    for network, optimizer in state.optimizers.items():
         if gradient_clip is not None or step.reported:
-            norms[f"gradient_norm/{player}"] = _clip_gradient(optimizer, gradient_clip)
+            norms[f"gradient_norm/{network}"] = _clip_gradient(optimizer, gradient_clip)
         optimizer.step()
     for scheduler in state.schedulers.values():
         scheduler.step()

@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class AdversarialLoss(NamedTuple):
-    """What each player minimises.
+    """What the predictor and the discriminator minimize.
 
     Attributes:
         discriminator: (logits of real, logits of translated) -> scalar.

@@ -19,7 +19,7 @@ from dakpn.models.function.translation import TranslationFunction
 from dakpn.training.data import Batch
 from dakpn.training.distributed import world_size
 
-Player = Literal["predictor", "discriminator"]
+TrainedNetwork = Literal["predictor", "discriminator"]
 _B = TypeVar("_B", bound=Batch)
 _NEAR = 0.01
 _LEVEL = 0.5 / 255
@@ -64,21 +64,21 @@ class HealthMonitor:
     def watch(self, step: int, metrics: dict[str, float]) -> list[Alarm]:
         """The alarms that ring at this report: each after `patience` reports in a row, and again after as many."""
         ringing = []
-        for name, sign in _SIGNS.items():
+        for name, rule in _ALARM_RULES.items():
             limit = getattr(self.config, name)
-            values = [value for metric, value in metrics.items() if metric.partition("/")[0] == sign.metric]
+            values = [value for metric, value in metrics.items() if metric.partition("/")[0] == rule.metric]
             if not values or limit.action == "off":
                 continue
-            value = sign.measure(values)
-            beyond = value <= limit.threshold if sign.rings_below else value >= limit.threshold
+            value = rule.measure(values)
+            beyond = value <= limit.threshold if rule.rings_below else value >= limit.threshold
             self._streaks[name] = self._streaks.get(name, 0) + 1 if beyond else 0
             if beyond and self._streaks[name] % self.config.patience == 0:
-                ringing.append(Alarm(name, step, value, limit.threshold, limit.action, sign.advice))
+                ringing.append(Alarm(name, step, value, limit.threshold, limit.action, rule.advice))
         return ringing
 
-    def player_of(self, alarm: Alarm) -> Player | None:
+    def network_of(self, alarm: Alarm) -> TrainedNetwork | None:
         """Whose learning rate the alarm is about; None if nobody's."""
-        return _SIGNS[alarm.name].player
+        return _ALARM_RULES[alarm.name].network
 
     def state_dict(self) -> dict[str, Any]:
         """How many reports in a row were beyond each threshold."""
@@ -90,10 +90,10 @@ class HealthMonitor:
 
 
 @torch.no_grad()
-def translation_signs(
+def translation_health(
     before: Tensor, after: Tensor, params: Tensor, function: TranslationFunction
 ) -> dict[str, Tensor]:
-    """Signs of a translation gone wrong, as scalars for the log: shares 0..1.
+    """How far a translation has gone wrong, as scalars for the log: shares 0..1.
 
     Args:
         before: images [B, 3, H, W] in 0..1, in their new style if there are styles.
@@ -123,33 +123,33 @@ def _share_at_bounds(params: Tensor, function: TranslationFunction) -> Tensor:
     return ((at_low | at_high) * free).sum() / free.sum().clamp(min=1)
 
 
-class _Sign(NamedTuple):
+class _AlarmRule(NamedTuple):
     """How an alarm looks at the metrics.
 
     Attributes:
         metric: name before the slash.
         measure: of all metrics of that name.
-        player: whose learning rate `lower_learning_rate` lowers.
+        network: whose learning rate `lower_learning_rate` lowers.
         advice: what it means and what to do.
         rings_below: at small values.
     """
 
     metric: str
     measure: Callable[[list[float]], float]
-    player: Player | None
+    network: TrainedNetwork | None
     advice: str
     rings_below: bool = False
 
 
-_SIGNS = {
-    "discriminator_wins": _Sign(
+_ALARM_RULES = {
+    "discriminator_wins": _AlarmRule(
         "discriminator_accuracy",
         max,
         "discriminator",
         "a discriminator is hardly ever wrong, so the predictor learns little from it: lower "
         "adversarial.discriminator_learning_rate or raise adversarial.r1_weight",
     ),
-    "discriminator_guesses": _Sign(
+    "discriminator_guesses": _AlarmRule(
         "discriminator_accuracy",
         lambda accuracies: max(abs(accuracy - 0.5) for accuracy in accuracies),
         "predictor",
@@ -157,28 +157,28 @@ _SIGNS = {
         "adversarial.discriminator_learning_rate or lower adversarial.predictor_learning_rate",
         rings_below=True,
     ),
-    "saturated_pixels": _Sign(
+    "saturated_pixels": _AlarmRule(
         "saturated_pixels",
         max,
         "predictor",
         "the translation drives pixels to black, white or a pure colour: lower "
         "adversarial.predictor_learning_rate, raise adversarial.identity_weight or narrow the bounds in translation",
     ),
-    "inverted_hue": _Sign(
+    "inverted_hue": _AlarmRule(
         "inverted_hue",
         max,
         "predictor",
         "the translation turns colours into others: lower adversarial.predictor_learning_rate, raise "
         "adversarial.identity_weight or narrow the hue's bounds in translation",
     ),
-    "params_at_bounds": _Sign(
+    "params_at_bounds": _AlarmRule(
         "params_at_bounds",
         max,
         "predictor",
         "transform params are stuck at their bounds, where they hardly learn: widen the bounds in translation, or "
         "lower adversarial.predictor_learning_rate",
     ),
-    "data_wait_share": _Sign(
+    "data_wait_share": _AlarmRule(
         "data_wait_share",
         max,
         None,

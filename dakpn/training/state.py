@@ -43,7 +43,7 @@ class TrainState:
 
     Attributes:
         task: the module whose forward returns `loss`; never the DDP wrapper.
-        optimizers: by player.
+        optimizers: Those of the predictor and the discriminators, by name.
         schedulers: stepped once a step.
         health: watches the reports; None watches nothing.
         ema: smoothed parameters of what will be saved as weights.
@@ -87,11 +87,11 @@ class TrainState:
         if self.health:
             self.health.load_state_dict(state["health"])
 
-    def lower_learning_rate(self, player: str, factor: float) -> None:
-        """Multiply a player's learning rate, now and in all steps to come."""
-        for group in self.optimizers[player].param_groups:
+    def lower_learning_rate(self, network: str, factor: float) -> None:
+        """Multiply a network's learning rate, now and in all steps to come."""
+        for group in self.optimizers[network].param_groups:
             group["lr"] *= factor
-        scheduler = self.schedulers[player]
+        scheduler = self.schedulers[network]
         scheduler.base_lrs = [rate * factor for rate in scheduler.base_lrs]
 
 

@@ -59,7 +59,7 @@ from dakpn.training.encoder import (
     has_styles,
     read_styles,
 )
-from dakpn.training.loop import LoopSettings, Notice, Reporter, Saver, run_steps
+from dakpn.training.loop import LoopSettings, Reporter, Saver, TerminationNotice, run_steps
 from dakpn.training.reporting import DrawSamples, NoReport, RunReporter, read_alarms, read_metrics
 from dakpn.training.run_folder import RunFolder
 from dakpn.training.state import TrainState
@@ -112,7 +112,7 @@ class Trainer:
         device: torch.device | None = None,
         prepared: PreparedStream | None = None,
         threads: int | None = None,
-        notice: Notice | None = None,
+        notice: TerminationNotice | None = None,
         trackers: Callable[[str], Sequence[Tracker]] = lambda stage: (),
         until: int | None = None,
     ) -> None:
@@ -283,8 +283,8 @@ class Trainer:
 
     def _heed_notice(self) -> None:
         """Between two stages nothing needs a checkpoint: what is done is saved."""
-        if self.rank.rank == 0 and self.notice is not None and self.notice.given(0):
-            self.notice.answer(0)
+        if self.rank.rank == 0 and self.notice is not None and self.notice.checkpoint_wanted(0):
+            self.notice.checkpoint_written(0)
 
     def _pixel_counts(self, size: Size) -> NDArray[np.int64]:
         """Pixels of each class in some labels of the synthetic dataset: the same on every rank."""
@@ -322,7 +322,7 @@ class Trainer:
             batches: given a loader, the number of the first sample and how many are wanted, gives the batches.
             batch_size: of this rank.
             steps: in all.
-            clip: largest norm of each player's gradient.
+            clip: largest norm of the gradient of the predictor, and of that of the discriminators.
             draw_samples: gives a picture of fixed samples as the model is now.
         """
         config, rank = self.config, self.rank.rank

@@ -1,4 +1,4 @@
-"""The golden loss curve: 50 steps of both players on tiny networks, and how to renew it.
+"""The golden loss curve: 50 adversarial steps of tiny networks, and how to renew it.
 
 `python -m tests.golden.curve` writes it anew; do so only when training is meant to change, and say why in the commit.
 """

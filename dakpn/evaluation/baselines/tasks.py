@@ -50,7 +50,7 @@ class CycleGan(nn.Module):
         self.real_discriminator = PatchDiscriminator(config.discriminator)
         self.synthetic_discriminator = PatchDiscriminator(config.discriminator)
 
-    def players(self) -> dict[str, list[nn.Parameter]]:
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """Parameters by optimizer."""
         return {
             "generators": [*self.generator.parameters(), *self.back.parameters()],
@@ -64,10 +64,10 @@ class CycleGan(nn.Module):
         cycle = F.l1_loss(self.back(translated), synthetic) + F.l1_loss(self.generator(rendered), real)
         game = generator_loss(self.real_discriminator, translated)
         game = game + generator_loss(self.synthetic_discriminator, rendered)
-        judges = discriminator_loss(self.real_discriminator, real, translated)
-        judges = judges + discriminator_loss(self.synthetic_discriminator, synthetic, rendered)
-        loss = game + judges + self.config.cycle_weight * cycle
-        terms = {"cycle": cycle, "generator": game, "discriminator": judges}
+        discriminator = discriminator_loss(self.real_discriminator, real, translated)
+        discriminator = discriminator + discriminator_loss(self.synthetic_discriminator, synthetic, rendered)
+        loss = game + discriminator + self.config.cycle_weight * cycle
+        terms = {"cycle": cycle, "generator": game, "discriminator": discriminator}
         if self.config.identity_weight:
             identity = F.l1_loss(self.generator(real), real) + F.l1_loss(self.back(synthetic), synthetic)
             loss, terms["identity"] = loss + self.config.identity_weight * identity, identity
@@ -95,7 +95,7 @@ class Cut(nn.Module):
             for channels in (width, 2 * width, 4 * width, 4 * width)
         )
 
-    def players(self) -> dict[str, list[nn.Parameter]]:
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """Parameters by optimizer."""
         return {
             "generators": [*self.generator.parameters(), *self.projections.parameters()],
@@ -108,9 +108,9 @@ class Cut(nn.Module):
         translated = self.generator(synthetic)
         contrast = self.patch_contrast(synthetic, translated)
         game = generator_loss(self.discriminator, translated)
-        judge = discriminator_loss(self.discriminator, real, translated)
-        loss = game + judge + self.config.contrast_weight * contrast
-        terms = {"contrast": contrast, "generator": game, "discriminator": judge}
+        discriminator = discriminator_loss(self.discriminator, real, translated)
+        loss = game + discriminator + self.config.contrast_weight * contrast
+        terms = {"contrast": contrast, "generator": game, "discriminator": discriminator}
         if self.config.identity_weight:
             identity = self.patch_contrast(real, self.generator(real))
             loss, terms["identity"] = loss + self.config.identity_weight * identity, identity

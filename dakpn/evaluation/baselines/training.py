@@ -62,7 +62,7 @@ def fit_baseline(
     task = task.to(workplace.device)
     optimizers = {
         name: torch.optim.Adam(parameters, config.learning_rate, betas=config.betas)
-        for name, parameters in task.players().items()
+        for name, parameters in task.parameter_groups().items()
     }
     schedulers = {name: _falling(optimizer, config.steps) for name, optimizer in optimizers.items()}
     state = TrainState(task, dict(optimizers), dict(schedulers))

@@ -90,10 +90,10 @@ def test_a_driver_whose_own_node_goes_ends_as_after_sigterm() -> None:
             assert (training.node_id, training.is_over()) == (node, False)
             say_leaving(store(), node)
             deadline = time.monotonic() + 20
-            while not notice.given(7):
+            while not notice.checkpoint_wanted(7):
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
-            notice.answer(7)
+            notice.checkpoint_written(7)
 
     try:
         with pytest.raises(TerminatedError, match="the checkpoint of step 7 is written"):

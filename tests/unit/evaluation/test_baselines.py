@@ -64,22 +64,22 @@ def test_training_is_a_function_of_the_seed(config, domains) -> None:
     assert (painted[0] != painted[2]).any()
 
 
-def test_the_players_of_one_step_do_not_share_gradients(domains) -> None:
+def test_the_networks_of_one_step_do_not_share_gradients(domains) -> None:
     """The discriminators' loss must not move the generators, nor the other way round."""
     torch.manual_seed(0)
     for task in (CycleGan(CONFIGS[0]), Cut(CONFIGS[1])):
-        players = task.players()
-        everything = [id(p) for parameters in players.values() for p in parameters]
+        groups = task.parameter_groups()
+        everything = [id(p) for parameters in groups.values() for p in parameters]
         assert sorted(everything) == sorted(id(p) for p in task.parameters())
         torch.manual_seed(1)
         task(batch(domains))["loss"].backward()
-        gradients = [p.grad.clone() for p in players["discriminators"]]
+        gradients = [p.grad.clone() for p in groups["discriminators"]]
         # Other weights of the generator's own losses leave the discriminators' gradient as it is.
         task.config = task.config.model_copy(update={"identity_weight": 50.0})
         task.zero_grad()
         torch.manual_seed(1)
         task(batch(domains))["loss"].backward()
-        for before, after in zip(gradients, players["discriminators"], strict=True):
+        for before, after in zip(gradients, groups["discriminators"], strict=True):
             torch.testing.assert_close(before, after.grad)
 
 

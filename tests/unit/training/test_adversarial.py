@@ -42,8 +42,8 @@ def noise_like(images: Tensor, seeds: Tensor) -> Tensor:
     return torch.stack([keyed_noise(seed, size) for seed in seeds.tolist()]).to(images.dtype)
 
 
-def players_objectives(task: AdversarialTask, batch: AdversarialBatch) -> tuple[Tensor, Tensor]:
-    """Both players' losses written down from their definition: (discriminators', predictor's)."""
+def both_objectives(task: AdversarialTask, batch: AdversarialBatch) -> tuple[Tensor, Tensor]:
+    """Both losses written down from their definition: (discriminators', predictor's)."""
     function, loss = task.predictor.function, ADVERSARIAL_LOSSES[task.config.loss]
     synthetic, seeds = batch.synthetic, batch.synthetic.noise_seed
     params = task.predictor(synthetic.low)
@@ -67,7 +67,7 @@ def players_objectives(task: AdversarialTask, batch: AdversarialBatch) -> tuple[
 @pytest.mark.parametrize("loss", ADVERSARIAL_LOSSES)
 @pytest.mark.parametrize("shared", [False, True], ids=["separate", "shared"])
 @pytest.mark.parametrize("players", ["two_sided", "reversal"])
-def test_each_player_gets_the_gradient_of_its_own_objective_and_nothing_of_the_others(
+def test_each_network_gets_the_gradient_of_its_own_objective_and_nothing_of_the_others(
     players: Any, shared: bool, loss: Any
 ) -> None:
     task = tiny_task(shared=shared, players=players, loss=loss, identity_weight=0.0).double()
@@ -76,7 +76,7 @@ def test_each_player_gets_the_gradient_of_its_own_objective_and_nothing_of_the_o
     head, judges = gradients(task.predictor.head), gradients(task.patch_discriminator)
     judges += gradients(task.whole_discriminator)
 
-    discriminators_loss, predictor_loss = players_objectives(task, batch)
+    discriminators_loss, predictor_loss = both_objectives(task, batch)
     # The predictor's objective under reversal is the discriminators' loss, upside down.
     predictor_objective = predictor_loss if players == "two_sided" else -discriminators_loss
     head_parameters = list(task.predictor.head.parameters())
@@ -282,7 +282,7 @@ def test_the_translated_row_shows_what_will_be_the_weights() -> None:
 
 
 @pytest.mark.parametrize("shared", [False, True])
-def test_every_trainable_param_has_one_player(shared: bool) -> None:
+def test_every_trainable_param_has_one_optimizer(shared: bool) -> None:
     task = tiny_task(shared=shared)
     state = adversarial_state(task, AdversarialConfig())
     held = [id(p) for optimizer in state.optimizers.values() for g in optimizer.param_groups for p in g["params"]]
@@ -290,7 +290,7 @@ def test_every_trainable_param_has_one_player(shared: bool) -> None:
     assert set(held) == {id(p) for p in task.parameters() if p.requires_grad}
 
 
-def test_rates_and_schedules_go_to_their_player() -> None:
+def test_rates_and_schedules_go_to_their_network() -> None:
     config = AdversarialConfig(
         steps=10,
         predictor_learning_rate=0.1,
@@ -303,9 +303,9 @@ def test_rates_and_schedules_go_to_their_player() -> None:
     rates = []
     for _ in range(5):
         rates.append([state.optimizers[p].param_groups[0]["lr"] for p in ("predictor", "discriminator")])
-        for player, optimizer in state.optimizers.items():
+        for network, optimizer in state.optimizers.items():
             optimizer.step()
-            state.schedulers[player].step()
+            state.schedulers[network].step()
     assert [pair[0] for pair in rates] == pytest.approx([0.025, 0.05, 0.075, 0.1, 0.1])
     assert [pair[1] for pair in rates] == pytest.approx([0.2, 0.18, 0.16, 0.14, 0.12])
     assert all(optimizer.param_groups[0]["betas"] == (0.3, 0.9) for optimizer in state.optimizers.values())

@@ -28,7 +28,7 @@ RECIPES = {
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_all_stages_run_on_a_device_and_resume_there(recipe: str, scenes: Scenes, tmp_path: Path) -> None:
-    """Encoder, its adaptation, the style bank, kept logits, both players, EMA, pictures, checkpoints and weights."""
+    """Encoder, its adaptation, the style bank, kept logits, all networks, EMA, pictures, checkpoints and weights."""
     few = (
         "encoder.training.steps=1",
         "adversarial.steps=2",

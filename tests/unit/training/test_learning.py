@@ -144,7 +144,7 @@ def mean_colour(scenes: Sequence[Scene], class_id: int, params: Tensor) -> Tenso
 @pytest.mark.timeout(900)
 def test_a_known_map_is_recovered_class_by_class_from_unpaired_images() -> None:
     scenes = [render_scene(seed, SIZE) for seed in range(60)]
-    # The players circle about the map: a sigma of 1.5 is found as 0.9 by one training and as 1.8 by another.
+    # The networks circle about the map: a sigma of 1.5 is found as 0.9 by one training and as 1.8 by another.
     learned = torch.stack([learned_params(train(scenes, seed)) for seed in (1, 3)]).mean(0)
     known = known_params()
     identity = torch.tensor(FUNCTION.identity)

@@ -148,10 +148,10 @@ class NoticeAt:
     def __init__(self, step: int) -> None:
         self.step, self.answered = step, []
 
-    def given(self, step: int) -> bool:
+    def checkpoint_wanted(self, step: int) -> bool:
         return step == self.step
 
-    def answer(self, step: int) -> None:
+    def checkpoint_written(self, step: int) -> None:
         self.answered.append(step)
 
 
@@ -200,11 +200,11 @@ class NoticeWhileWaiting:
     def __init__(self, step: int) -> None:
         self.step, self.asked, self.answered = step, 0, []
 
-    def given(self, step: int) -> bool:
+    def checkpoint_wanted(self, step: int) -> bool:
         self.asked += step == self.step
         return self.asked > 1  # at first the loop asks, after the step
 
-    def answer(self, step: int) -> None:
+    def checkpoint_written(self, step: int) -> None:
         self.answered.append(step)
         if len(self.answered) == 3:
             raise TrainingEndedError

@@ -18,7 +18,7 @@ from dakpn.training.adversarial import AdversarialTask, adversarial_state
 from dakpn.training.checkpoint import CheckpointFolder
 from dakpn.training.data import AdversarialBatch, RealBatch
 from dakpn.training.loop import FIRST_STEP, LoopSettings, Saver, Step, run_steps
-from dakpn.training.monitor import HealthMonitor, Meter, translation_signs
+from dakpn.training.monitor import HealthMonitor, Meter, translation_health
 from dakpn.training.state import TrainState
 from tests.unit.training.tiny import LOW, PATCH, Reports, Values, adversarial_batch, batches_from, tiny_task, values
 
@@ -137,7 +137,7 @@ def test_stop_ends_the_training_with_a_sentence_and_keeps_no_checkpoint_of_it(tm
 
 
 def test_a_lowered_learning_rate_stays_lowered_through_schedule_and_resume(tmp_path: Path) -> None:
-    """The rate falls for the player that the alarm is about; the resumed run rings where the other would have."""
+    """The rate falls for the network that the alarm is about; the resumed run rings where the other would have."""
 
     def run(state: TrainState, steps: int, folder: CheckpointFolder | None = None) -> Reports:
         reports = Reports()
@@ -163,16 +163,16 @@ def test_signs_of_the_identity_are_all_zero() -> None:
     function = TranslationFunction(TranslationConfig())
     images = torch.rand(2, 3, *LOW)
     params = torch.tensor(function.identity).view(1, -1, 1, 1).expand(2, -1, *LOW)
-    assert all(sign == 0 for sign in translation_signs(images, images, params, function).values())
+    assert all(sign == 0 for sign in translation_health(images, images, params, function).values())
 
 
 def test_grey_pixels_have_no_hue_to_turn_and_white_ones_were_saturated_before() -> None:
     function = TranslationFunction(TranslationConfig())
     before, after = torch.rand(1, 1, *LOW).expand(-1, 3, -1, -1), torch.rand(1, 3, *LOW)
     params = torch.zeros(1, function.num_params, *LOW)
-    assert translation_signs(before, after, params, function)["inverted_hue"] == 0
+    assert translation_health(before, after, params, function)["inverted_hue"] == 0
     white = torch.ones(1, 3, *LOW)
-    assert translation_signs(white, white, params, function)["saturated_pixels"] == 0
+    assert translation_health(white, white, params, function)["saturated_pixels"] == 0
 
 
 class Cusp(nn.Module):

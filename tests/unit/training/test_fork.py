@@ -10,7 +10,7 @@ from dakpn.config import ScheduleConfig
 from dakpn.errors import TrainingError
 from dakpn.training.adversarial import build_schedule
 from dakpn.training.checkpoint import CheckpointFolder
-from dakpn.training.inheritance import inherit_checkpoint
+from dakpn.training.fork import fork_checkpoint
 from dakpn.training.run_folder import RunFolder
 from dakpn.training.state import TrainState
 
@@ -36,16 +36,16 @@ def rates(state: TrainState) -> dict[str, float]:
     return {name: optimizer.param_groups[0]["lr"] for name, optimizer in state.optimizers.items()}
 
 
-def test_the_heir_has_the_donor_s_weights_and_its_own_rates_on_the_same_schedule(tmp_path: Path) -> None:
-    donor, heir = (RunFolder(str(tmp_path / name)) for name in ("donor", "heir"))
+def test_the_fork_has_its_source_s_weights_and_its_own_rates_on_the_same_schedule(tmp_path: Path) -> None:
+    source, target = (RunFolder(str(tmp_path / name)) for name in ("source", "target"))
     trained = state_of(1, rate=0.01)
     for _ in range(2):
         step(trained)
-    CheckpointFolder(donor.checkpoints("adversarial")).save(trained)
-    inherit_checkpoint(donor, 2, heir, {"predictor": 3.0, "discriminator": 1.0})
+    CheckpointFolder(source.checkpoints("adversarial")).save(trained)
+    fork_checkpoint(source, 2, target, {"predictor": 3.0, "discriminator": 1.0})
 
     went_on = state_of(2, rate=0.01)
-    assert CheckpointFolder(heir.checkpoints("adversarial")).restore_newest(went_on)
+    assert CheckpointFolder(target.checkpoints("adversarial")).restore_newest(went_on)
     assert went_on.step == 2
     weights = trained.task.state_dict()
     assert all(torch.equal(tensor, weights[name]) for name, tensor in went_on.task.state_dict().items())
@@ -56,18 +56,18 @@ def test_the_heir_has_the_donor_s_weights_and_its_own_rates_on_the_same_schedule
 
 
 def test_an_heir_that_has_gone_on_is_not_set_back(tmp_path: Path) -> None:
-    donor, heir = (RunFolder(str(tmp_path / name)) for name in ("donor", "heir"))
+    source, target = (RunFolder(str(tmp_path / name)) for name in ("source", "target"))
     trained = state_of(1, rate=0.01)
-    CheckpointFolder(donor.checkpoints("adversarial")).save(trained)
-    inherit_checkpoint(donor, 0, heir, {})
+    CheckpointFolder(source.checkpoints("adversarial")).save(trained)
+    fork_checkpoint(source, 0, target, {})
     went_on = state_of(2, rate=0.01)
     step(went_on)
-    CheckpointFolder(heir.checkpoints("adversarial")).save(went_on)
-    inherit_checkpoint(donor, 0, heir, {})
-    assert CheckpointFolder(heir.checkpoints("adversarial")).complete_steps() == [0, 1]
+    CheckpointFolder(target.checkpoints("adversarial")).save(went_on)
+    fork_checkpoint(source, 0, target, {})
+    assert CheckpointFolder(target.checkpoints("adversarial")).complete_steps() == [0, 1]
 
 
 def test_a_donor_without_the_checkpoint_is_named(tmp_path: Path) -> None:
-    donor, heir = (RunFolder(str(tmp_path / name)) for name in ("donor", "heir"))
-    with pytest.raises(TrainingError, match=r"no complete checkpoint of step 4 in .*donor"):
-        inherit_checkpoint(donor, 4, heir, {})
+    source, target = (RunFolder(str(tmp_path / name)) for name in ("source", "target"))
+    with pytest.raises(TrainingError, match=r"no complete checkpoint of step 4 in .*source"):
+        fork_checkpoint(source, 4, target, {})
