@@ -1,7 +1,8 @@
 """dakpn: synthetic-to-real image translation that keeps every label exact.
 
-The names below are what most programs need. Each is loaded when it is first asked for, so that `import dakpn` costs
-nothing: `SegmentationDataset` and `load_preset` never load torch.
+The names below are what most programs need; they stay as they are within a minor version, and everything else may move.
+Each is loaded when it is first asked for, so that `import dakpn` costs nothing: `SegmentationDataset` and `load_preset`
+never load torch.
 """
 
 from importlib import import_module
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from dakpn.translation.on_the_fly import TranslatingDataset
     from dakpn.translation.translator import Translator
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = ["SegmentationDataset", "Trainer", "TranslatingDataset", "Translator", "load_preset"]
 

@@ -1,8 +1,5 @@
 """A dataset by index, in any format, for `torch.utils.data.DataLoader` or a plain loop; needs no torch.
 
-    dataset = SegmentationDataset("data/translated", size=(512, 1024), augmentation=Augmentation())
-    loader = DataLoader(dataset, batch_size=8, shuffle=True, num_workers=4)
-
 What is read for an item is its surroundings and never the whole shard: a row group of Parquet, one row of an archive
 or a folder. What came along is kept, so that a loop in order reads everything once.
 """
@@ -36,12 +33,18 @@ class SegmentationDataset:
 
     A subclass that makes images from what is stored overrides `decode`.
 
+    Example:
+        ```python
+        dataset = SegmentationDataset("data/translated", size=(512, 1024), augmentation=Augmentation())
+        loader = DataLoader(dataset, batch_size=8, shuffle=True, num_workers=4)
+        ```
+
     Args:
-        uri: Of the dataset, a path or `s3://`.
+        uri: A finished dataset, a path or `s3://`.
         size: (height, width) of every item; None keeps each image's own.
         augmentation: Random views; None gives the image as it is.
         label_space: Classes to map the stored ids to; None takes the dataset's own.
-        seed: Of the views.
+        seed: Decides the views, together with epoch and index.
         cache_bytes: Encoded bytes held at most, in each process.
 
     Attributes:

@@ -391,6 +391,13 @@ def preset_names() -> list[str]:
 def load_preset(name: str) -> DatasetPreset:
     """Return a preset by its name, or from a YAML file of your own by its path (which ends in .yaml or .yml).
 
+    Example:
+        ```python
+        preset = load_preset("gta5")
+        pairs = preset.find_pairs(Path("PATH/TO/gta5"), split=None, labelled=True)
+        print(preset.label_space.class_names)
+        ```
+
     Raises:
         UsageError: There is none of that name, or the file cannot be read or does not fit.
     """

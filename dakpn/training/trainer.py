@@ -84,19 +84,25 @@ ALONE = Rank()
 
 
 class Trainer:
-    """One rank of a training run.
+    """One rank of a training run: the encoder's training, then the predictor's against the discriminators.
+
+    Example:
+        ```python
+        config = load_config(TrainConfig, "workflows/configs/camvid_demo.yaml", ["run=runs/notebook"])
+        weights = Trainer(config).fit()  # URI of the trained weights; the same call resumes a stopped run
+        ```
 
     Args:
-        config: of the run; `config.synthetic` and `config.real` name what is read if no source is given.
+        config: Config of the run; `config.synthetic` and `config.real` name what is read if no source is given.
         synthetic: labelled images of the source domain.
         real: images of the target domain; their labels are never read.
         rank: this one's; all ranks construct a trainer of the same config.
         device: to train on; by default the first GPU if the config wants one, else the CPU.
         prepared: prepares the samples; by default threads of this process do.
         threads: how many; by default one for each CPU that this process may use.
-        notice: of the end of this process or machine, see there.
+        notice: Tells when a checkpoint is wanted, because this process or machine will end.
         trackers: made for a stage by its name, beside those of the config.
-        until: step at which the predictor's training is left off, to go on later; None trains to the end.
+        until: Step at which the predictor's training stops, to be resumed later; None trains to the end.
 
     Raises:
         UsageError: an input is missing or does not fit, or there is no GPU where one is wanted.
@@ -130,7 +136,7 @@ class Trainer:
         self._trackers = trackers
 
     def prepare(self) -> None:
-        """Check all that can be checked before the work, and claim the run folder.
+        """Check all that can be checked before the work, and write the config into the run folder.
 
         Raises:
             UsageError, WeightsError: the encoder's weights or network do not fit.

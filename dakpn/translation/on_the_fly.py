@@ -31,18 +31,27 @@ class TranslatingDataset(SegmentationDataset):
 
     An item is still a function of (seed, epoch, index) alone. Images that are quarantined in the params are left out.
 
+    Example:
+        ```python
+        dataset = TranslatingDataset("data/params", size=(512, 1024), draw="random")
+        for epoch in range(20):
+            dataset.set_epoch(epoch)  # every image gets another style, refinement and noise
+            for item in dataset:
+                image, train_ids = item["image"], item["label"]
+        ```
+
     Args:
-        params_uri: Of the output of a translation with `content=params`.
-        input_uri: Of the dataset that was translated, if it lies elsewhere by now.
-        strength: Of the whole translation, 0 (the image itself) to 1.
-        refinement: Range of the strength of the head's params on top of the style; None: the weights' own.
+        params_uri: Output of a translation with `content=params`, a path or `s3://`.
+        input_uri: The dataset that was translated, if it lies elsewhere by now.
+        strength: How far images are translated, 0 (the image itself) to 1.
+        refinement: Range of the strength of the head's params on top of the style, 0..1; None: the weights' own.
         style: Key of the real image whose style all images take; None: each draws one.
         draw: Number of the draw of style, refinement and noise, as in the translation job; "random" takes another one
             for each item in each epoch, "listed" those that the job was asked for (`draws`), one an epoch, in turn.
         check_source: Make sure that every image, and every label that is looked at, is the one that the params are
             of, byte for byte; the shards' digests in the index are compared in any case.
-        threads: For one image.
-        options: Of `SegmentationDataset`: size, augmentation, label_space, seed, cache_bytes.
+        threads: CPU threads for one image.
+        options: What `SegmentationDataset` takes: size, augmentation, label_space, seed, cache_bytes.
 
     Raises:
         UsageError: There are no finished params or no input, the input is another one, or the style is unknown.

@@ -43,11 +43,18 @@ class EncoderInput(NamedTuple):
 class Translator:
     """Translates images; the same weights, key, draw and settings always give the same bytes.
 
+    Example:
+        ```python
+        translator = Translator.load("runs/mine/weights")
+        train_ids = translator.train_ids(label_bytes, "0001")
+        translated = translator.translate(image, "0001", train_ids)  # uint8 [H, W, 3], as the image
+        ```
+
     Attributes:
-        predictor: in eval mode.
+        predictor: The network, in eval mode.
         labels: what the ids in label files mean; its classes are the predictor's.
-        weights_digest: of the weights it was loaded from.
-        strength: of the whole translation, 0 (identity) to 1.
+        weights_digest: Digest of the weights it was loaded from.
+        strength: How far images are translated, 0 (identity) to 1.
         refinement: range of the strength of the head's params on top of the style; None: the weights' own.
         style: key of the real image whose style all images take; None: each draws one.
         draw: number of the draw of style, refinement and noise.

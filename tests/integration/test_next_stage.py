@@ -109,10 +109,10 @@ def test_loaders_that_pair_files_by_name_read_it(kinds: dict[FormatName, Path], 
     assert len(list((root / "labels").rglob("*.png"))) == len(images)
 
 
-def test_the_readme_trains_a_segformer_as_it_stands(kinds: dict[FormatName, Path], tmp_path: Path) -> None:
+def test_the_page_trains_a_segformer_as_it_stands(kinds: dict[FormatName, Path], tmp_path: Path) -> None:
     """Its code, with fewer epochs and smaller images, in a process of its own."""
     transformers = pytest.importorskip("transformers", reason="needs the extra `transformers`")
-    blocks = re.findall(r"```python\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.DOTALL)
+    blocks = re.findall(r"```python\n(.*?)```", (REPOSITORY / "docs/next_stage.md").read_text(), re.DOTALL)
     (code,) = (block for block in blocks if "SegformerForSemanticSegmentation" in block)
     settings = "EPOCHS, SIZE = 20, (192, 256)\n"
     assert settings in code

@@ -33,6 +33,7 @@ def test_the_library_costs_nothing_until_a_name_is_used_and_data_never_torch() -
 def test_the_name_is_the_thing_itself(name: str) -> None:
     assert getattr(dakpn, name).__name__ == name
     assert name in dir(dakpn)
+    assert "Example:" in getattr(dakpn, name).__doc__
 
 
 def test_there_are_no_others() -> None:

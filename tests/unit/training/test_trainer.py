@@ -37,7 +37,7 @@ def test_a_folder_gives_the_rows_that_packing_makes_of_it_and_trains(scenes: Sce
 
 
 def test_the_readmes_lines_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (code,) = [block for block in re.findall(r"```python\n(.*?)```", read_readme(), re.S) if "FolderDataset" in block]
+    (code,) = [block for block in re.findall(r"```python\n(.*?)```", read_page(), re.S) if "FolderDataset" in block]
     monkeypatch.chdir(tmp_path)
     write_dataset(tmp_path / "PATH/TO/synthetic", 4, 0, partial(render_scene, size=(48, 64)), processes=1)
     write_dataset(tmp_path / "PATH/TO/photos", 4, 9, partial(photograph, size=(48, 64)), "train", processes=1)
@@ -49,8 +49,8 @@ def test_the_readmes_lines_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert "ray" not in vars(sys.modules["dakpn.training.trainer"])
 
 
-def read_readme() -> str:
-    return (REPOSITORY / "README.md").read_text(encoding="utf-8")
+def read_page() -> str:
+    return (REPOSITORY / "docs/api.md").read_text(encoding="utf-8")
 
 
 def test_a_broken_file_of_a_folder_is_named(scenes: Scenes, tmp_path: Path) -> None:
