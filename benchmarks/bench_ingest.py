@@ -22,7 +22,7 @@ from cluster.ingest import prepared_on_ray, stream_cpus
 from cluster.session import ray_session
 from dakpn.datasets.label_space import LabelSpace
 from dakpn.datasets.stream import PackedDataset, PreparedStream, Stream, StreamOrder, prepared_in_threads
-from dakpn.datasets.training_samples import real_example, synthetic_example
+from dakpn.datasets.training_decode import real_decoder, synthetic_decoder
 from dakpn.images import codec
 from dakpn.images.header import ImageFormat
 from dakpn.sources.pack import pack_dataset
@@ -108,8 +108,8 @@ def _batches(packed: Path, prepared: PreparedStream, size: int) -> Iterator[Adve
     sizes = (config.prediction_size, config.adversarial.patch_size)
     synthetic, real = (PackedDataset.open(str(packed / domain)) for domain in ("synthetic", "real"))
     space = LabelSpace.from_dict(synthetic.index.label_space or {})
-    ours = Stream(synthetic, StreamOrder(synthetic.index, 0), synthetic_example(*sizes, space), labelled=True)
-    theirs = Stream(real, StreamOrder(real.index, 0), real_example(*sizes), labelled=False)
+    ours = Stream(synthetic, StreamOrder(synthetic.index, 0), synthetic_decoder(*sizes, space), labelled=True)
+    theirs = Stream(real, StreamOrder(real.index, 0), real_decoder(*sizes), labelled=False)
     return BatchLoader(prepared, torch.device("meta")).adversarial_batches(ours, theirs, size)
 
 

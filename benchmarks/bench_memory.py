@@ -18,9 +18,9 @@ import sys
 from cluster.ingest import prepared_on_ray
 from cluster.session import ray_session
 from dakpn.datasets.stream import PackedDataset, Stream, StreamOrder
-from dakpn.datasets.training_samples import real_example
+from dakpn.datasets.training_decode import real_decoder
 dataset = PackedDataset.open(sys.argv[1])
-stream = Stream(dataset, StreamOrder(dataset.index, seed=0), real_example((96, 128), (96, 128)), labelled=True)
+stream = Stream(dataset, StreamOrder(dataset.index, seed=0), real_decoder((96, 128), (96, 128)), labelled=True)
 with ray_session(cpus=3):
     seen = 0
     for block in prepared_on_ray(stream):

@@ -18,7 +18,7 @@ from dakpn.config_file import build_config
 from dakpn.datasets import manifest
 from dakpn.datasets.shards import read_shard
 from dakpn.datasets.stream import stacked
-from dakpn.datasets.training_samples import real_example, synthetic_example
+from dakpn.datasets.training_decode import real_decoder, synthetic_decoder
 from dakpn.models.function.noise import seeded_noise
 from dakpn.models.predictor import KernelPredictor
 from dakpn.models.weights import load_segmenter
@@ -133,7 +133,7 @@ def _task(config: TrainConfig, encoder_uri: str) -> AdversarialTask:
 
 def _batches(config: TrainConfig) -> Iterator[AdversarialBatch]:
     sizes, rng = (config.prediction_size, config.adversarial.patch_size), np.random.default_rng(0)
-    sides = [(_rows(config.synthetic), synthetic_example(*sizes)), (_rows(config.real), real_example(*sizes))]
+    sides = [(_rows(config.synthetic), synthetic_decoder(*sizes)), (_rows(config.real), real_decoder(*sizes))]
     size = config.adversarial.batch_size_per_worker
     while True:
         ours, theirs = (stacked([prepare(next(rows), rng) for _ in range(size)]) for rows, prepare in sides)

@@ -15,7 +15,7 @@ from dakpn.datasets import manifest
 from dakpn.datasets.formats import FORMATS, RowAccess, RowBlock
 from dakpn.datasets.label_space import LabelSpace
 from dakpn.datasets.schema import Sample
-from dakpn.datasets.training_samples import channel_first
+from dakpn.datasets.training_decode import channel_first
 from dakpn.errors import DataError
 from dakpn.images import codec
 from dakpn.images.augmentation import Augmentation

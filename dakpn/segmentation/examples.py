@@ -14,7 +14,7 @@ from dakpn.datasets import manifest
 from dakpn.datasets.label_space import LabelSpace
 from dakpn.datasets.reader import SegmentationDataset
 from dakpn.datasets.shards import read_shard
-from dakpn.datasets.training_samples import labelled_example
+from dakpn.datasets.training_decode import labelled_decoder
 from dakpn.errors import UsageError
 from dakpn.training.data import SegmentationBatch
 from dakpn.training.loop import step_seed
@@ -213,7 +213,7 @@ def load_examples(dataset_uri: str, size: tuple[int, int]) -> LabelledExamples:
         DataError: a sample cannot be decoded.
     """
     label_space, index = labelled_index(dataset_uri)
-    prepare = labelled_example(label_space, size)
+    prepare = labelled_decoder(label_space, size)
     unused_rng = np.random.default_rng(0)
     uris = [manifest.shard_uri(dataset_uri, shard.name, index.format) for shard in index.shards]
     keys, arrays = [], []

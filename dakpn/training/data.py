@@ -75,7 +75,7 @@ class SyntheticBatch(TensorBatch):
         window: where the patches lie.
         style: int64 [B], numbers that choose each image's style; taken modulo the bank's size.
         noise_seed: int64 [B], from which each image's noise follows.
-        image_number: int64 [B], the same for the same image, see `training_samples.key_number`; it stays on the CPU,
+        image_number: int64 [B], the same for the same image, see `training_decode.key_number`; it stays on the CPU,
             where kept logits are looked up by it.
         class_shares: [B, C, h, w], the share of each class in each low-res pixel; None where no label is seen.
     """
@@ -132,19 +132,19 @@ class SegmentationBatch(TensorBatch):
 
 
 def synthetic_batch(arrays: Arrays) -> SyntheticBatch:
-    """The batch of arrays [B, ...] that `synthetic_example` makes."""
+    """The batch of arrays [B, ...] that `synthetic_decoder` makes."""
     tensors = _tensors(arrays)
     window = PatchWindow(tensors.pop("full_size"), tensors.pop("corner"))
     return SyntheticBatch(window=window, **tensors)
 
 
 def real_batch(arrays: Arrays) -> RealBatch:
-    """The batch of arrays [B, ...] that `real_example` makes."""
+    """The batch of arrays [B, ...] that `real_decoder` makes."""
     return RealBatch(**_tensors(arrays))
 
 
 def segmentation_batch(arrays: Arrays) -> SegmentationBatch:
-    """The batch of arrays [B, ...] that `labelled_example` makes."""
+    """The batch of arrays [B, ...] that `labelled_decoder` makes."""
     tensors = _tensors(arrays)
     return SegmentationBatch(tensors["image"], tensors["label"])
 
@@ -184,11 +184,11 @@ class BatchLoader:
         self._prepared, self._device, self._while_waiting = prepared, device, while_waiting
 
     def segmentation_batches(self, labelled: Stream, batch_size: int) -> Iterator[SegmentationBatch]:
-        """Batches of `labelled_example`s, on the device, as long as the stream goes."""
+        """Batches of the arrays of `labelled_decoder`, on the device, as long as the stream goes."""
         return self._ahead(map(segmentation_batch, self._arrays(labelled, batch_size)))
 
     def adversarial_batches(self, synthetic: Stream, real: Stream, batch_size: int) -> Iterator[AdversarialBatch]:
-        """Batches of `synthetic_example`s and as many `real_example`s, on the device, as long as both streams go."""
+        """Batches of both domains, on the device, as long as both streams go; see the two decoders."""
         ours = map(synthetic_batch, self._arrays(synthetic, batch_size))
         theirs = map(real_batch, self._arrays(real, batch_size))
         return self._ahead(map(AdversarialBatch, ours, theirs))

@@ -97,7 +97,7 @@ def collect_styles(uri: str, examples: Iterable[Arrays], encoder: Segmenter) -> 
 
     Args:
         uri: of the folder to write; see `read_styles`.
-        examples: of the real images, from `dakpn.datasets.training_samples.style_example`, in blocks of any size.
+        examples: of the real images, from `dakpn.datasets.training_decode.style_decoder`, in blocks of any size.
         encoder: the frozen source segmenter, in eval mode.
     """
     device = next(encoder.parameters()).device
@@ -167,7 +167,7 @@ class LogitCache:
 
         Args:
             images: float [B, 3, h, w] in 0..1.
-            numbers: int64 [B], from `dakpn.datasets.training_samples.key_number`; the same number means the same image.
+            numbers: int64 [B], from `dakpn.datasets.training_decode.key_number`; the same number means the same image.
         """
         pairs = zip(images.split(1), numbers.tolist(), strict=True)
         return torch.cat([self._one(image, number) for image, number in pairs]).to(images.device).float()

@@ -31,12 +31,12 @@ from dakpn.datasets.stream import (
     prepared_in_threads,
     stacked,
 )
-from dakpn.datasets.training_samples import (
-    label_example,
-    labelled_example,
-    real_example,
-    style_example,
-    synthetic_example,
+from dakpn.datasets.training_decode import (
+    label_decoder,
+    labelled_decoder,
+    real_decoder,
+    style_decoder,
+    synthetic_decoder,
 )
 from dakpn.errors import TrainingError, UsageError
 from dakpn.models.precision import compute_dtype, place
@@ -194,8 +194,8 @@ class Trainer:
         state = adversarial_state(task, settings, self.config.health)
         sizes = (self.config.prediction_size, settings.patch_size)
         labelled = self.config.head.needs_label
-        synthetic = synthetic_example(*sizes, self.label_space if labelled else None)
-        real = real_example(*sizes)
+        synthetic = synthetic_decoder(*sizes, self.label_space if labelled else None)
+        real = real_decoder(*sizes)
 
         def batches(loader: BatchLoader, start: int, count: int) -> Iterator[AdversarialBatch]:
             ours = self._stream(self.synthetic, synthetic, start, count, labelled=labelled)
@@ -232,7 +232,7 @@ class Trainer:
             recolour = Recolouring(read_styles(planned.colours)[1], self.config.style, self.device)
         pixel_counts = self._pixel_counts(training.size)
         state = segmentation_state(network, training, pixel_counts, ignore_id, self.compute_dtype, recolour)
-        prepare = labelled_example(self.label_space, training.size)
+        prepare = labelled_decoder(self.label_space, training.size)
         size = training.batch_size_per_worker
         self._run(
             planned.stage,
@@ -249,7 +249,7 @@ class Trainer:
     def _collect_styles(self, encoder_weights: str, to: str) -> None:
         if self.rank.rank == 0 and not has_styles(to):
             encoder = load_segmenter(encoder_weights)[0].to(self.device)
-            prepare = style_example(self.config.prediction_size)
+            prepare = style_decoder(self.config.prediction_size)
             collect_styles(to, self._some(self.real, prepare, self.config.style.entries, labelled=False), encoder)
         wait_for_all()
 
@@ -295,7 +295,7 @@ class Trainer:
     def _pixel_counts(self, size: Size) -> NDArray[np.int64]:
         """Pixels of each class in some labels of the synthetic dataset: the same on every rank."""
         counts = np.zeros(256, dtype=np.int64)
-        prepare = label_example(self.label_space, size)
+        prepare = label_decoder(self.label_space, size)
         for block in self._some(self.synthetic, prepare, _LABELS_FOR_CLASS_WEIGHTS, labelled=True):
             counts += np.bincount(block["label"].ravel(), minlength=256)
         return counts[: self.label_space.num_classes]

@@ -15,7 +15,7 @@ from cluster.failures import actionable_error
 from cluster.ingest import prepared_on_ray
 from dakpn.datasets.schema import Sample
 from dakpn.datasets.stream import Arrays, PackedDataset, Stream, StreamOrder, prepared_in_threads
-from dakpn.datasets.training_samples import synthetic_example
+from dakpn.datasets.training_decode import synthetic_decoder
 from dakpn.errors import DataError
 from tests.processes import with_title
 from tests.scenes import CAMVID, Scenes, copy_dataset
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("ray_here")
 def stream(uri: str, start: int = 0, rank: int = 0, world_size: int = 1) -> Stream:
     source = PackedDataset.open(uri)
     order = StreamOrder(source.index, 3, rank, world_size, shuffle_shards=2)
-    return Stream(source, order, synthetic_example((24, 32), (16, 24), CAMVID.label_space), labelled=True, start=start)
+    return Stream(source, order, synthetic_decoder((24, 32), (16, 24), CAMVID.label_space), labelled=True, start=start)
 
 
 def examples(blocks: Iterator[Arrays], count: int) -> dict[str, np.ndarray]:

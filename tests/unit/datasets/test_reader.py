@@ -56,10 +56,10 @@ def test_items_are_what_is_stored_in_any_order_of_access(packed: dict[str, str],
 
 
 def test_a_plain_size_is_the_one_that_training_reads(packed: dict[str, str]) -> None:
-    from dakpn.datasets.training_samples import labelled_example
+    from dakpn.datasets.training_decode import labelled_decoder
 
     dataset = SegmentationDataset(packed["parquet"], size=SIZE)
-    expected = labelled_example(CAMVID.label_space, SIZE)(stored(packed["parquet"])[3], np.random.default_rng())
+    expected = labelled_decoder(CAMVID.label_space, SIZE)(stored(packed["parquet"])[3], np.random.default_rng())
     np.testing.assert_array_equal(dataset[3]["image"], expected["image"])
     np.testing.assert_array_equal(dataset[3]["label"], expected["label"])
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dakpn.datasets.stream import Arrays, Numbered, PackedDataset, Stream, StreamOrder, prepared_in_threads
-from dakpn.datasets.training_samples import key_number, labelled_example, real_example, synthetic_example
+from dakpn.datasets.training_decode import key_number, labelled_decoder, real_decoder, synthetic_decoder
 from dakpn.sources.pack import pack_dataset
 from dakpn.training.data import (
     AdversarialBatch,
@@ -31,7 +31,7 @@ LOADER = BatchLoader(partial(prepared_in_threads, threads=2), CPU)
 
 def stream_of(uri: str, start: int = 0, rank: int = 0, world_size: int = 1, *, real: bool = False) -> Stream:
     dataset = PackedDataset.open(uri)
-    prepare = real_example(LOW, PATCH) if real else synthetic_example(LOW, PATCH)
+    prepare = real_decoder(LOW, PATCH) if real else synthetic_decoder(LOW, PATCH)
     return Stream(dataset, StreamOrder(dataset.index, 3, rank, world_size), prepare, labelled=False, start=start)
 
 
@@ -105,7 +105,7 @@ def test_both_domains_come_as_one_batch_of_floats(scenes: Scenes) -> None:
 
 def test_class_shares_come_where_labels_are_seen(scenes: Scenes) -> None:
     dataset = PackedDataset.open(scenes.synthetic)
-    prepare = synthetic_example(LOW, PATCH, CAMVID.label_space)
+    prepare = synthetic_decoder(LOW, PATCH, CAMVID.label_space)
     synthetic = Stream(dataset, StreamOrder(dataset.index, 3), prepare, labelled=True)
     shares = next(LOADER.adversarial_batches(synthetic, stream_of(scenes.real, real=True), 2)).synthetic.class_shares
     assert shares is not None
@@ -115,7 +115,7 @@ def test_class_shares_come_where_labels_are_seen(scenes: Scenes) -> None:
 
 def test_labelled_images_come_as_floats_and_train_ids(scenes: Scenes) -> None:
     dataset = PackedDataset.open(scenes.synthetic)
-    prepare = labelled_example(CAMVID.label_space, LOW)
+    prepare = labelled_decoder(CAMVID.label_space, LOW)
     stream = Stream(dataset, StreamOrder(dataset.index, 3), prepare, labelled=True)
     batch = next(LOADER.segmentation_batches(stream, 3))
     assert isinstance(batch, SegmentationBatch)

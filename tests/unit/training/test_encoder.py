@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dakpn.config import SmallNetworkConfig, StyleConfig
 from dakpn.datasets.stream import PackedDataset, Stream, StreamOrder, prepared_in_threads, stacked
-from dakpn.datasets.training_samples import key_number, real_example, style_example, synthetic_example
+from dakpn.datasets.training_decode import key_number, real_decoder, style_decoder, synthetic_decoder
 from dakpn.models.segmenters.segmenter import SmallSegmenter
 from dakpn.models.style import ColorMoments, color_moments
 from dakpn.training.data import BatchLoader, SegmentationBatch
@@ -155,8 +155,8 @@ def test_batches_of_a_dataset_carry_numbers_and_get_logits(scenes: Scenes, encod
     """In the second epoch no image is encoded again."""
     ours, theirs = PackedDataset.open(scenes.synthetic), PackedDataset.open(scenes.real)
     streams = (
-        Stream(ours, StreamOrder(ours.index, 0), synthetic_example((24, 32), (16, 16)), labelled=False),
-        Stream(theirs, StreamOrder(theirs.index, 0), real_example((24, 32), (16, 16)), labelled=False),
+        Stream(ours, StreamOrder(ours.index, 0), synthetic_decoder((24, 32), (16, 16)), labelled=False),
+        Stream(theirs, StreamOrder(theirs.index, 0), real_decoder((24, 32), (16, 16)), labelled=False),
     )
     cache = LogitCache(encoder, PLENTY)
     loader = BatchLoader(partial(prepared_in_threads, threads=2), torch.device("cpu"))
@@ -198,7 +198,7 @@ def test_the_task_computes_the_same_with_known_logits_and_does_not_ask_the_encod
 def test_a_style_bank_does_not_depend_on_how_the_images_come_together(
     scenes: Scenes, encoder: CountingSegmenter, tmp_path: Path
 ) -> None:
-    real, prepare = PackedDataset.open(scenes.real), style_example((24, 32))
+    real, prepare = PackedDataset.open(scenes.real), style_decoder((24, 32))
     samples = list(real.read(real.index.shards[0].name))
     examples = [prepare(sample, np.random.default_rng(0)) for sample in samples]
     banks = []

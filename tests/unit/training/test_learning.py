@@ -28,7 +28,7 @@ from dakpn.config import (
 from dakpn.datasets.class_shares import class_shares
 from dakpn.datasets.schema import Sample
 from dakpn.datasets.stream import Prepare, Stream, StreamOrder, prepared_in_threads
-from dakpn.datasets.training_samples import real_example, synthetic_example
+from dakpn.datasets.training_decode import real_decoder, synthetic_decoder
 from dakpn.images import codec
 from dakpn.models.function.translation import TranslationFunction
 from dakpn.models.predictor import KernelPredictor
@@ -116,8 +116,8 @@ def train(scenes: Sequence[Scene], seed: int) -> KernelPredictor:
     task = AdversarialTask(predictor, ADVERSARIAL, DiscriminatorConfig(widths=(32, 64)))
     state = adversarial_state(task, ADVERSARIAL)
     batches = BatchLoader(partial(prepared_in_threads, threads=2), torch.device("cpu")).adversarial_batches(
-        stream_of(labelled(scenes), synthetic_example(LOW, LOW, CAMVID.label_space), seed, labelled=True),
-        stream_of(mapped(scenes), real_example(LOW, LOW), seed + 1, labelled=False),
+        stream_of(labelled(scenes), synthetic_decoder(LOW, LOW, CAMVID.label_space), seed, labelled=True),
+        stream_of(mapped(scenes), real_decoder(LOW, LOW), seed + 1, labelled=False),
         batch_size=4,
     )
     settings = LoopSettings(ADVERSARIAL.steps, 100, ADVERSARIAL.steps, gradient_clip=ADVERSARIAL.gradient_clip)

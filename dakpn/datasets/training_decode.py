@@ -1,7 +1,7 @@
-"""From an encoded sample to the arrays that one training example needs. Images are uint8 and channel-first.
+"""How training decodes: from a stored sample to the arrays of one training example, uint8 and channel-first.
 
-Each function returns a `dakpn.datasets.stream.Prepare`. What the arrays mean together is said by the batches that are
-made of them, in `dakpn.training.data`.
+Each `*_decoder` returns a `dakpn.datasets.stream.Prepare`, a function of a sample and a random generator. What the
+arrays mean together is said by the batches that are made of them, in `dakpn.training.data`.
 """
 
 import hashlib
@@ -19,9 +19,9 @@ from dakpn.images import codec
 Size = tuple[int, int]
 
 
-def labelled_example(label_space: LabelSpace, size: Size) -> Prepare:
-    """`image` [3, h, w] and train ids `label` [h, w] of a labelled sample, both resized to `size`."""
-    prepare_label = label_example(label_space, size)
+def labelled_decoder(label_space: LabelSpace, size: Size) -> Prepare:
+    """Decode image and label: `image` [3, h, w] and train ids `label` [h, w], both resized to `size`."""
+    prepare_label = label_decoder(label_space, size)
 
     def prepare(sample: Sample, rng: np.random.Generator) -> Arrays:
         image = codec.resize_image(codec.decode_image(sample.image, sample.image_path), size)
@@ -30,8 +30,8 @@ def labelled_example(label_space: LabelSpace, size: Size) -> Prepare:
     return prepare
 
 
-def label_example(label_space: LabelSpace, size: Size) -> Prepare:
-    """Train ids `label` uint8 [h, w] of a labelled sample, resized to `size`; the image is not decoded."""
+def label_decoder(label_space: LabelSpace, size: Size) -> Prepare:
+    """Decode the label alone: train ids `label` uint8 [h, w], resized to `size`."""
 
     def prepare(sample: Sample, rng: np.random.Generator) -> Arrays:
         label = codec.resize_label(_label(sample), size)
@@ -40,8 +40,8 @@ def label_example(label_space: LabelSpace, size: Size) -> Prepare:
     return prepare
 
 
-def synthetic_example(low_size: Size, patch_size: Size, label_space: LabelSpace | None = None) -> Prepare:
-    """What the predictor needs of a synthetic sample.
+def synthetic_decoder(low_size: Size, patch_size: Size, label_space: LabelSpace | None = None) -> Prepare:
+    """Decode what the predictor needs of a synthetic sample.
 
     `low` [3, h, w]; `patch` [3, H', W'], its `corner` int64 [2] (top, left) in the image and the image's `full_size`
     int64 [2] (H, W); `style` and `noise_seed`, int64, numbers that choose its style and its noise; `image_number`,
@@ -67,8 +67,8 @@ def synthetic_example(low_size: Size, patch_size: Size, label_space: LabelSpace 
     return prepare
 
 
-def real_example(low_size: Size, patch_size: Size) -> Prepare:
-    """`low` [3, h, w] and `patch` [3, H', W']; a label, if there is one, is never looked at."""
+def real_decoder(low_size: Size, patch_size: Size) -> Prepare:
+    """Decode a real image: `low` [3, h, w] and `patch` [3, H', W']; its label, if it has one, is never read."""
 
     def prepare(sample: Sample, rng: np.random.Generator) -> Arrays:
         image = codec.decode_image(sample.image, sample.image_path)
@@ -81,8 +81,8 @@ def real_example(low_size: Size, patch_size: Size) -> Prepare:
     return prepare
 
 
-def style_example(low_size: Size) -> Prepare:
-    """`low` [3, h, w] of a real sample for the style bank, and its `key`, a string."""
+def style_decoder(low_size: Size) -> Prepare:
+    """Decode a real image for the style bank: `low` [3, h, w], and its `key`, a string."""
 
     def prepare(sample: Sample, rng: np.random.Generator) -> Arrays:
         image = codec.decode_image(sample.image, sample.image_path)

@@ -5,7 +5,7 @@ import pytest
 
 from dakpn.datasets.schema import Sample
 from dakpn.datasets.stream import PackedDataset
-from dakpn.datasets.training_samples import key_number, labelled_example, real_example, synthetic_example
+from dakpn.datasets.training_decode import key_number, labelled_decoder, real_decoder, synthetic_decoder
 from dakpn.errors import DataError
 from dakpn.images import codec
 from tests.scenes import CAMVID, Scenes
@@ -20,7 +20,7 @@ def first_sample(uri: str) -> Sample:
 
 def test_a_patch_lies_where_its_window_says(scenes: Scenes) -> None:
     sample = first_sample(scenes.synthetic)
-    example = synthetic_example(LOW, PATCH)(sample, np.random.default_rng(0))
+    example = synthetic_decoder(LOW, PATCH)(sample, np.random.default_rng(0))
     (height, width), (top, left) = example["full_size"], example["corner"]
     image = codec.decode_image(sample.image, sample.key).transpose(2, 0, 1)
     assert image.shape == (3, height, width)
@@ -30,14 +30,14 @@ def test_a_patch_lies_where_its_window_says(scenes: Scenes) -> None:
 def test_an_image_smaller_than_the_patch_is_named(scenes: Scenes) -> None:
     sample = first_sample(scenes.real)
     with pytest.raises(DataError, match=rf"{sample.key} has 48 x 64 pixels.*patch of 49 x 64.*patch_size"):
-        real_example(LOW, (49, 64))(sample, np.random.default_rng(0))
+        real_decoder(LOW, (49, 64))(sample, np.random.default_rng(0))
 
 
 def test_a_row_without_label_is_named(scenes: Scenes) -> None:
     sample = first_sample(scenes.real)
     assert isinstance(sample, Sample)
     with pytest.raises(DataError, match=f"{sample.key} has no label"):
-        labelled_example(CAMVID.label_space, LOW)(sample, np.random.default_rng(0))
+        labelled_decoder(CAMVID.label_space, LOW)(sample, np.random.default_rng(0))
 
 
 def test_key_numbers_are_known_and_fit_an_int64() -> None:
