@@ -10,9 +10,9 @@ from benchmarks.literal import TILES, literal_translation, tile_size
 from benchmarks.measure import Claim, alternate, at_least, at_most, peak_bytes
 from benchmarks.recipes import shipped_translator, wide_params
 from benchmarks.scenes import GTA5, PREDICTION, function, image, params
+from dakpn.models.function.apply import translate_fused, translate_image, translate_tiled
 from dakpn.models.function.noise import noise_seed
 from dakpn.models.function.translation import upsample_params
-from dakpn.models.function.whole_image import translate_fused, translate_image, translate_tiled
 
 _ROUNDS = 5
 _SIGMAS = (1.0, 2.0, 4.0)

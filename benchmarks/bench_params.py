@@ -22,7 +22,7 @@ from dakpn.config import (
     TranslateConfig,
     TranslationConfig,
 )
-from dakpn.datasets.reader import SegmentationDataset
+from dakpn.datasets.segmentation_dataset import SegmentationDataset
 from dakpn.images import codec
 from dakpn.models.predictor import KernelPredictor
 from dakpn.models.style import color_moments

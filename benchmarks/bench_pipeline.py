@@ -12,8 +12,8 @@ from benchmarks.scenes import image
 from dakpn.config import TranslateConfig
 from dakpn.datasets.schema import Sample
 from dakpn.images import codec
+from dakpn.models.function.apply import translate_image
 from dakpn.models.function.noise import noise_seed
-from dakpn.models.function.whole_image import translate_image
 from dakpn.translation.shard_job import translate_sample
 
 _ROUNDS = 7

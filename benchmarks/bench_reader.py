@@ -12,7 +12,7 @@ from benchmarks.scenes import image
 from dakpn.datasets import manifest
 from dakpn.datasets.formats import FormatName
 from dakpn.datasets.label_space import LabelSpace
-from dakpn.datasets.reader import SegmentationDataset
+from dakpn.datasets.segmentation_dataset import SegmentationDataset
 from dakpn.datasets.shards import read_shard
 from dakpn.images import codec
 from dakpn.sources.pack import pack_dataset

@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dakpn.datasets.reader import SegmentationDataset
+    from dakpn.datasets.segmentation_dataset import SegmentationDataset
     from dakpn.sources.preset import load_preset
     from dakpn.training.trainer import Trainer
     from dakpn.translation.on_the_fly import TranslatingDataset
@@ -20,7 +20,7 @@ __version__ = "0.2.0"
 __all__ = ["SegmentationDataset", "Trainer", "TranslatingDataset", "Translator", "load_preset"]
 
 _MODULES = {
-    "SegmentationDataset": "dakpn.datasets.reader",
+    "SegmentationDataset": "dakpn.datasets.segmentation_dataset",
     "Trainer": "dakpn.training.trainer",
     "TranslatingDataset": "dakpn.translation.on_the_fly",
     "Translator": "dakpn.translation.translator",

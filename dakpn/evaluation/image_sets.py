@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from dakpn import storage
 from dakpn.datasets import manifest
-from dakpn.datasets.reader import SegmentationDataset
+from dakpn.datasets.segmentation_dataset import SegmentationDataset
 from dakpn.datasets.shards import read_shard
 from dakpn.images import codec
 from dakpn.segmentation.examples import LabelledExamples, StreamedExamples, load_examples, stream_examples

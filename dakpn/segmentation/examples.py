@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dakpn.datasets import manifest
 from dakpn.datasets.label_space import LabelSpace
-from dakpn.datasets.reader import SegmentationDataset
+from dakpn.datasets.segmentation_dataset import SegmentationDataset
 from dakpn.datasets.shards import read_shard
 from dakpn.datasets.training_decode import labelled_decoder
 from dakpn.errors import UsageError

@@ -15,8 +15,8 @@ def world_size() -> int:
     return torch.distributed.get_world_size() if together else 1
 
 
-def wrapped(task: nn.Module) -> nn.Module:
-    """The task as it is, or, with several workers, one that averages their gradients in each backward."""
+def wrap_in_ddp(task: nn.Module) -> nn.Module:
+    """Wrap the task in DistributedDataParallel, which averages gradients in each backward; alone it stays as it is."""
     return task if world_size() == 1 else DistributedDataParallel(task)
 
 

@@ -49,7 +49,7 @@ from dakpn.training.adversarial import AdversarialTask, adversarial_state, sampl
 from dakpn.training.card import ENCODER_CARD, predictor_card
 from dakpn.training.checkpoint import CheckpointFolder
 from dakpn.training.data import AdversarialBatch, Batch, BatchLoader, read_ahead, real_batch, synthetic_batch
-from dakpn.training.distributed import require_same_params, wait_for_all, wrapped
+from dakpn.training.distributed import require_same_params, wait_for_all, wrap_in_ddp
 from dakpn.training.encoder import (
     EncoderRound,
     LogitCache,
@@ -337,7 +337,7 @@ class Trainer:
         settings = LoopSettings(steps, config.report_every, config.checkpoint_every, config.seed, rank, clip)
         saver = Saver(state, checkpoints, self.notice, rank)
         loader = BatchLoader(self._prepared, self.device, saver.heed_notice)
-        task: nn.Module = wrapped(state.task)
+        task: nn.Module = wrap_in_ddp(state.task)
         with self._reporter(stage, state.step, draw_samples) as reporter, _memory_advice(stage):
             wanted = batches(loader, state.step * batch_size, (steps - state.step) * batch_size)
             run_steps(state, task, wanted, settings, reporter, saver)

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dakpn.datasets import manifest
-from dakpn.datasets.reader import SegmentationDataset
 from dakpn.datasets.schema import Sample
+from dakpn.datasets.segmentation_dataset import SegmentationDataset
 from dakpn.errors import DataError, UsageError
 from dakpn.translation.params_dataset import ParamsReader, read_params_record, weights_uri
 from dakpn.translation.stored_features import from_stored

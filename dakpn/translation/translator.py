@@ -16,9 +16,9 @@ from dakpn.datasets.label_space import LabelSpace
 from dakpn.datasets.manifest import DatasetIndex
 from dakpn.errors import DataError, UsageError
 from dakpn.images import codec
+from dakpn.models.function.apply import DEFAULT_PIXELS_IN_FLIGHT, translate_image
 from dakpn.models.function.noise import noise_seed
 from dakpn.models.function.translation import upsample_params
-from dakpn.models.function.whole_image import DEFAULT_PIXELS_IN_FLIGHT, translate_image
 from dakpn.models.predictor import ImageFeatures, KernelPredictor
 from dakpn.models.style import Look, drawn_look
 from dakpn.models.weights import load_predictor

@@ -10,7 +10,7 @@ import pytest
 
 from dakpn import storage
 from dakpn.config import TranslateConfig, VerifyConfig
-from dakpn.datasets.reader import SegmentationDataset
+from dakpn.datasets.segmentation_dataset import SegmentationDataset
 from dakpn.images import codec
 from dakpn.scenes import render_scene, write_dataset
 from dakpn.sources.pack import pack_dataset

@@ -15,8 +15,8 @@ from PIL import Image, ImageOps
 
 from dakpn.datasets import manifest
 from dakpn.datasets.label_space import LabelSpace, one_sided_classes
-from dakpn.datasets.reader import SegmentationDataset
 from dakpn.datasets.schema import Sample
+from dakpn.datasets.segmentation_dataset import SegmentationDataset
 from dakpn.images import codec
 from dakpn.sources.preset import load_preset
 from tests.command import assert_failed, dakpn

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from dakpn.config import GaussianBlurConfig, NoiseConfig, TranslationConfig
 from dakpn.errors import DataError
 from dakpn.evaluation.contender import Contender, LabelledImage, draw_rng
+from dakpn.models.function.apply import translate_image
 from dakpn.models.function.noise import noise_seed
 from dakpn.models.function.translation import TranslationFunction
-from dakpn.models.function.whole_image import translate_image
 from dakpn.models.precision import CPU
 from dakpn.translation.translator import Translator
 

@@ -9,9 +9,9 @@ import torch
 
 from dakpn.config import GaussianBlurConfig, HsvAffineConfig, LabAffineConfig, NoiseConfig, TranslationConfig
 from dakpn.images import codec
+from dakpn.models.function.apply import translate_fused
 from dakpn.models.function.stages import LabAffine
 from dakpn.models.function.translation import TranslationFunction, upsample_params
-from dakpn.models.function.whole_image import translate_fused
 from dakpn.scenes import photograph, render_scene
 from tests.paths import SHARED_DATA
 from tests.recipes import RECIPES, recipe_function

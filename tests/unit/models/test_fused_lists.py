@@ -17,10 +17,10 @@ from dakpn.config import (
     SymmetricKernelConfig,
     TranslationConfig,
 )
+from dakpn.models.function.apply import can_fuse, translate_fused, translate_tiled
 from dakpn.models.function.fused_plan import why_not_fused
 from dakpn.models.function.noise import keyed_noise, noise_seed
 from dakpn.models.function.translation import TranslationFunction, upsample_params
-from dakpn.models.function.whole_image import can_fuse, translate_fused, translate_tiled
 from tests.recipes import RECIPES, recipe_function
 
 SEED = noise_seed("image")

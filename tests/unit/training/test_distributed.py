@@ -12,7 +12,7 @@ from dakpn.config import AdversarialConfig
 from dakpn.errors import TrainingError
 from dakpn.training.adversarial import adversarial_state
 from dakpn.training.data import AdversarialBatch
-from dakpn.training.distributed import params_digest, require_same_params, world_size, wrapped
+from dakpn.training.distributed import params_digest, require_same_params, world_size, wrap_in_ddp
 from dakpn.training.loop import LoopSettings, run_steps
 from tests.unit.training.tiny import Reports, adversarial_batch, batches_from, doubled, merged, tiny_task
 
@@ -50,7 +50,7 @@ def train(make_batch: Any, rank: int = 0) -> dict[str, Any]:
     task = tiny_task(r1_weight=CONFIG.r1_weight, r1_every=CONFIG.r1_every).double()
     state, reports = adversarial_state(task, CONFIG), Reports()
     batches = map(doubled, batches_from(make_batch))
-    run_steps(state, wrapped(task), batches, LoopSettings(STEPS, 10, STEPS, 0, rank, gradient_clip=0.5), reports)
+    run_steps(state, wrap_in_ddp(task), batches, LoopSettings(STEPS, 10, STEPS, 0, rank, gradient_clip=0.5), reports)
     require_same_params(task)
     return {"digest": params_digest(task), "params": matter(task), "metrics": reports.lines[-1][1]}
 
@@ -113,5 +113,5 @@ def test_workers_that_drift_apart_are_found_out(tmp_path: Path) -> None:
 def test_alone_there_is_nothing_to_wrap() -> None:
     task = tiny_task()
     assert world_size() == 1
-    assert wrapped(task) is task
+    assert wrap_in_ddp(task) is task
     require_same_params(task)

@@ -17,7 +17,7 @@ from dakpn.config import ParamsPrecision, TranslateConfig
 from dakpn.datasets import manifest
 from dakpn.datasets.formats import FormatName
 from dakpn.datasets.manifest import RowRecord
-from dakpn.datasets.reader import SegmentationDataset
+from dakpn.datasets.segmentation_dataset import SegmentationDataset
 from dakpn.datasets.shards import read_shard
 from dakpn.errors import DakpnError, DataError, UsageError, WeightsError
 from dakpn.images import codec

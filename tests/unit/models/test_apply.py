@@ -16,9 +16,9 @@ from dakpn.config import (
     SymmetricKernelConfig,
     TranslationConfig,
 )
+from dakpn.models.function.apply import can_fuse, translate_fused, translate_image, translate_tiled
 from dakpn.models.function.noise import keyed_noise, noise_seed
 from dakpn.models.function.translation import TranslationFunction, upsample_params
-from dakpn.models.function.whole_image import can_fuse, translate_fused, translate_image, translate_tiled
 
 SIZES = [(1, 1), (7, 3), (1, 40), (61, 83), (131, 273)]
 SEED = noise_seed("image")

@@ -12,8 +12,8 @@ from torch.utils.data import DataLoader
 from dakpn.datasets import manifest
 from dakpn.datasets.formats import FORMATS, FormatName
 from dakpn.datasets.label_space import LabelSpace
-from dakpn.datasets.reader import SegmentationDataset
 from dakpn.datasets.schema import Sample
+from dakpn.datasets.segmentation_dataset import SegmentationDataset
 from dakpn.datasets.shards import read_shard
 from dakpn.errors import DataError, UsageError
 from dakpn.images import codec
