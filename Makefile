@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest --durations=10
 export RAY_USAGE_STATS_ENABLED := 0
 export RAY_AUTH_MODE ?= disabled
 
-.PHONY: setup demo test test-slow test-gpu soak settings lint licences audit sbom docs format bench lock clean
+.PHONY: setup demo test test-slow test-gpu soak settings lint licenses audit sbom docs format bench lock clean
 
 setup: $(STAMP)
 
@@ -50,7 +50,7 @@ lint: setup
 	$(BIN)/basedpyright
 	$(BIN)/lint-imports
 
-licences: setup
+licenses: setup
 	$(BIN)/pip-licenses
 
 # Known vulnerabilities of what constraints.txt pins; an error too where the advisories cannot be reached.

@@ -1,6 +1,6 @@
 """Run the stages of CI, and end with a table of what each of them took.
 
-The tests run one tier after the other and print as they go. Linters, licences, audit and reference run beside them, and
+The tests run one tier after the other and print as they go. Linters, licenses, audit and reference run beside them, and
 what each of these prints comes when it ends. Exits with 1 if a stage failed.
 """
 
@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 TESTS = (("make", "test"), ("make", "test-slow"))
-BESIDE = (("make", "lint"), ("make", "licences"), (sys.executable, ".ci/audit.py"), ("make", "docs"))
+BESIDE = (("make", "lint"), ("make", "licenses"), (sys.executable, ".ci/audit.py"), ("make", "docs"))
 
 
 @dataclass(frozen=True)

@@ -107,7 +107,7 @@ def _domain(dimension: DimensionConfig) -> Domain:
 
 
 def _mutation(dimension: DimensionConfig) -> Domain | list[str]:
-    """Choices as a list: neighbours are near to one another."""
+    """Choices as a list: neighbors are near to one another."""
     return _texts(dimension) if dimension.choice is not None else _domain(dimension)
 
 

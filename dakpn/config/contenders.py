@@ -57,7 +57,7 @@ class FourierConfig(Config):
 class PerturbationConfig(Config):
     """Blur and noise that nothing has learned: an even draw for every image, the same over all of it.
 
-    The control of a trained head: after the same colours, what the head has learned has to beat it.
+    The control of a trained head: after the same colors, what the head has learned has to beat it.
     """
 
     kind: Literal["perturbation"] = "perturbation"

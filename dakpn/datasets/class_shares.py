@@ -14,7 +14,7 @@ Label = NDArray[np.uint8] | NDArray[np.uint16]
 def class_shares(train_ids: NDArray[np.uint8], num_classes: int, size: tuple[int, int]) -> NDArray[np.uint8]:
     """Shares of the classes in the cells of a grid.
 
-    A pixel counts for the one cell that holds its centre. A cell without a pixel of its own, in a grid finer than the
+    A pixel counts for the one cell that holds its center. A cell without a pixel of its own, in a grid finer than the
     image, takes the nearest.
 
     Args:

@@ -21,11 +21,11 @@ class LabelSpace:
         class_map: Id in the label file -> train id, a class or `ignore_id`. Other ids are errors.
             Left empty, it takes 0..C-1 and `ignore_id` for themselves.
         class_colors: Red, green and blue, 0..255, of each train id in pictures; empty leaves the choice to the
-            reader. Colours do not count when label spaces are compared.
+            reader. Colors do not count when label spaces are compared.
         chosen: Whether the caller named the classes, or they were taken by default; for messages alone.
 
     Raises:
-        UsageError: Ids or colours out of range.
+        UsageError: Ids or colors out of range.
     """
 
     dataset: str

@@ -34,7 +34,7 @@ class Cell:
         contender: name.
         real_labelled: number of real labelled images that it trains on.
         draw: which choice of them.
-        seed: of initialisation, order, augmentation and translation.
+        seed: of initialization, order, augmentation and translation.
         digest: of everything that the score depends on.
     """
 

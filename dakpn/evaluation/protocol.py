@@ -140,7 +140,7 @@ def describe_protocol(config: EvaluateConfig) -> dict[str, str]:
     words = {
         "Scored on": f"{test.rows} real labelled images of {config.real_test}, never trained on",
         "Downstream net": _describe_network(config.network),
-        "Image size": f"{training.size[1]} x {training.size[0]} pixels (area-averaged; labels by nearest neighbour)",
+        "Image size": f"{training.size[1]} x {training.size[0]} pixels (area-averaged; labels by nearest neighbor)",
         "Training": f"{training.steps} steps of {training.batch_size_per_worker}, the same for every contender",
         "Precision": f"{described_precision(config)}; losses and scores are float32",
         "Augmentation": _describe_augmentation(training.augmentation),

@@ -21,7 +21,7 @@ Ids = NDArray[np.uint8] | NDArray[np.uint16]
 DRAWS = 9
 """Uniform numbers that a view is made from, as many for every image."""
 BORDER = 0.5
-"""What an image shows where a view reaches beyond it, of 0..1; networks get about 0 there after their normalisation."""
+"""What an image shows where a view reaches beyond it, of 0..1; networks get about 0 there after their normalization."""
 
 
 class Window(NamedTuple):
@@ -29,7 +29,7 @@ class Window(NamedTuple):
 
     Attributes:
         side: half of the view's height and width: 0.5 shows a quarter of the image, 2 the image within a border.
-        down, right: its centre.
+        down, right: its center.
         direction: 1, or -1 if it is mirrored.
     """
 
@@ -40,7 +40,7 @@ class Window(NamedTuple):
 
 
 class Tones(NamedTuple):
-    """How a view's colours change, in the order of application; see `distorted`."""
+    """How a view's colors change, in the order of application; see `distorted`."""
 
     brightness: Any
     first_contrast: Any
@@ -59,7 +59,7 @@ class Augmentation:
             place, or laid into it; what it leaves is grey and ignored.
         brightness: Added to all channels, from -x to x of their range.
         contrast, saturation: A factor from 1 - x to 1 + x each, 0 <= x <= 1.
-        hue: Turned by -x to x of the circle of colours, at most 0.5.
+        hue: Turned by -x to x of the circle of colors, at most 0.5.
         tones: Share of the views in which each of these four changes; contrast comes first or last, at random.
 
     Source: the tones are those of mmsegmentation's PhotoMetricDistortion, without its rounding to whole degrees. Its
@@ -126,7 +126,7 @@ class Augmentation:
         return Window(side, down, right, 2 * (draws[3] >= self.flip) - 1)
 
     def drawn_tones(self, draws: Any) -> Tones:
-        """How the colours of the views of these draws change, [DRAWS] or [DRAWS, B]."""
+        """How the colors of the views of these draws change, [DRAWS] or [DRAWS, B]."""
         share = max(self.tones, 1e-9)
         brightness, contrast, saturation, hue = (
             most * (2 * draw / share - 1) * (draw < share)
@@ -146,7 +146,7 @@ class Augmentation:
 
     @property
     def recolors(self) -> bool:
-        """Whether any view's colours change."""
+        """Whether any view's colors change."""
         return self.tones > 0 and any((self.brightness, self.contrast, self.saturation, self.hue))
 
 
@@ -184,10 +184,10 @@ def distorted(channels: Iterable[Any], tones: Tones, arrays: Any) -> tuple[Any, 
     return red, green, blue
 
 
-def _positions(count: int, length: int, step: Any, centre: Any) -> NDArray[np.float32]:
+def _positions(count: int, length: int, step: Any, center: Any) -> NDArray[np.float32]:
     """Where the pixels of a view lie in an image, in its pixels."""
     places = (2 * np.arange(count, dtype=np.float32) + 1) / count - 1
-    return (((step * places + centre + 1) * length - 1) / 2).astype(np.float32)
+    return (((step * places + center + 1) * length - 1) / 2).astype(np.float32)
 
 
 def _outside(positions: NDArray[np.float32], length: int) -> NDArray[np.bool_]:

@@ -104,7 +104,7 @@ def without_alpha(rgba: NDArray[np.uint8], origin: str) -> NDArray[np.uint8]:
 def decode_label(data: bytes, origin: str) -> NDArray[np.uint8] | NDArray[np.uint16]:
     """Decode a label to class ids, [H, W], `uint8`, or `uint16` when the file holds 16 bits, writable.
 
-    Ids are the stored numbers: those of a palette image are its indices (the colours are ignored), those of
+    Ids are the stored numbers: those of a palette image are its indices (the colors are ignored), those of
     a grey image with 1, 2 or 4 bits are not stretched to 0..255 as viewers do.
 
     Raises:
@@ -132,7 +132,7 @@ def encode_image(
 
     Args:
         image: [H, W, 3], 0..255, neither side 0.
-        format: "png" (lossless) or "jpeg" (with full colour resolution, 4:4:4).
+        format: "png" (lossless) or "jpeg" (with full color resolution, 4:4:4).
         quality: Of a JPEG, 1..100; PNG ignores it.
 
     Raises:
@@ -193,7 +193,7 @@ def resize_label(
 
 
 def _nearest(old: int, new: int) -> NDArray[np.int64]:
-    """Return, for each of `new` pixels, which of `old` pixels its centre falls into."""
+    """Return, for each of `new` pixels, which of `old` pixels its center falls into."""
     return (2 * np.arange(new) + 1) * old // (2 * new)
 
 

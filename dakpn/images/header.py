@@ -1,6 +1,6 @@
 """What the first bytes of a PNG or JPEG file say, read without decoding a pixel.
 
-Own code rather than Pillow's, because Pillow opens a 16-bit colour PNG as if it had 8 bits, only warns about
+Own code rather than Pillow's, because Pillow opens a 16-bit color PNG as if it had 8 bits, only warns about
 very large images, and trusts process-wide switches that any other library may have turned.
 """
 

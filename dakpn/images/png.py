@@ -29,11 +29,11 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _UP = 2  # the row filter "minus the pixel above"
 _LEVEL = 1
 _STRIP_BYTES = 1 << 16
-_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type: grey, RGB, palette, grey with alpha, RGBA
+_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by color type: grey, RGB, palette, grey with alpha, RGBA
 _INFLATE_ERRORS = (zlib.error,)
 if igzip_lib is not None:
     _INFLATE_ERRORS = (zlib.error, cast("type[Exception]", igzip_lib.IsalError))
-_COLOUR_TYPE = {1: 0, 3: 2, 4: 6}  # by channels
+_COLOR_TYPE = {1: 0, 3: 2, 4: 6}  # by channels
 # Of the seven passes of an interlaced image: first column and row, steps to the next ones.
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 _KEPT = (b"IHDR", b"PLTE", b"tRNS", b"IDAT")  # what pixels depend on
@@ -83,7 +83,7 @@ def read_pixels(chunks: Mapping[bytes, bytes]) -> NDArray[np.uint8] | None:
         chunks: As `read_chunks` returns them.
 
     Returns:
-        None for interlaced files, other depths than 8 bits, grey with alpha and colours declared transparent,
+        None for interlaced files, other depths than 8 bits, grey with alpha and colors declared transparent,
         and for every file where pyspng is not installed; their pixel data is complete all the same.
 
     Raises:
@@ -92,13 +92,13 @@ def read_pixels(chunks: Mapping[bytes, bytes]) -> NDArray[np.uint8] | None:
     """
     header = chunks[b"IHDR"]
     width, height = int.from_bytes(header[:4], "big"), int.from_bytes(header[4:8], "big")
-    depth, colour_type, interlaced = header[8], header[9], header[12]
+    depth, color_type, interlaced = header[8], header[9], header[12]
     if header[10:12] != bytes(2) or interlaced > 1:
         raise ValueError(f"unknown methods {list(header[10:13])}")
-    channels = _CHANNELS[colour_type]
+    channels = _CHANNELS[color_type]
     length = sum(h * (1 + (w * depth * channels + 7) // 8) for h, w in _passes(height, width, interlaced))
     inflated = _inflate(chunks.get(b"IDAT", b""), length)
-    if load_spng is None or depth != 8 or interlaced or channels not in _COLOUR_TYPE or b"tRNS" in chunks:
+    if load_spng is None or depth != 8 or interlaced or channels not in _COLOR_TYPE or b"tRNS" in chunks:
         return None
     scanlines = np.frombuffer(inflated, np.uint8, length).reshape(height, -1)
     return _unfilter(scanlines, channels, load_spng).reshape(height, width, channels)
@@ -115,7 +115,7 @@ def _passes(height: int, width: int, interlaced: int) -> list[tuple[int, int]]:
 def write_png(pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> bytes:
     """Return a PNG file of [H, W] (`uint8` or `uint16`) or of [H, W, 3] (`uint8`), neither side 0."""
     height, width = pixels.shape[:2]
-    depth, colour_type = 8 * pixels.itemsize, 0 if pixels.ndim == 2 else 2
+    depth, color_type = 8 * pixels.itemsize, 0 if pixels.ndim == 2 else 2
     big_endian = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder(">"))
     rows = big_endian.reshape(height, -1).view(np.uint8)
     scanlines = np.empty((height, 1 + rows.shape[1]), np.uint8)
@@ -123,11 +123,11 @@ def write_png(pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> bytes:
     scanlines[0, 1:] = rows[0]
     np.subtract(rows[1:], rows[:-1], out=scanlines[1:, 1:])
     deflate = zlib.compress if isal_zlib is None else isal_zlib.compress
-    return join_chunks({b"IHDR": _header(height, width, depth, colour_type), b"IDAT": deflate(scanlines.data, _LEVEL)})
+    return join_chunks({b"IHDR": _header(height, width, depth, color_type), b"IDAT": deflate(scanlines.data, _LEVEL)})
 
 
-def _header(height: int, width: int, depth: int, colour_type: int) -> bytes:
-    return width.to_bytes(4, "big") + height.to_bytes(4, "big") + bytes((depth, colour_type, 0, 0, 0))
+def _header(height: int, width: int, depth: int, color_type: int) -> bytes:
+    return width.to_bytes(4, "big") + height.to_bytes(4, "big") + bytes((depth, color_type, 0, 0, 0))
 
 
 def _chunk(kind: bytes, body: bytes) -> bytes:
@@ -166,7 +166,7 @@ def _unfilter(
     for top in range(0, height, strip_rows):
         count = min(strip_rows, height - top)
         strip[1 : 1 + count] = scanlines[top : top + count]
-        header = _header(1 + count, (row_bytes - 1) // channels, 8, _COLOUR_TYPE[channels])
+        header = _header(1 + count, (row_bytes - 1) // channels, 8, _COLOR_TYPE[channels])
         stored = zlib.compress(strip[: 1 + count].data, 0)  # level 0 only copies
         loaded = load(join_chunks({b"IHDR": header, b"IDAT": stored}))
         rows[top : top + count] = loaded.reshape(1 + count, -1)[1:]

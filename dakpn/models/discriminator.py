@@ -9,7 +9,7 @@ from dakpn.config import DiscriminatorConfig
 class PatchDiscriminator(nn.Module):
     """4 x 4 convolutions of stride 2, LeakyReLU 0.2, one logit a patch.
 
-    Instance normalisation where the paper has batch normalisation: batch statistics would differ between DDP workers.
+    Instance normalization where the paper has batch normalization: batch statistics would differ between DDP workers.
     """
 
     def __init__(self, config: DiscriminatorConfig) -> None:
@@ -31,7 +31,7 @@ class PatchDiscriminator(nn.Module):
 
     @staticmethod
     def smallest_input(config: DiscriminatorConfig) -> int:
-        """Pixels a side below which instance normalisation would see a single value."""
+        """Pixels a side below which instance normalization would see a single value."""
         return 2 ** (len(config.widths) + 1)
 
 

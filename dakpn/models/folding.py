@@ -1,4 +1,4 @@
-"""Faster inference: batch normalisation folded into the convolution before it, channels-last memory."""
+"""Faster inference: batch normalization folded into the convolution before it, channels-last memory."""
 
 import copy
 from itertools import pairwise

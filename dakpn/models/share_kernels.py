@@ -62,7 +62,7 @@ def class_moments(channels, shares, smallest, mass, mean, spread):
             if there[number, y]:
                 _as_fractions(shares[number, y], share)
                 for k in range(3):
-                    # Centred, for a difference of squares would lose the spread of a dark, flat class to rounding.
+                    # Centerd, for a difference of squares would lose the spread of a dark, flat class to rounding.
                     spread[number, k] += _squares(share, channels[k, y], np.float32(mean[number, k]))
         for k in range(3):
             spread[number, k] = np.sqrt(spread[number, k] / weight)
@@ -112,9 +112,9 @@ def _product(weights, values):
 
 
 @_compiled
-def _squares(weights, values, centre):
+def _squares(weights, values, center):
     total = np.float32(0)
     for x in range(len(weights)):
-        apart = values[x] - centre
+        apart = values[x] - center
         total += weights[x] * apart * apart
     return total

@@ -20,9 +20,9 @@ class ParameterMap:
 
     Args:
         values: float [H,W]; non-finite pixels are drawn grey and counted.
-        low: value at the lower end of the colour scale.
+        low: value at the lower end of the color scale.
         high: value at its upper end.
-        centre: the value that changes nothing (0 for a shift or a sigma, 1 for a gain).
+        center: the value that changes nothing (0 for a shift or a sigma, 1 for a gain).
         unit: what the numbers are ("degrees", "px", "x"); may be empty.
 
     Raises:
@@ -32,15 +32,15 @@ class ParameterMap:
     values: np.ndarray
     low: float
     high: float
-    centre: float
+    center: float
     unit: str = ""
 
     def __post_init__(self) -> None:
         if self.values.ndim != 2 or self.values.size == 0:
             raise DataError(f"parameter map has shape {self.values.shape}; expected [H,W], one value a pixel")
-        if not all(map(math.isfinite, (self.low, self.high, self.centre))) or self.low >= self.high:
+        if not all(map(math.isfinite, (self.low, self.high, self.center))) or self.low >= self.high:
             raise DataError(
-                f"parameter map has the scale {self.low}..{self.high} around {self.centre}; "
+                f"parameter map has the scale {self.low}..{self.high} around {self.center}; "
                 "expected finite numbers with low < high"
             )
 
@@ -332,7 +332,7 @@ class EvaluationDetail:
         against_each: DA-KPN against every other contender, by the numbers of real labels in `label_counts`.
         measures: a row each contender.
         measured_on: a sentence on what was measured, and with what.
-        contact: rows of the contact sheet, inputs first and real neighbours last.
+        contact: rows of the contact sheet, inputs first and real neighbors last.
         worst: worst cases of label preservation.
     """
 

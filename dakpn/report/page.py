@@ -71,7 +71,7 @@ def environment() -> Environment:
 
 
 def css_color(rgb: Sequence[int] | np.ndarray) -> str:
-    """(r, g, b) as a CSS colour."""
+    """(r, g, b) as a CSS color."""
     red, green, blue = (int(part) for part in rgb)
     return f"#{red:02x}{green:02x}{blue:02x}"
 

@@ -82,7 +82,7 @@ def _outline(ids: np.ndarray) -> np.ndarray:
 
 
 def color_table(colors: Sequence[Rgb]) -> np.ndarray:
-    """uint8 [256,3]: the colours given, then made-up ones spread over the hues."""
+    """uint8 [256,3]: the colors given, then made-up ones spread over the hues."""
     table = np.zeros((256, 3), np.uint8)
     for index in range(256):
         hue = (0.58 + index * 0.61803398875) % 1.0
@@ -92,14 +92,14 @@ def color_table(colors: Sequence[Rgb]) -> np.ndarray:
 
 
 def map_uri(parameter: ParameterMap) -> str:
-    """A parameter map in colour, as a palette PNG."""
+    """A parameter map in color, as a palette PNG."""
     values = parameter.values.astype(np.float32)
     height, width = values.shape
     if width > MAP_WIDTH:
         size = (MAP_WIDTH, max(1, round(height * MAP_WIDTH / width)))
         values = np.asarray(Image.fromarray(values).resize(size, Image.Resampling.BOX))
     known = np.isfinite(values)
-    shares = np.where(known, values - parameter.centre, 0.0) / _extent(parameter)
+    shares = np.where(known, values - parameter.center, 0.0) / _extent(parameter)
     levels = np.clip(np.rint(shares * _LEVELS), -_LEVELS, _LEVELS).astype(np.int16) + _LEVELS
     indices = np.where(known, levels, 2 * _LEVELS + 1).astype(np.uint8)
     picture = Image.fromarray(indices)
@@ -112,22 +112,22 @@ def difference_map(before: np.ndarray, after: np.ndarray) -> ParameterMap:
     """What the eye is meant to find: mean absolute change of the three channels, in levels of 255."""
     values = np.abs(after.astype(np.float32) - before.astype(np.float32)).mean(axis=2)
     high = max(32.0, math.ceil(float(np.percentile(values, 99)) / 16) * 16)
-    return ParameterMap(values, low=0.0, high=high, centre=0.0, unit="of 255")
+    return ParameterMap(values, low=0.0, high=high, center=0.0, unit="of 255")
 
 
 def legend_gradient(parameter: ParameterMap) -> str:
-    """A CSS gradient from `low` to `high` with the same colours as the map."""
+    """A CSS gradient from `low` to `high` with the same colors as the map."""
     low, high, extent = parameter.low, parameter.high, _extent(parameter)
     stops = []
     for index in range(17):
         value = low + (high - low) * index / 16
-        red, green, blue = diverging((value - parameter.centre) / extent)
+        red, green, blue = diverging((value - parameter.center) / extent)
         stops.append(f"rgb({red} {green} {blue}) {100 * index / 16:.4g}%")
     return f"linear-gradient(90deg, {', '.join(stops)})"
 
 
 def diverging(share: float) -> Rgb:
-    """Colour of a value: -1 = as far below the identity as the scale goes, 0 = identity, 1 = above."""
+    """Color of a value: -1 = as far below the identity as the scale goes, 0 = identity, 1 = above."""
     ramp = np.array(_ABOVE if share >= 0 else _BELOW, np.float32)
     at = min(abs(share), 1.0) * (len(ramp) - 1)
     red, green, blue = (round(float(np.interp(at, range(len(ramp)), ramp[:, c]))) for c in range(3))
@@ -135,7 +135,7 @@ def diverging(share: float) -> Rgb:
 
 
 def _extent(parameter: ParameterMap) -> float:
-    return max(parameter.high - parameter.centre, parameter.centre - parameter.low)
+    return max(parameter.high - parameter.center, parameter.center - parameter.low)
 
 
 def _encode(image: np.ndarray, max_bytes: int) -> str:
@@ -175,8 +175,8 @@ class MapView:
     gradient: str
     low: str
     high: str
-    centre: str
-    centre_at: float
+    center: str
+    center_at: float
     unit: str
     seen: str
 
@@ -209,7 +209,7 @@ class WorstView:
 
 @dataclass(frozen=True, slots=True)
 class ClassChip:
-    """A class with its colour, for legends."""
+    """A class with its color, for legends."""
 
     name: str
     color: str
@@ -278,15 +278,15 @@ def _map(name: str, parameter: ParameterMap) -> MapView:
         low, high = (number(float(v), 2) for v in np.percentile(known, (5, 95)))
         seen = f"{low} everywhere" if low == high else f"{low} to {high}"
     missing = parameter.values.size - known.size
-    at = 100 * (parameter.centre - parameter.low) / (parameter.high - parameter.low)
+    at = 100 * (parameter.center - parameter.low) / (parameter.high - parameter.low)
     return MapView(
         name=name,
         uri=map_uri(parameter),
         gradient=legend_gradient(parameter),
         low=number(parameter.low),
         high=number(parameter.high),
-        centre=number(parameter.centre) if 5 < at < 95 else "",
-        centre_at=round(at, 2),
+        center=number(parameter.center) if 5 < at < 95 else "",
+        center_at=round(at, 2),
         unit=parameter.unit,
         seen=f"{seen}; {missing} pixels not finite" if missing and known.size else seen,
     )

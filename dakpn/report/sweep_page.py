@@ -101,7 +101,7 @@ def render_sweep(page: SweepPage) -> str:
 _ORDER = {"max": "more is better", "min": "less is better"}
 _TITLES = {
     "miou": "mIoU on the validation split, %",
-    "colors": "Colours off by, grey levels",
+    "colors": "Colors off by, grey levels",
     "frechet": "Fréchet distance",
     "kernel": "Kernel distance",
 }

@@ -1,6 +1,6 @@
 """Procedural road scenes with exact labels, in two visual domains.
 
-`render_scene` draws computer graphics: saturated colours, clean surfaces, sunshine. `photograph` shows other
+`render_scene` draws computer graphics: saturated colors, clean surfaces, sunshine. `photograph` shows other
 streets with muted materials under British weather through a simulated camera: the domain gap in small,
 without any download. Everything is drawn here with numpy and Pillow, and the seed decides all of it.
 """

@@ -2,7 +2,7 @@
 
 The pixels of a photograph depend on what they show: glass and metal clip where tarmac does not, foliage moves
 in the wind, the sky floods the sensor. The camera therefore responds to each class in its own way, and to each
-image with its own exposure, colour cast and focus. All of it acts on colour, sharpness and noise; geometry is
+image with its own exposure, color cast and focus. All of it acts on color, sharpness and noise; geometry is
 untouched.
 """
 
@@ -66,7 +66,7 @@ class Shot:
     vignette: float
     """Fraction of the light lost in the corners."""
     defocus: float
-    """Blur in the centre, standard deviation in pixels at 256 pixels of width."""
+    """Blur in the center, standard deviation in pixels at 256 pixels of width."""
     corner_blur: float
     """Blur added in the corners."""
     noise: float
@@ -113,7 +113,7 @@ def take_photograph(scene: Scene, shot: Shot, rng: np.random.Generator) -> Scene
 
 
 def _squared_radius(height: int, width: int) -> FloatArray:
-    """Squared distance from the centre [H, W]; 1 in the corners."""
+    """Squared distance from the center [H, W]; 1 in the corners."""
     rows = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
     columns = np.linspace(-1, 1, width, dtype=np.float32)[None, :]
     return (rows**2 + columns**2) / 2
@@ -126,7 +126,7 @@ def _class_map(label: UInt8Array, quantity: str) -> FloatArray:
 
 
 def _soften(values: FloatArray) -> FloatArray:
-    """Average 3 x 3 neighbours of [H, W, channels]; the border repeats."""
+    """Average 3 x 3 neighbors of [H, W, channels]; the border repeats."""
     padded = np.pad(values, ((1, 1), (1, 1), (0, 0)), mode="edge")
     down = padded[:-2] + padded[1:-1] + padded[2:]
     return (down[:, :-2] + down[:, 1:-1] + down[:, 2:]) / 9
@@ -165,7 +165,7 @@ def _blur(image: FloatArray, sigma: FloatArray) -> FloatArray:
 def _sensor_noise(image: FloatArray, shot: Shot, rng: np.random.Generator) -> FloatArray:
     """Noise [H, W, 3] that grows with brightness; most of it is shared by the channels."""
     shared = rng.standard_normal((*image.shape[:2], 1), np.float32)
-    coloured = rng.standard_normal(image.shape, np.float32)
-    grains = 0.8 * shared + 0.6 * coloured
+    colored = rng.standard_normal(image.shape, np.float32)
+    grains = 0.8 * shared + 0.6 * colored
     clumped = 0.8 * grains + 0.8 * _soften(grains)
     return shot.noise * (0.35 + 0.65 * np.sqrt(image)) * clumped

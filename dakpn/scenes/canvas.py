@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 from dakpn.scenes.classes import RoadClass
 from dakpn.scenes.view import Point
 
-Colour = tuple[int, int, int]
+Color = tuple[int, int, int]
 UInt8Array = NDArray[np.uint8]
 
 SUPERSAMPLING = 2
@@ -39,38 +39,38 @@ class Canvas:
         self._pen = ImageDraw.Draw(self._picture)
         self._label_pen = ImageDraw.Draw(self._labels)
 
-    def polygon(self, points: Sequence[Point], colour: Colour, road_class: RoadClass) -> None:
+    def polygon(self, points: Sequence[Point], color: Color, road_class: RoadClass) -> None:
         """Fill a polygon given by image points (column, row)."""
-        self._pen.polygon(points, fill=colour)
+        self._pen.polygon(points, fill=color)
         self._label_pen.polygon(points, fill=int(road_class))
 
-    def ellipse(self, centre: Point, radii: Point, colour: Colour, road_class: RoadClass, outline: float = 0) -> None:
+    def ellipse(self, center: Point, radii: Point, color: Color, road_class: RoadClass, outline: float = 0) -> None:
         """Fill an upright ellipse, or draw only its rim where `outline` (pixels) is given."""
-        (column, row), (across, down) = centre, radii
+        (column, row), (across, down) = center, radii
         box = (column - across, row - down, column + across, row + down)
         if outline:
             rim = max(1, round(outline))
-            self._pen.ellipse(box, outline=colour, width=rim)
+            self._pen.ellipse(box, outline=color, width=rim)
             self._label_pen.ellipse(box, outline=int(road_class), width=rim)
         else:
-            self._pen.ellipse(box, fill=colour)
+            self._pen.ellipse(box, fill=color)
             self._label_pen.ellipse(box, fill=int(road_class))
 
-    def line(self, points: Sequence[Point], width: float, colour: Colour, road_class: RoadClass) -> None:
+    def line(self, points: Sequence[Point], width: float, color: Color, road_class: RoadClass) -> None:
         """Draw a stroke of `width` pixels (at least one) through image points."""
         thickness = max(1, round(width))
-        self._pen.line(points, fill=colour, width=thickness, joint="curve")
+        self._pen.line(points, fill=color, width=thickness, joint="curve")
         self._label_pen.line(points, fill=int(road_class), width=thickness, joint="curve")
 
-    def stamp(self, corner: tuple[int, int], colours: NDArray, mask: NDArray[np.bool_], road_class: RoadClass) -> None:
-        """Copy `colours` [h, w, 3] (0..255) to (left, top) wherever `mask` [h, w] holds."""
+    def stamp(self, corner: tuple[int, int], colors: NDArray, mask: NDArray[np.bool_], road_class: RoadClass) -> None:
+        """Copy `colors` [h, w, 3] (0..255) to (left, top) wherever `mask` [h, w] holds."""
         stencil = Image.fromarray(mask.astype(np.uint8) * np.uint8(255))
-        self._picture.paste(Image.fromarray(_to_uint8(colours)), corner, stencil)
+        self._picture.paste(Image.fromarray(_to_uint8(colors)), corner, stencil)
         self._labels.paste(int(road_class), (*corner, corner[0] + mask.shape[1], corner[1] + mask.shape[0]), stencil)
 
-    def cover(self, top: int, colours: NDArray, labels: UInt8Array) -> None:
-        """Replace whole rows from `top` on by `colours` [h, W, 3] and `labels` [h, W]."""
-        self._picture.paste(Image.fromarray(_to_uint8(colours)), (0, top))
+    def cover(self, top: int, colors: NDArray, labels: UInt8Array) -> None:
+        """Replace whole rows from `top` on by `colors` [h, W, 3] and `labels` [h, W]."""
+        self._picture.paste(Image.fromarray(_to_uint8(colors)), (0, top))
         self._labels.paste(Image.fromarray(labels), (0, top))
 
     def finish(self) -> Scene:
@@ -78,8 +78,8 @@ class Canvas:
         return Scene(np.array(self._picture.reduce(SUPERSAMPLING)), _majority(np.asarray(self._labels)))
 
 
-def _to_uint8(colours: NDArray) -> UInt8Array:
-    return np.clip(colours, 0, 255).astype(np.uint8)
+def _to_uint8(colors: NDArray) -> UInt8Array:
+    return np.clip(colors, 0, 255).astype(np.uint8)
 
 
 def _majority(labels: UInt8Array) -> UInt8Array:

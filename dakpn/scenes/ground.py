@@ -18,7 +18,7 @@ BoolArray = NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class GroundPlan:
-    """Widths in metres; every strip is symmetric about the road's centre line."""
+    """Widths in meters; every strip is symmetric about the road's center line."""
 
     road_half_width: float
     pavement_width: float
@@ -27,18 +27,18 @@ class GroundPlan:
 
     @property
     def building_line(self) -> float:
-        """Lateral distance from the centre line to the far edge of the pavement."""
+        """Lateral distance from the center line to the far edge of the pavement."""
         return self.road_half_width + self.pavement_width
 
 
 @dataclass(frozen=True, slots=True)
 class _Pixels:
-    """Street coordinates of the ground's pixels and the size of a pixel there, in metres."""
+    """Street coordinates of the ground's pixels and the size of a pixel there, in meters."""
 
     x: FloatArray
     z: FloatArray
     across: FloatArray
-    """|x|, the distance from the centre line."""
+    """|x|, the distance from the center line."""
     footprint: FloatArray
     """Metres a pixel covers along the road, [R, 1]."""
 
@@ -54,13 +54,13 @@ def draw_ground(painter: Painter, plan: GroundPlan) -> None:
     kerb = ~road & (pixels.across < plan.road_half_width + KERB_WIDTH)
     grass = ~paved if plan.grass_verge else np.zeros_like(paved)
 
-    colours = np.where(road[..., None], _tarmac(painter, plan, pixels), _paving(painter, pixels))
-    colours[kerb] *= 0.82
+    colors = np.where(road[..., None], _tarmac(painter, plan, pixels), _paving(painter, pixels))
+    colors[kerb] *= 0.82
     if plan.grass_verge:
-        colours = np.where(grass[..., None], _grass(painter, pixels), colours)
-    _paint_markings(painter, plan, pixels, colours)
+        colors = np.where(grass[..., None], _grass(painter, pixels), colors)
+    _paint_markings(painter, plan, pixels, colors)
 
-    lit = colours * painter.light.on(UP) * painter.shadows.remaining_light()[..., None]
+    lit = colors * painter.light.on(UP) * painter.shadows.remaining_light()[..., None]
     labels = np.where(road, RoadClass.ROAD, np.where(grass, RoadClass.TREE, RoadClass.PAVEMENT)).astype(np.uint8)
     painter.canvas.cover(painter.view.first_ground_row(), painter.light.through_haze(lit, z), labels)
 
@@ -75,60 +75,60 @@ def _mottled(painter: Painter, base: Rgb, pixels: _Pixels, coarse: float, fine: 
 
 
 def _tarmac(painter: Painter, plan: GroundPlan, pixels: _Pixels) -> FloatArray:
-    colours = _mottled(painter, painter.pick(painter.palette.tarmac), pixels, 0.22, 0.05)
+    colors = _mottled(painter, painter.pick(painter.palette.tarmac), pixels, 0.22, 0.05)
     lane = pixels.across / plan.road_half_width
     wheel_paths = np.exp(-(((lane - 0.3) / 0.07) ** 2)) + np.exp(-(((lane - 0.72) / 0.07) ** 2))
-    colours *= (1 + 0.07 * painter.palette.grain * wheel_paths)[..., None]
+    colors *= (1 + 0.07 * painter.palette.grain * wheel_paths)[..., None]
     for _ in range(painter.rng.poisson(1.2 * painter.palette.grain)):
-        _repair(painter, plan, pixels, colours)
-    return colours
+        _repair(painter, plan, pixels, colors)
+    return colors
 
 
-def _repair(painter: Painter, plan: GroundPlan, pixels: _Pixels, colours: FloatArray) -> None:
+def _repair(painter: Painter, plan: GroundPlan, pixels: _Pixels, colors: FloatArray) -> None:
     """Lay a patch of newer, darker or paler tarmac."""
     rng = painter.rng
     left, near = rng.uniform(-1, 0.7) * plan.road_half_width, rng.uniform(3, 25)
     rows = (pixels.z[:, 0] > near) & (pixels.z[:, 0] < near + rng.uniform(1, 8))
     patch = rows[:, None] & (pixels.x > left) & (pixels.x < left + rng.uniform(0.6, 2.5))
-    colours[patch] *= rng.choice([0.78, 0.86, 1.12])
+    colors[patch] *= rng.choice([0.78, 0.86, 1.12])
 
 
 def _paving(painter: Painter, pixels: _Pixels) -> FloatArray:
-    colours = _mottled(painter, painter.pick(painter.palette.paving), pixels, 0.16, 0.03)
+    colors = _mottled(painter, painter.pick(painter.palette.paving), pixels, 0.16, 0.03)
     slab = painter.rng.uniform(0.5, 0.9)
     across = (pixels.x / slab) % 1.0 < 0.05 / slab
     along = (pixels.z / slab) % 1.0 < 0.05 / slab
     visible = np.clip(1 - pixels.footprint / 0.25, 0, 1)
-    return colours * (1 - 0.3 * (across | along) * visible)[..., None]
+    return colors * (1 - 0.3 * (across | along) * visible)[..., None]
 
 
 def _grass(painter: Painter, pixels: _Pixels) -> FloatArray:
     return _mottled(painter, painter.pick(painter.palette.grass), pixels, 0.5, 0.12)
 
 
-def _paint_markings(painter: Painter, plan: GroundPlan, pixels: _Pixels, colours: FloatArray) -> None:
-    """Paint centre and edge lines, and now and then a zebra crossing; markings are road."""
+def _paint_markings(painter: Painter, plan: GroundPlan, pixels: _Pixels, colors: FloatArray) -> None:
+    """Paint center and edge lines, and now and then a zebra crossing; markings are road."""
     rng = painter.rng
     dashed = rng.random() < 0.75
     dash, period = rng.uniform(1.5, 3.5), rng.uniform(5, 8)
-    centre = pixels.across < 0.07
+    center = pixels.across < 0.07
     if dashed:
-        centre &= (pixels.z + rng.uniform(0, period)) % period < dash
-    _paint(painter, centre, painter.pick(painter.palette.centre_line), colours)
+        center &= (pixels.z + rng.uniform(0, period)) % period < dash
+    _paint(painter, center, painter.pick(painter.palette.center_line), colors)
 
-    edge_colour = painter.pick(painter.palette.edge_line)
+    edge_color = painter.pick(painter.palette.edge_line)
     edge_lines = rng.integers(3)  # none, single or double
     for line in range(edge_lines):
         offset = plan.road_half_width - 0.3 - 0.25 * line
-        _paint(painter, np.abs(pixels.across - offset) < 0.055, edge_colour, colours)
+        _paint(painter, np.abs(pixels.across - offset) < 0.055, edge_color, colors)
     if rng.random() < 0.15:
         near = rng.uniform(7, 25)
         rows = (pixels.z > near) & (pixels.z < near + 2.8)
         stripes = rows & (pixels.x % 1.1 < 0.55) & (pixels.across < plan.road_half_width - 0.3)
-        _paint(painter, stripes, painter.pick(painter.palette.centre_line), colours)
+        _paint(painter, stripes, painter.pick(painter.palette.center_line), colors)
 
 
-def _paint(painter: Painter, where: BoolArray, colour: Rgb, colours: FloatArray) -> None:
+def _paint(painter: Painter, where: BoolArray, color: Rgb, colors: FloatArray) -> None:
     """Cover most of the tarmac; worn paint lets it through."""
     worn = min(0.45, 0.12 * painter.palette.grain)
-    colours[where] = worn * colours[where] + (1 - worn) * colour
+    colors[where] = worn * colors[where] + (1 - worn) * color

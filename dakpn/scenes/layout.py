@@ -19,7 +19,7 @@ from dakpn.scenes.view import View
 _CAR_KINDS = ("hatchback", "hatchback", "hatchback", "saloon", "saloon", "estate", "estate", "van")
 _STREET_END = 160.0
 _PANEL = 2.4
-"""Length of a fence panel in metres."""
+"""Length of a fence panel in meters."""
 
 
 @dataclass(frozen=True, slots=True)

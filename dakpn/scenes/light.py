@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dakpn.scenes.canvas import Colour
-from dakpn.scenes.looks import Rgb, WeatherRange, pick_colour
+from dakpn.scenes.canvas import Color
+from dakpn.scenes.looks import Rgb, WeatherRange, pick_color
 from dakpn.scenes.view import FloatArray
 
 Vector = tuple[float, float, float]
@@ -18,7 +18,7 @@ TO_RIGHT: Vector = (1.0, 0.0, 0.0)
 
 @dataclass(frozen=True)
 class Light:
-    """One scene's weather. Colours are [3]: 0..255 for the sky's, about 0..1 for the light's."""
+    """One scene's weather. Colors are [3]: 0..255 for the sky's, about 0..1 for the light's."""
 
     zenith: Rgb
     horizon: Rgb
@@ -34,19 +34,19 @@ class Light:
         facing = max(0.0, sum(a * b for a, b in zip(normal, self.sun_direction, strict=True)))
         return self.ambient * (0.85 + 0.15 * normal[1]) + self.sun * facing
 
-    def through_haze(self, colours: FloatArray, z: FloatArray | np.floating) -> FloatArray:
-        """Blend `colours` [..., 3] towards the horizon's colour with their depth `z` [...]."""
+    def through_haze(self, colors: FloatArray, z: FloatArray | np.floating) -> FloatArray:
+        """Blend `colors` [..., 3] towards the horizon's color with their depth `z` [...]."""
         fraction = np.asarray(1 - np.exp(-z / self.haze_distance))[..., None]
-        return colours + (self.horizon - colours) * fraction
+        return colors + (self.horizon - colors) * fraction
 
-    def shade(self, colour: Rgb, normal: Vector, z: float, strength: float = 1.0) -> Colour:
-        """Return the colour of a lit, hazy surface; `strength` scales the light, e.g. in a shadow."""
-        lit = colour * self.on(normal) * strength
+    def shade(self, color: Rgb, normal: Vector, z: float, strength: float = 1.0) -> Color:
+        """Return the color of a lit, hazy surface; `strength` scales the light, e.g. in a shadow."""
+        lit = color * self.on(normal) * strength
         red, green, blue = self.through_haze(lit, np.float32(z)).clip(0, 255)
         return int(red), int(green), int(blue)
 
     def shadow_offset(self, height: float) -> tuple[float, float]:
-        """How far (x, z) the shadow of a point `height` metres above the ground falls."""
+        """How far (x, z) the shadow of a point `height` meters above the ground falls."""
         x, y, z = self.sun_direction
         return -height * x / y, -height * z / y
 
@@ -55,11 +55,11 @@ def sample_light(weather: WeatherRange, rng: np.random.Generator) -> Light:
     """Draw one scene's weather."""
     azimuth, elevation = rng.uniform(0, 2 * np.pi), np.deg2rad(rng.uniform(*weather.sun_elevation))
     warmth = rng.uniform(*weather.sun_warmth)
-    zenith = pick_colour(weather.zenith, rng)
+    zenith = pick_color(weather.zenith, rng)
     sky_tint = zenith / max(float(zenith.mean()), 1.0)
     return Light(
         zenith=zenith,
-        horizon=pick_colour(weather.horizon, rng),
+        horizon=pick_color(weather.horizon, rng),
         cloud_cover=rng.uniform(*weather.cloud_cover),
         cloud_brightness=255 * rng.uniform(*weather.cloud_brightness),
         ambient=(rng.uniform(*weather.ambient) * (0.75 + 0.25 * sky_tint)).astype(np.float32),

@@ -12,14 +12,14 @@ Rgb = NDArray[np.floating]
 
 @dataclass(frozen=True, slots=True)
 class Swatch:
-    """A family of colours: uniform ranges of hue (turns), saturation and value (0..1)."""
+    """A family of colors: uniform ranges of hue (turns), saturation and value (0..1)."""
 
     hue: Range
     saturation: Range
     value: Range
 
     def pick(self, rng: np.random.Generator) -> Rgb:
-        """Draw one colour [3] in 0..255."""
+        """Draw one color [3] in 0..255."""
         hue, saturation, value = (rng.uniform(*bounds) for bounds in (self.hue, self.saturation, self.value))
         return np.array(colorsys.hsv_to_rgb(hue % 1.0, saturation, value), np.float32) * 255
 
@@ -27,8 +27,8 @@ class Swatch:
 Swatches = tuple[Swatch, ...]
 
 
-def pick_colour(swatches: Swatches, rng: np.random.Generator) -> Rgb:
-    """Draw a colour [3] in 0..255 from one of the swatches; listing one twice makes it twice as likely."""
+def pick_color(swatches: Swatches, rng: np.random.Generator) -> Rgb:
+    """Draw a color [3] in 0..255 from one of the swatches; listing one twice makes it twice as likely."""
     return swatches[rng.integers(len(swatches))].pick(rng)
 
 
@@ -48,7 +48,7 @@ class Palette:
     grass: Swatches
     leaves: Swatches
     bark: Swatches
-    centre_line: Swatches
+    center_line: Swatches
     edge_line: Swatches
     car_paint: Swatches
     clothes: Swatches
@@ -77,7 +77,7 @@ class WeatherRange:
     """Degrees above the horizon."""
     ambient: Range
     haze_distance: Range
-    """Metres at which a surface has lost 63 % of its own colour."""
+    """Metres at which a surface has lost 63 % of its own color."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ class NoiseTile:
         )
 
     def sample(self, u: FloatArray, v: FloatArray, cells_per_metre: float) -> FloatArray:
-        """Noise in about -0.5..0.5 at surface coordinates in metres (broadcast)."""
+        """Noise in about -0.5..0.5 at surface coordinates in meters (broadcast)."""
         columns = (u * cells_per_metre).astype(np.int32) & (_TILE - 1)
         rows = (v * cells_per_metre).astype(np.int32) & (_TILE - 1)
         return self._values[rows, columns]

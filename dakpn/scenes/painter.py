@@ -9,7 +9,7 @@ import numpy as np
 from dakpn.scenes.canvas import Canvas
 from dakpn.scenes.classes import RoadClass
 from dakpn.scenes.light import TO_CAMERA, Light, Vector
-from dakpn.scenes.looks import Palette, Rgb, Swatches, pick_colour
+from dakpn.scenes.looks import Palette, Rgb, Swatches, pick_color
 from dakpn.scenes.noise import NoiseTile
 from dakpn.scenes.shadows import Shadows
 from dakpn.scenes.view import Point, View
@@ -34,13 +34,13 @@ class Painter:
     shadows: Shadows
 
     def pick(self, swatches: Swatches) -> Rgb:
-        """Draw a colour [3] in 0..255 for one object."""
-        return pick_colour(swatches, self.rng)
+        """Draw a color [3] in 0..255 for one object."""
+        return pick_color(swatches, self.rng)
 
     def face(
         self,
         corners: Sequence[StreetPoint],
-        colour: Rgb,
+        color: Rgb,
         normal: Vector,
         road_class: RoadClass,
         strength: float = 1.0,
@@ -48,7 +48,7 @@ class Painter:
         """Fill a flat polygon of the street."""
         depth = sum(z for _, _, z in corners) / len(corners)
         outline = [self.view.project(*corner) for corner in corners]
-        self.canvas.polygon(outline, self.light.shade(colour, normal, depth, strength), road_class)
+        self.canvas.polygon(outline, self.light.shade(color, normal, depth, strength), road_class)
 
     def upright(self, x: float, z: float, road_class: RoadClass) -> "Upright":
         """Return a plane facing the camera at (x, z), to draw thin objects on."""
@@ -56,7 +56,7 @@ class Painter:
 
 
 class Upright:
-    """A sheet facing the camera; its coordinates are metres right of its foot and above the ground."""
+    """A sheet facing the camera; its coordinates are meters right of its foot and above the ground."""
 
     def __init__(self, painter: Painter, x: float, z: float, road_class: RoadClass) -> None:
         self._painter, self._z, self._class = painter, z, road_class
@@ -64,32 +64,32 @@ class Upright:
         self._strength = painter.shadows.light_at(x, z)
         self.scale = painter.view.pixels_per_metre(z)
 
-    def polygon(self, points: Sequence[Point], colour: Rgb, strength: float = 1.0) -> None:
+    def polygon(self, points: Sequence[Point], color: Rgb, strength: float = 1.0) -> None:
         """Fill a polygon."""
-        self._painter.canvas.polygon([self._place(p) for p in points], self._shade(colour, strength), self._class)
+        self._painter.canvas.polygon([self._place(p) for p in points], self._shade(color, strength), self._class)
 
-    def rectangle(self, low: Point, high: Point, colour: Rgb, strength: float = 1.0) -> None:
+    def rectangle(self, low: Point, high: Point, color: Rgb, strength: float = 1.0) -> None:
         """Fill an upright rectangle between two opposite corners."""
         (left, bottom), (right, top) = low, high
-        self.polygon([(left, bottom), (left, top), (right, top), (right, bottom)], colour, strength)
+        self.polygon([(left, bottom), (left, top), (right, top), (right, bottom)], color, strength)
 
-    def limb(self, points: Sequence[Point], width: float, colour: Rgb, strength: float = 1.0) -> None:
-        """Draw a stroke `width` metres thick."""
+    def limb(self, points: Sequence[Point], width: float, color: Rgb, strength: float = 1.0) -> None:
+        """Draw a stroke `width` meters thick."""
         placed = [self._place(p) for p in points]
-        self._painter.canvas.line(placed, width * self.scale, self._shade(colour, strength), self._class)
+        self._painter.canvas.line(placed, width * self.scale, self._shade(color, strength), self._class)
 
-    def disc(self, centre: Point, radii: Point, colour: Rgb, strength: float = 1.0) -> None:
+    def disc(self, center: Point, radii: Point, color: Rgb, strength: float = 1.0) -> None:
         """Fill an ellipse."""
         across, down = radii[0] * self.scale, radii[1] * self.scale
-        self._painter.canvas.ellipse(self._place(centre), (across, down), self._shade(colour, strength), self._class)
+        self._painter.canvas.ellipse(self._place(center), (across, down), self._shade(color, strength), self._class)
 
-    def ring(self, centre: Point, radii: Point, width: float, colour: Rgb) -> None:
-        """Draw the rim of an ellipse `width` metres thick."""
+    def ring(self, center: Point, radii: Point, width: float, color: Rgb) -> None:
+        """Draw the rim of an ellipse `width` meters thick."""
         across, down = radii[0] * self.scale, radii[1] * self.scale
         self._painter.canvas.ellipse(
-            self._place(centre),
+            self._place(center),
             (across, down),
-            self._shade(colour, 1.0),
+            self._shade(color, 1.0),
             self._class,
             outline=width * self.scale,
         )
@@ -97,8 +97,8 @@ class Upright:
     def _place(self, point: Point) -> Point:
         return self._foot[0] + point[0] * self.scale, self._foot[1] - point[1] * self.scale
 
-    def _shade(self, colour: Rgb, strength: float) -> tuple[int, int, int]:
-        return self._painter.light.shade(colour, TO_CAMERA, self._z, strength * self._strength)
+    def _shade(self, color: Rgb, strength: float) -> tuple[int, int, int]:
+        return self._painter.light.shade(color, TO_CAMERA, self._z, strength * self._strength)
 
 
 class StreetObject(Protocol):

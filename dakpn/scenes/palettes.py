@@ -38,7 +38,7 @@ SYNTHETIC = Look(
         grass=(Swatch((0.22, 0.32), (0.5, 0.8), (0.4, 0.62)),),
         leaves=(Swatch((0.22, 0.38), (0.5, 0.85), (0.4, 0.7)), Swatch((0.16, 0.24), (0.5, 0.8), (0.45, 0.7))),
         bark=(Swatch((0.06, 0.09), (0.4, 0.6), (0.3, 0.45)),),
-        centre_line=(_WHITE_PAINT, _WHITE_PAINT, _YELLOW_PAINT),
+        center_line=(_WHITE_PAINT, _WHITE_PAINT, _YELLOW_PAINT),
         edge_line=(_WHITE_PAINT, _YELLOW_PAINT),
         car_paint=(
             Swatch((0.0, 1.0), (0.65, 0.95), (0.5, 0.95)),
@@ -108,7 +108,7 @@ BRITISH = Look(
             Swatch((0.1, 0.16), (0.25, 0.45), (0.22, 0.38)),
         ),
         bark=(Swatch((0.07, 0.11), (0.15, 0.3), (0.14, 0.26)),),
-        centre_line=(Swatch((0.1, 0.15), (0.0, 0.06), (0.6, 0.85)),),
+        center_line=(Swatch((0.1, 0.15), (0.0, 0.06), (0.6, 0.85)),),
         edge_line=(
             Swatch((0.12, 0.14), (0.35, 0.6), (0.5, 0.7)),
             Swatch((0.1, 0.15), (0.0, 0.06), (0.55, 0.8)),

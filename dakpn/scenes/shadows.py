@@ -28,7 +28,7 @@ class Shadows:
         self._sun_darkness = round(255 * max(0.0, 1 - ambient / direct))
 
     def cast_building(self, footprint: Sequence[Point], height: float) -> None:
-        """Cast the shadow of an upright block with corners (x, z) in metres."""
+        """Cast the shadow of an upright block with corners (x, z) in meters."""
         self._fill(self._buildings, _convex_hull(self._swept(footprint, 0, height)), self._sun_darkness)
 
     def cast_block(self, footprint: Sequence[Point], bottom: float, top: float) -> None:
@@ -36,7 +36,7 @@ class Shadows:
         self._fill(self._objects, _convex_hull(self._swept(footprint, bottom, top)), self._sun_darkness)
 
     def cast_ball(self, x: float, y: float, z: float, radius: float) -> None:
-        """Cast the shadow of a ball, e.g. a tree crown, centred `y` metres above the ground."""
+        """Cast the shadow of a ball, e.g. a tree crown, centerd `y` meters above the ground."""
         shift_x, shift_z = self._light.shadow_offset(y)
         angles = np.linspace(0, 2 * np.pi, 14, endpoint=False)
         outline = [(x + shift_x + radius * np.cos(a), z + shift_z + radius * np.sin(a)) for a in angles]

@@ -14,13 +14,13 @@ def draw_sky(painter: Painter) -> None:
     rows = min(view.first_ground_row() + 1, view.height)
     if rows <= 0:
         return
-    colours = _gradient(painter, rows)
+    colors = _gradient(painter, rows)
     clouds = _cloud_density(painter, rows)[..., None]
     shading = 0.9 + 0.2 * value_noise(painter.rng, (rows, view.width), 40)[..., None]
-    colours += (painter.light.cloud_brightness * shading - colours) * clouds
-    colours += (255 - colours) * _sun_glow(painter, rows)[..., None]
+    colors += (painter.light.cloud_brightness * shading - colors) * clouds
+    colors += (255 - colors) * _sun_glow(painter, rows)[..., None]
     labels = np.full((rows, view.width), RoadClass.SKY, np.uint8)
-    painter.canvas.cover(0, colours, labels)
+    painter.canvas.cover(0, colors, labels)
 
 
 def _gradient(painter: Painter, rows: int) -> FloatArray:

@@ -1,6 +1,6 @@
 """The pinhole view: where a point of the street lands in the image, and which point a pixel shows.
 
-Street coordinates are metres: x to the right of the road's centre line, y up from the ground, z ahead of the
+Street coordinates are meters: x to the right of the road's center line, y up from the ground, z ahead of the
 camera. A bend shifts everything sideways by `curve * z**2`, a heading by `heading * z`. Both keep vertical
 surfaces separable: the columns of the image decide the depth of a wall along the road, the rows its height.
 """
@@ -14,15 +14,15 @@ Point = tuple[float, float]
 FloatArray = NDArray[np.floating]
 
 NEAREST = 0.4
-"""Points nearer than this many metres are drawn as if they stood there."""
+"""Points nearer than this many meters are drawn as if they stood there."""
 
 FARTHEST = 400.0
-"""The ground fades into the horizon at this distance, in metres."""
+"""The ground fades into the horizon at this distance, in meters."""
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A camera standing at (`eye_x`, `eye_height`, 0) and looking along the road, in pixels and metres."""
+    """A camera standing at (`eye_x`, `eye_height`, 0) and looking along the road, in pixels and meters."""
 
     width: int
     height: int
@@ -34,7 +34,7 @@ class View:
     heading: float
 
     def pixels_per_metre(self, z: float) -> float:
-        """Return the scale of an upright object `z` metres ahead."""
+        """Return the scale of an upright object `z` meters ahead."""
         return self.focal / max(z, NEAREST)
 
     def project(self, x: float, y: float, z: float) -> Point:

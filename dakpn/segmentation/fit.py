@@ -13,7 +13,7 @@ from dakpn.models.segmenters.networks import build_untrained_network
 from dakpn.models.segmenters.segmenter import Segmenter
 from dakpn.segmentation.examples import BatchSource
 from dakpn.segmentation.self_training import SelfTraining, SelfTrainingTask
-from dakpn.segmentation.task import Recolour, SegmentationTask, balanced_class_weights
+from dakpn.segmentation.task import Recolor, SegmentationTask, balanced_class_weights
 from dakpn.training.checkpoint import CheckpointFolder
 from dakpn.training.loop import LoopSettings, Saver, run_steps
 from dakpn.training.monitor import Alarm
@@ -28,13 +28,13 @@ def segmentation_state(
     pixel_counts: np.ndarray,
     ignore_id: int,
     compute_dtype: torch.dtype = torch.float32,
-    recolour: Recolour | None = None,
+    recolor: Recolor | None = None,
 ) -> TrainState:
     """A fresh train state: AdamW under a one-cycle schedule, class-balanced cross entropy."""
     device = next(network.parameters()).device
     class_weights = balanced_class_weights(pixel_counts).to(device)
     augmentation = AUGMENTATIONS[training.augmentation]
-    task = SegmentationTask(network, class_weights, ignore_id, compute_dtype, recolour, augmentation)
+    task = SegmentationTask(network, class_weights, ignore_id, compute_dtype, recolor, augmentation)
     optimizer = torch.optim.AdamW(
         network.parameters(), training.learning_rate, weight_decay=training.weight_decay, fused=True
     )

@@ -13,7 +13,7 @@ from dakpn.models.precision import autocast
 from dakpn.training.data import SegmentationBatch
 from dakpn.training.loop import FIRST_STEP, Step
 
-Recolour = Callable[[Tensor, Tensor], Tensor]
+Recolor = Callable[[Tensor, Tensor], Tensor]
 """Takes images float [B, 3, h, w] in 0..1 and labels int64 [B, h, w], and returns images of the same shape."""
 
 
@@ -22,7 +22,7 @@ class SegmentationTask(nn.Module):
 
     Attributes:
         compute_dtype: of the network; the loss is always float32.
-        recolour: changes the colours of a batch's images before they are augmented; None leaves them.
+        recolor: changes the colors of a batch's images before they are augmented; None leaves them.
         augmentation: how far the views that are learned from are from the images; None takes these as they are.
     """
 
@@ -34,14 +34,14 @@ class SegmentationTask(nn.Module):
         class_weights: Tensor,
         ignore_id: int,
         compute_dtype: torch.dtype = torch.float32,
-        recolour: Recolour | None = None,
+        recolor: Recolor | None = None,
         augmentation: Augmentation | None = STANDARD,
     ) -> None:
         super().__init__()
         self.compute_dtype = compute_dtype
         self.network = network
         self.ignore_id = ignore_id
-        self.recolour = recolour
+        self.recolor = recolor
         self.augmentation = augmentation
         self.register_buffer("class_weights", class_weights)
 
@@ -52,8 +52,8 @@ class SegmentationTask(nn.Module):
     def prepared(self, batch: SegmentationBatch) -> tuple[Tensor, Tensor]:
         """Images [B, 3, h, w] and train ids [B, h, w] as the network sees them: recolored and augmented."""
         images, labels = batch.images, batch.labels
-        if self.recolour is not None:
-            images = self.recolour(images, labels)
+        if self.recolor is not None:
+            images = self.recolor(images, labels)
         return self.augmented(images, labels)
 
     def augmented(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

@@ -283,14 +283,14 @@ def _first_of_16_bits(data: bytes, header: ImageHeader, origin: str) -> bytes:
         return data  # for the codec to refuse
     if header.bits != 16:
         raise FormatError(
-            f"{origin}: got a label with 8-bit colours, expected 16-bit RGB with class ids in red, or a single channel "
+            f"{origin}: got a label with 8-bit colors, expected 16-bit RGB with class ids in red, or a single channel "
             "of class ids; get the original, or choose the label_format first_channel_8bit"
         )
     if pyspng is None:
         raise UsageError(f"{origin}: reading 16-bit RGB labels takes pyspng, which is missing: pip install pyspng")
     codec.image_size(data, origin)  # refuses what is too large
     try:
-        # pyspng does not check checksums and knows chunks that change colours: only verified pixels reach it.
+        # pyspng does not check checksums and knows chunks that change colors: only verified pixels reach it.
         stored = pyspng.load(png.join_chunks(png.read_chunks(data)))
     except (RuntimeError, ValueError, TypeError, LookupError) as error:
         raise DataError(f"{origin}: the PNG file is damaged ({error}); copy or download it again") from error

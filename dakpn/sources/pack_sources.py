@@ -156,7 +156,7 @@ def look_like_labels(uri: str, names: Sequence[str]) -> str:
     """Return the sentence about images that are label maps, it seems."""
     return (
         f"{uri}: {len(names)} PNG images of one channel look like label maps, such as {', '.join(names[:NAMED])}; "
-        "expected images in colour: take them as labels by a preset with this layout or, in archives, by the names "
+        "expected images in color: take them as labels by a preset with this layout or, in archives, by the names "
         "KEY.jpg and KEY.seg.png; or leave them out with --no-labels; or, if they are grey photographs, pack them by "
         "themselves with --dataset images"
     )

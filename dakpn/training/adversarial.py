@@ -72,7 +72,7 @@ class AdversarialTask(nn.Module):
                 steps.
 
         Returns:
-            `loss`, the scalar to minimise, and detached scalars for the log.
+            `loss`, the scalar to minimize, and detached scalars for the log.
         """
         synthetic, real = batch.synthetic, batch.real
         inputs = predictor_inputs(synthetic)

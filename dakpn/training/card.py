@@ -30,7 +30,7 @@ def predictor_card(
     """
     return f"""# Kernel predictor trained by dakpn
 
-Translates synthetic images towards a real domain. Only per-pixel colour, blur and noise change; labels stay exact.
+Translates synthetic images towards a real domain. Only per-pixel color, blur and noise change; labels stay exact.
 Use it with `dakpn translate --weights FOLDER --input URI --output URI`.
 
 ## Training data
@@ -51,7 +51,7 @@ Use it with `dakpn translate --weights FOLDER --input URI --output URI`.
 
 ## Limits
 
-- It was trained for images of these two domains; on others its colours mean nothing.
+- It was trained for images of these two domains; on others its colors mean nothing.
 - What a renderer draws wrongly in shape or texture stays wrong.
 - The metrics above say how the game between the networks stands, not how good a downstream net gets: `dakpn evaluate`
   measures that.

@@ -1,8 +1,8 @@
 """What the encoder's part of a training consists of: its rounds, the style bank collected by it, and its kept logits.
 
-The encoder is trained on synthetic images as they are, then in the colours of real ones: one that has seen synthetic
+The encoder is trained on synthetic images as they are, then in the colors of real ones: one that has seen synthetic
 images alone guesses the classes of real ones badly, and the style bank is collected by its guesses. Trained again on
-synthetic images in the colours of that bank, with their exact labels, it guesses better, and collects a better bank. No
+synthetic images in the colors of that bank, with their exact labels, it guesses better, and collects a better bank. No
 real label is read.
 """
 
@@ -35,30 +35,30 @@ class EncoderRound:
         stage: its name in metrics and checkpoints.
         weights: URI of the segmenter that it makes.
         styles: URI of the style bank collected with that; none for the last round, whose bank is the predictor's.
-        colours: URI of the style bank that its images take their colours from; none for images as they are.
+        colors: URI of the style bank that its images take their colors from; none for images as they are.
     """
 
     stage: str
     weights: str
     styles: str | None
-    colours: str | None
+    colors: str | None
 
 
 def encoder_rounds(folder: RunFolder, adaptation_rounds: int) -> list[EncoderRound]:
     """The first round and as many more; the last one makes the run's encoder."""
-    rounds, colours = [], None
+    rounds, colors = [], None
     for number in range(adaptation_rounds + 1):
         stage = ENCODER_STAGE if number == 0 else f"{ENCODER_STAGE}-{number}"
         last = number == adaptation_rounds
         before = folder.encoder_round(number)
         styles = None if last else before.styles
-        rounds.append(EncoderRound(stage, folder.encoder if last else before.encoder, styles, colours))
-        colours = styles
+        rounds.append(EncoderRound(stage, folder.encoder if last else before.encoder, styles, colors))
+        colors = styles
     return rounds
 
 
-class Recolouring:
-    """Gives images, class by class by their labels, the colours of a drawn real image each.
+class Recoloring:
+    """Gives images, class by class by their labels, the colors of a drawn real image each.
 
     Args:
         moments: of K real images, [K, ...].
@@ -75,7 +75,7 @@ class Recolouring:
 
     @torch.no_grad()
     def __call__(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Recolour images with real ones drawn by torch's default generator.
+        """Recolor images with real ones drawn by torch's default generator.
 
         Args:
             images: float [B, 3, h, w] in 0..1.
@@ -93,7 +93,7 @@ class Recolouring:
 
 @torch.no_grad()
 def collect_styles(uri: str, examples: Iterable[Arrays], encoder: Segmenter) -> None:
-    """Write the colour moments and keys of real images; the classes in them are the encoder's guess.
+    """Write the color moments and keys of real images; the classes in them are the encoder's guess.
 
     Args:
         uri: of the folder to write; see `read_styles`.

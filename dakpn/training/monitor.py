@@ -23,7 +23,7 @@ TrainedNetwork = Literal["predictor", "discriminator"]
 _B = TypeVar("_B", bound=Batch)
 _NEAR = 0.01
 _LEVEL = 0.5 / 255
-_COLOURFUL = 0.1
+_COLORFUL = 0.1
 """Range of an RGB pixel's channels from which on its hue means something."""
 
 
@@ -104,8 +104,8 @@ def translation_health(
     clipped = [((image < _LEVEL) | (image > 1 - _LEVEL)).any(1) for image in (before, after)]
     hues = [rgb_to_hsv(image)[:, 0] for image in (before, after)]
     turned = (hues[0] - hues[1]).abs()
-    colourful = [image.amax(1) - image.amin(1) > _COLOURFUL for image in (before, after)]
-    inverted = (torch.minimum(turned, 1 - turned) > 0.25) & colourful[0] & colourful[1]
+    colorful = [image.amax(1) - image.amin(1) > _COLORFUL for image in (before, after)]
+    inverted = (torch.minimum(turned, 1 - turned) > 0.25) & colorful[0] & colorful[1]
     return {
         "saturated_pixels": (clipped[1] & ~clipped[0]).float().mean(),
         "inverted_hue": inverted.float().mean(),
@@ -161,14 +161,14 @@ _ALARM_RULES = {
         "saturated_pixels",
         max,
         "predictor",
-        "the translation drives pixels to black, white or a pure colour: lower "
+        "the translation drives pixels to black, white or a pure color: lower "
         "adversarial.predictor_learning_rate, raise adversarial.identity_weight or narrow the bounds in translation",
     ),
     "inverted_hue": _AlarmRule(
         "inverted_hue",
         max,
         "predictor",
-        "the translation turns colours into others: lower adversarial.predictor_learning_rate, raise "
+        "the translation turns colors into others: lower adversarial.predictor_learning_rate, raise "
         "adversarial.identity_weight or narrow the hue's bounds in translation",
     ),
     "params_at_bounds": _AlarmRule(
@@ -189,7 +189,7 @@ _ALARM_RULES = {
 
 
 class Meter:
-    """Keeps the terms of each step where they are; the only synchronisation with the device is `read`."""
+    """Keeps the terms of each step where they are; the only synchronization with the device is `read`."""
 
     def __init__(self) -> None:
         self._restart()

@@ -53,7 +53,7 @@ from dakpn.training.distributed import require_same_params, wait_for_all, wrap_i
 from dakpn.training.encoder import (
     EncoderRound,
     LogitCache,
-    Recolouring,
+    Recoloring,
     collect_styles,
     encoder_rounds,
     has_styles,
@@ -227,11 +227,11 @@ class Trainer:
         torch.manual_seed(self.config.seed)
         network = build_untrained_network(self.config.encoder.network, self.label_space.num_classes)
         network, ignore_id = place(network, self.device), self.label_space.ignore_id
-        recolour = None
-        if planned.colours is not None:
-            recolour = Recolouring(read_styles(planned.colours)[1], self.config.style, self.device)
+        recolor = None
+        if planned.colors is not None:
+            recolor = Recoloring(read_styles(planned.colors)[1], self.config.style, self.device)
         pixel_counts = self._pixel_counts(training.size)
-        state = segmentation_state(network, training, pixel_counts, ignore_id, self.compute_dtype, recolour)
+        state = segmentation_state(network, training, pixel_counts, ignore_id, self.compute_dtype, recolor)
         prepare = labelled_decoder(self.label_space, training.size)
         size = training.batch_size_per_worker
         self._run(

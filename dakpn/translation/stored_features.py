@@ -99,7 +99,7 @@ def params_difference(found: ParamsRow, expected: ParamsRow) -> str | None:
     if found.moments is not None and expected.moments is not None:
         gap = np.abs(np.subtract(found.moments, expected.moments)).max() if _same_size(found, expected) else np.inf
         if not gap <= _MOMENTS_TOLERANCE:
-            return f"the colour moments differ by up to {gap:.3g}"
+            return f"the color moments differ by up to {gap:.3g}"
     if found.logits is None or expected.logits is None:
         return None
     if found.logits.shape != expected.logits.shape:

@@ -11,7 +11,7 @@ PUBLISHED = GeneratorConfig(width=64, blocks=9)
 
 
 class ResnetGenerator(nn.Module):
-    """c7s1-w, d2w, d4w, residual blocks, u2w, uw, c7s1-3, with reflected borders and instance normalisation.
+    """c7s1-w, d2w, d4w, residual blocks, u2w, uw, c7s1-3, with reflected borders and instance normalization.
 
     Unlike the translation function it paints: nothing ties an output pixel to the input pixel at its place.
 
@@ -47,7 +47,7 @@ class ResnetGenerator(nn.Module):
 
 
 class ResnetBlock(nn.Module):
-    """Two reflected 3 x 3 convolutions with instance normalisation around a skip connection."""
+    """Two reflected 3 x 3 convolutions with instance normalization around a skip connection."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

@@ -26,12 +26,12 @@ class DomainBatch(TensorBatch):
 
 
 def discriminator_loss(discriminator: nn.Module, real: Tensor, translated: Tensor) -> Tensor:
-    """What the discriminator minimises; no gradient reaches what translated."""
+    """What the discriminator minimizes; no gradient reaches what translated."""
     return _LOSS.discriminator(discriminator(real), discriminator(translated.detach()))
 
 
 def generator_loss(discriminator: nn.Module, translated: Tensor) -> Tensor:
-    """What the generator minimises; no gradient reaches the discriminator."""
+    """What the generator minimizes; no gradient reaches the discriminator."""
     frozen = {name: parameter.detach() for name, parameter in discriminator.named_parameters()}
     return _LOSS.predictor(functional_call(discriminator, frozen, (translated,)))
 

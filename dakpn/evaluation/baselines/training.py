@@ -42,7 +42,7 @@ def fit_baseline(
         config: which baseline, and how.
         synthetic: uint8 [N, 3, H, W].
         real: uint8 [M, 3, H, W], of the same size.
-        seed: of initialisation and order.
+        seed: of initialization and order.
         reporter: gets the loss terms every hundred steps.
         workplace: its device and checkpoints; baselines compute in float32.
 
@@ -58,7 +58,7 @@ def fit_baseline(
         )
     torch.manual_seed(seed)
     task = CycleGan(config) if isinstance(config, CycleGanConfig) else Cut(config)
-    _initialise(task)
+    _initialize(task)
     task = task.to(workplace.device)
     optimizers = {
         name: torch.optim.Adam(parameters, config.learning_rate, betas=config.betas)
@@ -96,7 +96,7 @@ class Generated:
         return painted if inside == (height, width) else codec.resize_image(painted, (height, width))
 
 
-def _initialise(task: nn.Module) -> None:
+def _initialize(task: nn.Module) -> None:
     """Normal weights of spread 0.02, as published for both baselines."""
     for name, module in task.named_modules():
         if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)) and "projections" not in name:

@@ -1,4 +1,4 @@
-"""Translations without training: colours or low frequencies of a random real image."""
+"""Translations without training: colors or low frequencies of a random real image."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -30,7 +30,7 @@ class Unchanged:
 
 @dataclass(frozen=True)
 class Reinhard:
-    """Global colour transfer: mean and spread of each l-alpha-beta channel become those of a random real image.
+    """Global color transfer: mean and spread of each l-alpha-beta channel become those of a random real image.
 
     Source: Reinhard et al., "Color transfer between images", 2001.
 
@@ -101,7 +101,7 @@ class Fourier:
 
 
 def rgb_to_lab(image: Any) -> Any:
-    """The decorrelated log colour space of Reinhard et al.: uint8 [H, W, 3] -> float [H, W, 3], array or tensor."""
+    """The decorrelated log color space of Reinhard et al.: uint8 [H, W, 3] -> float [H, W, 3], array or tensor."""
     arrays: Any = torch if isinstance(image, Tensor) else np
     cones = (image / 255.0) @ _placed_like(_TO_CONES.T, image)
     return arrays.log10(cones.clip(_DARKEST)) @ _placed_like(_DECORRELATE.T, image)

@@ -1,1 +1,1 @@
-"""Realism and honesty of translated images: distances, label preservation, edge displacement, colours."""
+"""Realism and honesty of translated images: distances, label preservation, edge displacement, colors."""

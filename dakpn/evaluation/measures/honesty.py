@@ -84,7 +84,7 @@ class Displacement:
 def edge_displacement(inputs: NDArray[np.uint8], outputs: NDArray[np.uint8]) -> Displacement:
     """Registers the gradient maps of images [N, H, W, 3] before and after translation.
 
-    Each tile's map is compared with the output's at every offset up to `REACH`, by normalised correlation: it does not
+    Each tile's map is compared with the output's at every offset up to `REACH`, by normalized correlation: it does not
     see contrast, brightness or the sign of an edge, only where edges are. The highest one tells the offset.
     """
     found = [_tile_offsets(before, after) for before, after in zip(inputs, outputs, strict=True)]
@@ -106,7 +106,7 @@ def _tile_offsets(before: NDArray[np.uint8], after: NDArray[np.uint8]) -> tuple[
     rows, columns = height // tile, width // tile
     window = (slice(REACH, REACH + rows * tile), slice(REACH, REACH + columns * tile))
     template = _tiles(_gradient(before)[window], tile)
-    there, has_edges = _normalised(template)
+    there, has_edges = _normalized(template)
     moved_map = _gradient(after)
     steps = sorted(
         ((dy, dx) for dy in range(-REACH, REACH + 1) for dx in range(-REACH, REACH + 1)),
@@ -115,7 +115,7 @@ def _tile_offsets(before: NDArray[np.uint8], after: NDArray[np.uint8]) -> tuple[
     scores = []
     for dy, dx in steps:
         shifted = moved_map[window[0].start + dy : window[0].stop + dy, window[1].start + dx : window[1].stop + dx]
-        scores.append((there * _normalised(_tiles(shifted, tile))[0]).mean(1))
+        scores.append((there * _normalized(_tiles(shifted, tile))[0]).mean(1))
     correlation = np.stack(scores)[:, has_edges]
     lengths = np.array([np.hypot(*step) for step in steps])
     return lengths[correlation.argmax(0)], correlation.max(0)
@@ -132,7 +132,7 @@ def _tiles(values: np.ndarray, tile: int) -> np.ndarray:
     return values.reshape(rows, tile, columns, tile).swapaxes(1, 2).reshape(rows * columns, tile * tile)
 
 
-def _normalised(tiles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _normalized(tiles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Tiles of mean 0 and spread 1, and which of them have edges at all."""
     spread = tiles.std(1, keepdims=True)
     return (tiles - tiles.mean(1, keepdims=True)) / np.maximum(spread, 1e-6), spread[:, 0] > _LEAST_SPREAD

@@ -61,7 +61,7 @@ class MeasuresFolder:
 
     @property
     def inputs(self) -> str:
-        """What was measured on: keys, and the real neighbours of the pictures."""
+        """What was measured on: keys, and the real neighbors of the pictures."""
         return storage.join(self.uri, "inputs.json")
 
     def result(self, contender: str) -> str:
@@ -84,7 +84,7 @@ def measured_contenders(config: EvaluateConfig) -> list[str]:
 def prepare_measures(
     config: EvaluateConfig, measures: MeasuresConfig, device: torch.device | None = None
 ) -> dict[str, Any]:
-    """Train the judge, and choose the pictures and their nearest real neighbours; done before, it is read back."""
+    """Train the judge, and choose the pictures and their nearest real neighbors; done before, it is read back."""
     folder, seed = MeasuresFolder(config.output), config.seeds[0]
     digest = _digest(config, measures, None)
     if (done := _finished(folder.inputs, digest)) is not None:
@@ -101,19 +101,19 @@ def prepare_measures(
     inputs = [labelled_image(synthetic, i).image for i in shown]
     real = read_images(config.real or "", config.image_size, config.memory_gigabytes)
     extractor = load_extractor(measures.extractor)
-    neighbours = _spread(len(real), len(inputs))
+    neighbors = _spread(len(real), len(inputs))
     if extractor is not None:
         extractor = extractor.on(device)
         features = extractor.features(np.stack(list(real.values())))
-        neighbours = _neighbours(extractor.features(np.stack(inputs)), features)
+        neighbors = _neighbours(extractor.features(np.stack(inputs)), features)
         storage.write_bytes(storage.join(folder.uri, "real_features.safetensors"), save({"features": features}))
-    for number, (image, neighbour) in enumerate(zip(inputs, neighbours, strict=False)):
+    for number, (image, neighbor) in enumerate(zip(inputs, neighbors, strict=False)):
         _write_picture(folder.picture("input", number), image)
-        _write_picture(folder.picture("neighbour", number), list(real.values())[neighbour])
+        _write_picture(folder.picture("neighbour", number), list(real.values())[neighbor])
     result = {
         "digest": digest,
         "shown": [{"key": synthetic.keys[i]} for i in shown],
-        "neighbours": [list(real)[i] for i in neighbours],
+        "neighbours": [list(real)[i] for i in neighbors],
         "neighbours_by": extractor.name if extractor else "chance",
     }
     storage.write_json(folder.inputs, result)

@@ -20,7 +20,7 @@ class ColorStatistics:
     Attributes:
         mean, spread: of each of red, green and blue over all pixels.
         saturation: mean over the pixels, 0..1.
-        variety: how much the images' mean colours differ from one another (standard deviation, mean of channels).
+        variety: how much the images' mean colors differ from one another (standard deviation, mean of channels).
         distance: between the pixels of both sets, mean of channels (1-Wasserstein): the levels that a pixel is off.
     """
 
@@ -60,16 +60,16 @@ Features = NDArray[np.float64]
 def frechet_distance(first: Features, second: Features) -> float:
     """Squared Frechet distance of the Gaussians fitted to features [N, D] and [M, D].
 
-    The trace of the root of the covariances' product is the nuclear norm of the product of the centred features, or
+    The trace of the root of the covariances' product is the nuclear norm of the product of the centerd features, or
     of their triangular factors: exact, and of the smaller of images and dimensions.
 
     Source: Heusel et al., 2017 (FID, when the extractor is Inception).
     """
     _require_pair(first, second)
-    centred = [(x - x.mean(0)) / np.sqrt(len(x) - 1) for x in (first, second)]
+    centerd = [(x - x.mean(0)) / np.sqrt(len(x) - 1) for x in (first, second)]
     means = np.square(first.mean(0) - second.mean(0)).sum()
-    spreads = sum(np.square(x).sum() for x in centred)
-    factors = [np.asarray(np.linalg.qr(x, mode="r")) for x in centred]
+    spreads = sum(np.square(x).sum() for x in centerd)
+    factors = [np.asarray(np.linalg.qr(x, mode="r")) for x in centerd]
     shared = np.linalg.svd(factors[0] @ factors[1].T, compute_uv=False).sum()
     return float(max(0.0, means + spreads - 2 * shared))
 

@@ -104,7 +104,7 @@ class _FoldedGather(torch.autograd.Function):
             if grad_image is not None:
                 _scatter(block_grad / window_sum.square(), weights, _surroundings(grad_image, block, margin))
             if grad_sigma is not None:
-                # dy/dsigma = (4 sigma / v^2) (E[r^2 x] - E[r^2] y), expectations over the normalised window.
+                # dy/dsigma = (4 sigma / v^2) (E[r^2 x] - E[r^2] y), expectations over the normalized window.
                 square_radius = _window_sum(block_sigma, weights, power=2).mul_(2).div_(window_sum)
                 spread = _rows(moment, block) - square_radius * _rows(output, block)
                 slope = 4 * block_sigma / _doubled_variance(block_sigma).square()
@@ -235,7 +235,7 @@ def _window_sum(sigma: Tensor, weights: list[Tensor], power: int = 0) -> Tensor:
 
 
 def _gather(padded: Tensor, weights: list[Tensor], *, with_second_moment: bool) -> tuple[Tensor, Tensor | None]:
-    """Unnormalised sums of x and, on demand, of r^2 x over each pixel's window."""
+    """Unnormalized sums of x and, on demand, of r^2 x over each pixel's window."""
     radius = len(weights)
     height, width = (side - 2 * radius for side in padded.shape[-2:])
     total = torch.zeros_like(padded[..., :height, :width])
@@ -272,7 +272,7 @@ def _scatter(grad: Tensor, weights: list[Tensor], padded: Tensor) -> None:
 
 
 def _folded(padded: Tensor, radius: int, *, dim: int) -> Iterator[Tensor]:
-    """The centre, then the sums of the two views shifted by +-d for d = 1..radius, along one axis."""
+    """The center, then the sums of the two views shifted by +-d for d = 1..radius, along one axis."""
     length = padded.shape[dim] - 2 * radius
     yield padded.narrow(dim, radius, length)
     for d in range(1, radius + 1):

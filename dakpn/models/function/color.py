@@ -1,4 +1,4 @@
-"""Branch-free conversion between RGB, HSV and l-alpha-beta with finite gradients on every colour."""
+"""Branch-free conversion between RGB, HSV and l-alpha-beta with finite gradients on every color."""
 
 import functools
 import math
@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 GREY_CHROMA = 1e-5
-"""Below this chroma a colour counts as grey: its hue is 0 and carries no gradient."""
+"""Below this chroma a color counts as grey: its hue is 0 and carries no gradient."""
 FAINTEST_CHROMA = 1 / 256
-"""A little less than that of any colour in 8 bits that is not grey."""
+"""A little less than that of any color in 8 bits that is not grey."""
 LAST_HUES = 1 / (6 * 256)
-"""The turns before a whole one in which no colour in 8 bits has its hue."""
+"""The turns before a whole one in which no color in 8 bits has its hue."""
 
 LOG_OFFSET = 1 / 255
 """Added to cone responses before the logarithm and taken off after: black stays finite, there and back is exact."""
@@ -41,7 +41,7 @@ def _constant(values: tuple[float, ...], dtype: torch.dtype, device: torch.devic
 
 
 def rgb_to_hsv(rgb: Tensor) -> Tensor:
-    """Hue (in turns), saturation and value of RGB colours.
+    """Hue (in turns), saturation and value of RGB colors.
 
     Args:
         rgb: float [..., 3, H, W] in 0..1.
@@ -66,7 +66,7 @@ def rgb_to_hsv(rgb: Tensor) -> Tensor:
 
 
 def hsv_to_rgb(hsv: Tensor) -> Tensor:
-    """RGB of HSV colours; any hue is taken modulo one turn.
+    """RGB of HSV colors; any hue is taken modulo one turn.
 
     Args:
         hsv: float [..., 3, H, W]; saturation and value in 0..1.
@@ -83,7 +83,7 @@ def hsv_to_rgb(hsv: Tensor) -> Tensor:
 
 
 def rgb_to_lab(rgb: Tensor) -> Tensor:
-    """Decorrelated log colours (l, alpha, beta) of RGB colours.
+    """Decorrelated log colors (l, alpha, beta) of RGB colors.
 
     Args:
         rgb: float [..., 3, H, W] in 0..1.
@@ -99,9 +99,9 @@ def rgb_to_lab(rgb: Tensor) -> Tensor:
 
 
 def lab_to_rgb(lab: Tensor) -> Tensor:
-    """RGB colours float [..., 3, H, W] of l-alpha-beta ones; out of 0..1 where the colour cannot be shown.
+    """RGB colors float [..., 3, H, W] of l-alpha-beta ones; out of 0..1 where the color cannot be shown.
 
-    A colour with a cone response over `BRIGHTEST_CONE` is dimmed to it as a whole. No colour that can be shown has one
+    A color with a cone response over `BRIGHTEST_CONE` is dimmed to it as a whole. No color that can be shown has one
     over 1, and of a brighter one the differences that make red, green and blue are lost in rounding, or infinite.
     """
     log_cones = _mix(tuple(zip(*LOG_CONES_TO_LAB, strict=True)), lab) * math.log(10)
@@ -110,7 +110,7 @@ def lab_to_rgb(lab: Tensor) -> Tensor:
 
 
 def _mix(matrix: tuple[tuple[float, ...], ...], channels: Tensor) -> Tensor:
-    """A 3 x 3 matrix applied to each colour, term by term: the same sum for a pixel in whatever tile it lies."""
+    """A 3 x 3 matrix applied to each color, term by term: the same sum for a pixel in whatever tile it lies."""
     columns = zip(*matrix, strict=True)
     first, second, third = (
         channel_values(column, channels) * channel

@@ -68,7 +68,7 @@ def _emit_blur_strip(context: Any, builder: Any, signature: Any, arguments: Any)
         places = [builder.mul(builder.add(first, _int(n)), stride) for n in range(2)]
         pair_sigmas = [_load(builder, builder.gep(sigmas, [place])) for place in places]
         targets = [builder.gep(out, [place]) for place in places]
-        centre = builder.gep(folds, [builder.mul(builder.add(first, radius), _int(FOLDS * LANES))])
+        center = builder.gep(folds, [builder.mul(builder.add(first, radius), _int(FOLDS * LANES))])
         pair_radius = _radius(builder, _maximum(builder, *pair_sigmas))
         after = builder.append_basic_block("blurred")
         choice = builder.switch(pair_radius, after)
@@ -76,7 +76,7 @@ def _emit_blur_strip(context: Any, builder: Any, signature: Any, arguments: Any)
             block = builder.append_basic_block(f"radius{constant}")
             choice.add_case(_int(constant), block)
             with builder.goto_block(block):
-                _emit_pair(builder, centre, pair_sigmas, targets, weights, constant)
+                _emit_pair(builder, center, pair_sigmas, targets, weights, constant)
                 builder.branch(after)
         builder.position_at_end(after)
     return context.get_dummy_value()
@@ -103,7 +103,7 @@ def _radius(builder: Any, sigma: ir.Value) -> ir.Value:
 def _fold_rows(
     builder: Any, strip: ir.Value, plane_stride: ir.Value, folds: ir.Value, rows: ir.Value, radius: ir.Value
 ) -> None:
-    """Fold the strip's rows and `radius` more on each side: each row's centre, then its sums for 1..radius."""
+    """Fold the strip's rows and `radius` more on each side: each row's center, then its sums for 1..radius."""
     first = builder.neg(radius)
     stop = builder.add(rows, radius)
     with cgutils.for_range(builder, stop, start=first, intp=_INT) as row:
@@ -119,15 +119,15 @@ def _fold_rows(
 
 def _emit_pair(
     builder: Any,
-    centre: ir.Value,
+    center: ir.Value,
     sigmas: list[ir.Value],
     targets: list[ir.Value],
     spilled: list[ir.Value],
     radius: int,
 ) -> None:
-    """Blur two rows with a window of `radius`, known when this is compiled; `centre` is the first one's fold."""
+    """Blur two rows with a window of `radius`, known when this is compiled; `center` is the first one's fold."""
     weights, norms = zip(*(_axis_weights(builder, sigma, radius) for sigma in sigmas), strict=True)
-    totals = _column_sums(builder, centre, weights, radius)
+    totals = _column_sums(builder, center, weights, radius)
     if radius:
         for row in range(2):
             for i, weight in enumerate(weights[row], 1):
@@ -136,7 +136,7 @@ def _emit_pair(
         for total, place in zip(totals, sums, strict=True):
             builder.store(total, place)
         with cgutils.for_range(builder, _int(radius + 1), start=_int(1), intp=_INT) as fold:
-            column = builder.gep(centre, [builder.mul(fold.index, _int(LANES))])
+            column = builder.gep(center, [builder.mul(fold.index, _int(LANES))])
             for row, inner in enumerate(_column_sums(builder, column, weights, radius)):
                 weight = builder.load(builder.gep(spilled[row], [fold.index]))
                 builder.store(_multiply_add(builder, weight, inner, builder.load(sums[row])), sums[row])

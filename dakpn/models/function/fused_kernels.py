@@ -259,9 +259,9 @@ def _write_row(colors, levels, out):
 
 @_compiled
 def _recolor(stages, params, colors, count, scratch, seed, first_pixel, quantiles):
-    """Apply pointwise stages, in their order and in place, to the first `count` of a row of colours, float32 [3, n].
+    """Apply pointwise stages, in their order and in place, to the first `count` of a row of colors, float32 [3, n].
 
-    `params` are float32 [P, n]; `scratch` comes from `_scratch`; `first_pixel` is the number of the first colour's
+    `params` are float32 [P, n]; `scratch` comes from `_scratch`; `first_pixel` is the number of the first color's
     pixel in the image.
     """
     rows, bits, states = scratch

@@ -1,7 +1,7 @@
 """The translation function f(x; theta) and its guarantee.
 
 Label guarantee: no resampling, no warping, no generator. Output pixel p depends on input pixels at most `radius`
-away, with a kernel centred on p; labels are copied byte for byte.
+away, with a kernel centerd on p; labels are copied byte for byte.
 """
 
 import torch

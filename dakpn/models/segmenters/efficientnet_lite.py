@@ -20,7 +20,7 @@ from dakpn.errors import UsageError, WeightsError
 from dakpn.models.segmenters.segmenter import Segmenter, conv_block, resize_like
 
 _EPSILON = 1e-3
-_CENTRE, _SPREAD = 127 / 255, 128 / 255
+_CENTER, _SPREAD = 127 / 255, 128 / 255
 _STEM, _HEAD, _CLASSES = 32, 1280, 1000
 # Kernel, stride of the first, expansion, output channels and repeats of each stage of Lite0.
 _STAGES = ((3, 1, 1, 16, 1), (3, 2, 6, 24, 2), (5, 2, 6, 40, 2), (3, 2, 6, 80, 3), (5, 1, 6, 112, 3), (5, 2, 6, 192, 4),
@@ -100,7 +100,7 @@ class LiteEncoder(nn.Module):
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Features of strides 4, 8, 16 and 32 of images [B, 3, H, W] in 0..1, each [B, channels, H/s, W/s]."""
-        hidden = self.stem((images - _CENTRE) / _SPREAD)
+        hidden = self.stem((images - _CENTER) / _SPREAD)
         levels = []
         for number, stage in enumerate(self.stages):
             hidden = stage(hidden)
@@ -213,7 +213,7 @@ def _smoothing(width: int) -> nn.Sequential:
 
 
 class _Convolution(nn.Module):
-    """Convolution with TensorFlow's padding (the odd pixel below and to the right), normalisation, ReLU6."""
+    """Convolution with TensorFlow's padding (the odd pixel below and to the right), normalization, ReLU6."""
 
     def __init__(
         self,

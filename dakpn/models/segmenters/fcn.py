@@ -20,7 +20,7 @@ _AUXILIARY, _LAST = "aux_classifier.", "classifier.4."
 class FcnResnet50(Segmenter):
     """33.0 M parameters, output stride 8. An auxiliary classifier in a loaded state dict is ignored.
 
-    Source: Long, Shelhamer, Darrell 2015 (FCN); Yu, Koltun 2016 (dilation); layout and initialisation of torchvision.
+    Source: Long, Shelhamer, Darrell 2015 (FCN); Yu, Koltun 2016 (dilation); layout and initialization of torchvision.
     """
 
     def __init__(self, num_classes: int) -> None:
@@ -60,7 +60,7 @@ class DilatedResnet50(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, images: Tensor) -> Tensor:
-        """Features [B, 2048, H/8, W/8] of normalised images [B, 3, H, W]."""
+        """Features [B, 2048, H/8, W/8] of normalized images [B, 3, H, W]."""
         stem = self.maxpool(self.relu(self.bn1(self.conv1(images))))
         return self.layer4(self.layer3(self.layer2(self.layer1(stem))))
 

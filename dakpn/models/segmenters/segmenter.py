@@ -12,7 +12,7 @@ _MEAN, _SPREAD = 0.45, 0.25
 
 
 class Segmenter(nn.Module, ABC):
-    """A segmentation network, used as encoder and as downstream net; it normalises its input itself."""
+    """A segmentation network, used as encoder and as downstream net; it normalizes its input itself."""
 
     @abstractmethod
     def coarse_logits(self, images: Tensor) -> Tensor:
@@ -64,7 +64,7 @@ class ResidualBlock(nn.Module):
 
 
 def conv_block(inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1) -> nn.Sequential:
-    """Convolution, batch normalisation, ReLU."""
+    """Convolution, batch normalization, ReLU."""
     convolution = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
     return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
 
@@ -80,7 +80,7 @@ def resize_like(features: Tensor, reference: Tensor) -> Tensor:
 
 
 class ImagenetNormalization(nn.Module):
-    """Centres and scales images [B, 3, H, W] in 0..1 as networks pretrained on ImageNet expect; has no state."""
+    """Centers and scales images [B, 3, H, W] in 0..1 as networks pretrained on ImageNet expect; has no state."""
 
     mean: Tensor
     spread: Tensor

@@ -33,7 +33,7 @@ class _WallColumns:
 
 @dataclass(frozen=True, slots=True)
 class Building:
-    """A block beside the road; lengths in metres."""
+    """A block beside the road; lengths in meters."""
 
     near: float
     far: float
@@ -100,9 +100,9 @@ class Building:
             return
         rows = np.arange(top, bottom, dtype=np.float32)[:, None] + 0.5
         v = view.height_at(rows, wall.depth)
-        colours = facade.paint(painter, wall.along, v, wall.footprint, self.height)
+        colors = facade.paint(painter, wall.along, v, wall.footprint, self.height)
         eaves = 1 - 0.25 * np.clip(1 - (self.height - v) / 0.4, 0, 1)  # the roof's overhang darkens the top
-        lit = colours * painter.light.on(wall.normal) * eaves[..., None]
+        lit = colors * painter.light.on(wall.normal) * eaves[..., None]
         hazy = painter.light.through_haze(lit, wall.depth)
         painter.canvas.stamp((wall.left, top), hazy, (v >= 0) & (v <= self.height), RoadClass.BUILDING)
 

@@ -9,7 +9,7 @@ from dakpn.scenes.painter import Painter
 from dakpn.scenes.view import FloatArray
 
 _COURSE = 0.16
-"""Height of a course of brick in metres; about twice a real one, so that it shows at this resolution."""
+"""Height of a course of brick in meters; about twice a real one, so that it shows at this resolution."""
 
 _SHOP_HEIGHT = 3.2
 _PANES = 97
@@ -18,13 +18,13 @@ _PANES = 97
 
 @dataclass(frozen=True)
 class Facade:
-    """Materials and proportions of one building's walls; lengths in metres, colours 0..255."""
+    """Materials and proportions of one building's walls; lengths in meters, colors 0..255."""
 
     wall: Rgb
     frame: Rgb
     glass: Rgb
     shop: Rgb | None
-    """Colour of a shop front on the ground floor, if there is one."""
+    """Color of a shop front on the ground floor, if there is one."""
     brick: bool
     storey: float
     bay: float
@@ -38,13 +38,13 @@ class Facade:
     grain: float
 
     def paint(self, painter: Painter, u: FloatArray, v: FloatArray, footprint: FloatArray, height: float) -> FloatArray:
-        """Colour the wall at `u` metres along it and `v` metres above the ground (broadcast to [h, w]).
+        """Color the wall at `u` meters along it and `v` meters above the ground (broadcast to [h, w]).
 
         Args:
             painter: supplies the stains.
             u: position along the wall, [1, w].
             v: height above the ground, [h, w] or [h, 1].
-            footprint: metres a pixel covers along the wall, [1, w]; fine detail fades with it.
+            footprint: meters a pixel covers along the wall, [1, w]; fine detail fades with it.
             height: height of the wall; no window is cut by its top.
 
         Returns:
@@ -55,11 +55,11 @@ class Facade:
         if self.brick:
             brightness = brightness * self._courses(u, v, footprint)
         brightness = brightness * np.where(v < 0.5, 0.85, 1)  # a damp, dirty plinth
-        colours = self.wall * brightness[..., None]
-        self._paint_windows(u, v, height, colours)
+        colors = self.wall * brightness[..., None]
+        self._paint_windows(u, v, height, colors)
         if self.shop is not None:
-            self._paint_shop(u, v, self.shop, colours)
-        return colours
+            self._paint_shop(u, v, self.shop, colors)
+        return colors
 
     def _courses(self, u: FloatArray, v: FloatArray, footprint: FloatArray) -> FloatArray:
         course = np.floor(v / _COURSE)
@@ -68,7 +68,7 @@ class Facade:
         visible = np.clip(1 - footprint / 0.15, 0, 1)
         return 1 + (np.where(mortar, 0.18, 0) + shade) * visible
 
-    def _paint_windows(self, u: FloatArray, v: FloatArray, height: float, colours: FloatArray) -> None:
+    def _paint_windows(self, u: FloatArray, v: FloatArray, height: float, colors: FloatArray) -> None:
         first = _SHOP_HEIGHT if self.shop is not None else 0.3
         bay, level = np.floor(u / self.bay), np.floor((v - first) / self.storey)
         across = np.abs((u / self.bay) % 1.0 - 0.5) * 2
@@ -78,20 +78,20 @@ class Facade:
         frame = whole & (across < self.window_width + 0.1) & (up < self.window_height + 0.08)
         pane = whole & (across < self.window_width) & (up < self.window_height)
         bars = pane & ((across < 0.05) | (up < 0.05))
-        colours[frame] = self.frame
+        colors[frame] = self.frame
         brightness = self.panes[(bay * 31 + level * 17).astype(np.int32) % _PANES]
         sky_reflection = 0.85 + 0.4 * ((v - first) / self.storey % 1.0)
-        colours[pane] = (self.glass * (brightness * sky_reflection)[..., None])[pane]
-        colours[bars] = self.frame * 0.9
+        colors[pane] = (self.glass * (brightness * sky_reflection)[..., None])[pane]
+        colors[bars] = self.frame * 0.9
 
-    def _paint_shop(self, u: FloatArray, v: FloatArray, colour: Rgb, colours: FloatArray) -> None:
+    def _paint_shop(self, u: FloatArray, v: FloatArray, color: Rgb, colors: FloatArray) -> None:
         fascia = (v > 2.5) & (v < _SHOP_HEIGHT)
         window = (v > 0.6) & (v < 2.45) & ((u / 2.2) % 1.0 > 0.08)
         stall_riser = v <= 0.6
         shade = self.panes[np.floor(u / 2.2).astype(np.int32) % _PANES][window]
-        colours[fascia] = colour
-        colours[stall_riser] = colour * 0.6
-        colours[window] = self.glass * 0.7 * shade[:, None]
+        colors[fascia] = color
+        colors[stall_riser] = color * 0.6
+        colors[window] = self.glass * 0.7 * shade[:, None]
 
 
 def choose_facade(painter: Painter, storey: float) -> Facade:

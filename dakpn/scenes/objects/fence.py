@@ -1,4 +1,4 @@
-"""Fences along the far edge of the pavement, in short panels so that they sort among their neighbours."""
+"""Fences along the far edge of the pavement, in short panels so that they sort among their neighbors."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -15,7 +15,7 @@ from dakpn.scenes.view import NEAREST
 FenceKind = Literal["boards", "pickets", "railing"]
 
 _BARS = {"boards": (0.15, 0.148), "pickets": (0.2, 0.12), "railing": (0.16, 0.05)}
-"""Distance from one upright to the next and its width, in metres."""
+"""Distance from one upright to the next and its width, in meters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class FencePanel:
     height: float
     kind: FenceKind
     paint: int
-    """Panels of one fence share a number, and with it their colour."""
+    """Panels of one fence share a number, and with it their color."""
 
     @property
     def distance(self) -> float:
@@ -45,23 +45,23 @@ class FencePanel:
         if self.far <= near:
             return
         swatches = painter.palette.fence
-        colour = swatches[self.paint % len(swatches)].pick(np.random.default_rng([self.paint, 7]))
+        color = swatches[self.paint % len(swatches)].pick(np.random.default_rng([self.paint, 7]))
         if self.kind != "boards":
             for top in (0.25, self.height):
-                self._board(painter, (near, self.far), (top - 0.09, top), colour)
+                self._board(painter, (near, self.far), (top - 0.09, top), color)
         pitch, width = _BARS[self.kind]
         offset = abs(self.x - painter.view.eye_x)
         columns_per_metre = offset / near**2 * painter.view.focal
         if pitch * columns_per_metre < 1.5 and self.kind != "railing":  # too fine to draw one by one
-            self._board(painter, (near, self.far), (0, self.height), 0.9 * colour)
+            self._board(painter, (near, self.far), (0, self.height), 0.9 * color)
             return
         for z in np.arange(near, self.far, pitch)[::-1]:
             shade = 1.0 if self.kind == "railing" else painter.rng.uniform(0.88, 1.0)
-            self._board(painter, (z, min(z + width, self.far)), (0, self.height), shade * colour)
+            self._board(painter, (z, min(z + width, self.far)), (0, self.height), shade * color)
 
-    def _board(self, painter: Painter, along: tuple[float, float], up: tuple[float, float], colour: Rgb) -> None:
+    def _board(self, painter: Painter, along: tuple[float, float], up: tuple[float, float], color: Rgb) -> None:
         """Fill the rectangle between two depths and two heights."""
         (near, far), (bottom, top) = along, up
         corners = [(self.x, bottom, near), (self.x, top, near), (self.x, top, far), (self.x, bottom, far)]
         normal = TO_LEFT if self.x > painter.view.eye_x else TO_RIGHT
-        painter.face(corners, colour, normal, RoadClass.FENCE)
+        painter.face(corners, color, normal, RoadClass.FENCE)

@@ -14,7 +14,7 @@ from dakpn.scenes.shadows import Shadows
 from dakpn.scenes.view import FloatArray
 
 CROWN_SHAPES = 12
-"""Number of different crowns; each is modelled once per process."""
+"""Number of different crowns; each is modeled once per process."""
 
 _RELIEF = 96
 """Side of a crown's relief in pixels; it spans -1.15..1.15 crown radii."""
@@ -23,12 +23,12 @@ _SPAN = 1.15
 
 @dataclass(frozen=True, slots=True)
 class Plant:
-    """A tree or a bush; lengths in metres."""
+    """A tree or a bush; lengths in meters."""
 
     x: float
     distance: float
     height: float
-    """Height of the crown's centre."""
+    """Height of the crown's center."""
     radius: float
     """Horizontal radius of the crown."""
     slenderness: float
@@ -61,8 +61,8 @@ class Plant:
         sheet.polygon([(0, 0), (0, self.height), (top, self.height), (base, 0)], bark, 0.7)
 
 
-def _draw_crown(painter: Painter, plant: Plant, colour: Rgb) -> None:
-    """Draw a plant's crown in `colour`; leaves away from the sun keep the ambient light alone."""
+def _draw_crown(painter: Painter, plant: Plant, color: Rgb) -> None:
+    """Draw a plant's crown in `color`; leaves away from the sun keep the ambient light alone."""
     view, scale = painter.view, painter.view.pixels_per_metre(plant.distance)
     column, row = view.project(plant.x, plant.height, plant.distance)
     across, down = _SPAN * plant.radius * scale, _SPAN * plant.radius * plant.slenderness * scale
@@ -85,7 +85,7 @@ def _draw_crown(painter: Painter, plant: Plant, colour: Rgb) -> None:
     facing = np.clip(to_right * x + to_top * y - to_camera * z, 0, 1)[..., None]
     speckle = painter.rng.standard_normal(cover.shape, np.float32) * (0.13 * painter.palette.grain)
     light = painter.light.ambient * openness[..., None] + painter.light.sun * facing
-    leaves = colour * light * (1 + speckle)[..., None]
+    leaves = color * light * (1 + speckle)[..., None]
     hazy = painter.light.through_haze(leaves, np.float32(plant.distance))
     painter.canvas.stamp((left, top), hazy, cover > 0.5, RoadClass.TREE)
 
@@ -113,9 +113,9 @@ def _crown_relief(shape: int) -> FloatArray:
     for _ in range(34):
         angle, distance = rng.uniform(0, 2 * np.pi), 0.78 * np.sqrt(rng.random())
         radius = rng.uniform(0.2, 0.4)
-        centre_x, centre_y = distance * np.cos(angle), distance * np.sin(angle)
+        center_x, center_y = distance * np.cos(angle), distance * np.sin(angle)
         depth = rng.uniform(0, 1) * np.sqrt(max(0.0, 1 - distance**2))
-        squared = radius**2 - (x - centre_x) ** 2 - (y - centre_y) ** 2
+        squared = radius**2 - (x - center_x) ** 2 - (y - center_y) ** 2
         surface = np.maximum(surface, np.where(squared > 0, np.sqrt(np.maximum(squared, 0)) + depth, -1))
     surface += 0.12 * value_noise(rng, surface.shape, 3)
     cover = (surface > 0).astype(np.float32)

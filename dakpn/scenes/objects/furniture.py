@@ -20,7 +20,7 @@ SignShape = Literal["disc", "triangle", "panel"]
 
 @dataclass(frozen=True, slots=True)
 class LampPost:
-    """A lamp post; its arm reaches `reach` metres to the right (negative: left)."""
+    """A lamp post; its arm reaches `reach` meters to the right (negative: left)."""
 
     x: float
     distance: float
@@ -51,11 +51,11 @@ class SignPost:
     x: float
     distance: float
     height: float
-    """Height of the sign's centre."""
+    """Height of the sign's center."""
     radius: float
     shape: SignShape
     warning: bool
-    """White with a red border; otherwise one plain colour of the palette."""
+    """White with a red border; otherwise one plain color of the palette."""
 
     def cast_shadow(self, shadows: Shadows) -> None:
         """Cast the shadow of the post."""
@@ -67,25 +67,25 @@ class SignPost:
         post = painter.upright(self.x, self.distance, RoadClass.POLE)
         _draw_post(post, self.height + self.radius, 0.09, metal)
         sign = painter.upright(self.x, self.distance, RoadClass.SIGN)
-        colour = painter.pick(painter.palette.signs)
-        border, face = (_RED, _WHITE) if self.warning else (_WHITE, colour)
+        color = painter.pick(painter.palette.signs)
+        border, face = (_RED, _WHITE) if self.warning else (_WHITE, color)
         self._plate(sign, self.radius, border)
         self._plate(sign, 0.76 * self.radius, face)
         symbol = _BLACK if self.warning else _WHITE
         width = 0.3 * self.radius
         sign.rectangle((-width / 2, self.height - 0.3 * self.radius), (width / 2, self.height + width), symbol)
 
-    def _plate(self, sign: Upright, radius: float, colour: Rgb) -> None:
+    def _plate(self, sign: Upright, radius: float, color: Rgb) -> None:
         middle = self.height
         if self.shape == "disc":
-            sign.disc((0, middle), (radius, radius), colour)
+            sign.disc((0, middle), (radius, radius), color)
         elif self.shape == "triangle":
             sign.polygon(
                 [(-radius, middle - 0.7 * radius), (0, middle + radius), (radius, middle - 0.7 * radius)],
-                colour,
+                color,
             )
         else:
-            sign.rectangle((-1.3 * radius, middle - radius), (1.3 * radius, middle + radius), colour)
+            sign.rectangle((-1.3 * radius, middle - radius), (1.3 * radius, middle + radius), color)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +108,9 @@ class TrafficLight:
         _draw_post(post, self.height, 0.12, painter.pick(painter.palette.metal))
         head = painter.upright(self.x, self.distance, RoadClass.SIGN)
         head.rectangle((-0.3, self.height - 1.05), (0.3, self.height + 0.15), _BLACK)
-        for lamp, colour in enumerate(_LAMPS):
-            centre = (0.0, self.height - 0.12 - 0.32 * lamp)
-            head.disc(centre, (0.13, 0.13), colour, 1.2 if lamp == self.lit else 0.25)
+        for lamp, color in enumerate(_LAMPS):
+            center = (0.0, self.height - 0.12 - 0.32 * lamp)
+            head.disc(center, (0.13, 0.13), color, 1.2 if lamp == self.lit else 0.25)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,12 +13,12 @@ from dakpn.scenes.view import Point
 _TYRE = np.array([22, 22, 24], np.float32)
 _SHOE = np.array([36, 32, 30], np.float32)
 _WHEEL = 0.34
-"""Radius of a bicycle's wheel in metres."""
+"""Radius of a bicycle's wheel in meters."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Outfit:
-    """The colours of one person, 0..255."""
+    """The colors of one person, 0..255."""
 
     coat: Rgb
     trousers: Rgb
@@ -44,7 +44,7 @@ class Pedestrian:
     distance: float
     height: float
     stride: float
-    """How far apart the feet are, in metres; negative walks to the left."""
+    """How far apart the feet are, in meters; negative walks to the left."""
     girth: float
     """Width relative to a slim adult's."""
     bag: bool
@@ -89,7 +89,7 @@ class Bicyclist:
     x: float
     distance: float
     height: float
-    """The rider's height in metres."""
+    """The rider's height in meters."""
     sideways: bool
     direction: int
     """1 rides to the right when seen from the side, -1 to the left."""
@@ -152,7 +152,7 @@ def _draw_arm(sheet: Upright, shoulder_x: float, shoulder: float, stride: float,
     sheet.limb([(0.9 * shoulder_x, shoulder - 0.05), elbow, (shoulder_x + swing, 0.56 * shoulder)], 0.11, sleeve)
 
 
-def _draw_head(sheet: Upright, centre: Point, outfit: _Outfit) -> None:
-    sheet.rectangle((centre[0] - 0.05, centre[1] - 0.2), (centre[0] + 0.05, centre[1]), outfit.skin, 0.8)
-    sheet.disc((centre[0], centre[1] + 0.03), (0.115, 0.14), outfit.hair)
-    sheet.disc((centre[0], centre[1] - 0.03), (0.1, 0.12), outfit.skin)
+def _draw_head(sheet: Upright, center: Point, outfit: _Outfit) -> None:
+    sheet.rectangle((center[0] - 0.05, center[1] - 0.2), (center[0] + 0.05, center[1]), outfit.skin, 0.8)
+    sheet.disc((center[0], center[1] + 0.03), (0.115, 0.14), outfit.hair)
+    sheet.disc((center[0], center[1] - 0.03), (0.1, 0.12), outfit.skin)

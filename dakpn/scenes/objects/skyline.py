@@ -10,7 +10,7 @@ from dakpn.scenes.shadows import Shadows
 
 @dataclass(frozen=True, slots=True)
 class DistantBlock:
-    """The silhouette of a far building; lengths in metres."""
+    """The silhouette of a far building; lengths in meters."""
 
     left: float
     right: float

@@ -57,7 +57,7 @@ class Vehicle:
 
 
 class _VehicleDrawing:
-    """The colours and coordinates of one vehicle while it is drawn."""
+    """The colors and coordinates of one vehicle while it is drawn."""
 
     def __init__(self, painter: Painter, vehicle: Vehicle) -> None:
         self._painter, self._vehicle = painter, vehicle
@@ -82,7 +82,7 @@ class _VehicleDrawing:
             half_start, half_end = self._half_width(start[1]), self._half_width(end[1])
             corners = [self._at(-half_start, start), self._at(half_start, start)]
             corners += [self._at(half_end, end), self._at(-half_end, end)]
-            self._face(corners, self._part_colour(part), self._normal(start, end))
+            self._face(corners, self._part_color(part), self._normal(start, end))
             if part == "glass" and self._detailed:
                 self._glass_edges(start, end)
         if self._detailed:
@@ -101,8 +101,8 @@ class _VehicleDrawing:
         for window in self._shape.side_glass:
             self._face([self._on_side(side, p) for p in window], self._glass, normal)
         for axle in self._shape.wheels:
-            for radius, colour in ((1.16, _TRIM * 0.5), (1.0, _RUBBER), (0.58, _HUB)):
-                self._face(self._wheel(side, axle, radius * self._shape.wheel_radius), colour, normal)
+            for radius, color in ((1.16, _TRIM * 0.5), (1.0, _RUBBER), (0.58, _HUB)):
+                self._face(self._wheel(side, axle, radius * self._shape.wheel_radius), color, normal)
 
     def _near_end(self) -> None:
         """Lamps, number plate and bumper trim at the end towards the camera."""
@@ -125,7 +125,7 @@ class _VehicleDrawing:
             pillar += [self._at(0.86 * outer[1], end), self._at(outer[1], end)]
             self._face(pillar, self._paint, TO_CAMERA)
 
-    def _part_colour(self, part: str) -> Rgb:
+    def _part_color(self, part: str) -> Rgb:
         if part == "glass":
             return self._glass
         return {"bumper": 0.75, "rear": 0.95, "front": 0.95}.get(part, 1.0) * self._paint
@@ -162,12 +162,12 @@ class _VehicleDrawing:
         ]
         return [self._at(side * self._shape.width / 2, (t, max(0.0, y))) for t, y in rim]
 
-    def _rectangle(self, corner: Point, opposite: Point, colour: Rgb, behind: float = -0.01) -> None:
-        """Fill a rectangle facing the camera, `behind` metres from the near end; corners are (across, up)."""
+    def _rectangle(self, corner: Point, opposite: Point, color: Rgb, behind: float = -0.01) -> None:
+        """Fill a rectangle facing the camera, `behind` meters from the near end; corners are (across, up)."""
         vehicle, scale = self._vehicle, self._vehicle.scale
         x0, x1 = vehicle.x + corner[0] * scale, vehicle.x + opposite[0] * scale
         y0, y1, z = corner[1] * scale, opposite[1] * scale, vehicle.distance + behind
-        self._face([(x0, y0, z), (x0, y1, z), (x1, y1, z), (x1, y0, z)], colour, TO_CAMERA)
+        self._face([(x0, y0, z), (x0, y1, z), (x1, y1, z), (x1, y0, z)], color, TO_CAMERA)
 
-    def _face(self, corners: Sequence[StreetPoint], colour: Rgb, normal: Vector) -> None:
-        self._painter.face(corners, colour, normal, RoadClass.CAR, self._strength)
+    def _face(self, corners: Sequence[StreetPoint], color: Rgb, normal: Vector) -> None:
+        self._painter.face(corners, color, normal, RoadClass.CAR, self._strength)

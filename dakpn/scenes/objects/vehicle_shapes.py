@@ -11,10 +11,10 @@ class VehicleShape:
     """A vehicle's side view, extruded across its width.
 
     Attributes:
-        length, width: metres.
-        belt: height in metres where the glass begins; the body narrows above it.
+        length, width: meters.
+        belt: height in meters where the glass begins; the body narrows above it.
         roof_width: width of the roof relative to the body's.
-        outline: (fraction of the length from the rear, height in metres), from the rear's bottom over the
+        outline: (fraction of the length from the rear, height in meters), from the rear's bottom over the
             roof to the front's bottom.
         parts: what each stretch of the outline shows; one fewer than the points.
         side_glass: windows seen from the side, as polygons in the outline's coordinates.

@@ -33,14 +33,14 @@ def test_a_label_space_survives_json_and_pickle() -> None:
         LabelSpace.from_dict({**SPACE.to_dict(), "class_colors": [[1, 2]]})
 
 
-def test_colours_survive_json_and_are_no_part_of_what_is_compared() -> None:
+def test_colors_survive_json_and_are_no_part_of_what_is_compared() -> None:
     colored = replace(SPACE, class_colors=((1, 2, 3), (4, 5, 6)))
     assert LabelSpace.from_dict(json.loads(json.dumps(colored.to_dict()))).class_colors == ((1, 2, 3), (4, 5, 6))
     assert colored == SPACE
     assert hash(colored) == hash(SPACE)
 
 
-def test_a_label_space_of_older_versions_has_no_colours() -> None:
+def test_a_label_space_of_older_versions_has_no_colors() -> None:
     older = SPACE.to_dict()
     del older["class_colors"]
     assert LabelSpace.from_dict(older) == SPACE
@@ -48,7 +48,7 @@ def test_a_label_space_of_older_versions_has_no_colours() -> None:
 
 
 @pytest.mark.parametrize("colors", [((1, 2, 3),), ((1, 2, 3), (4, 5, 256)), ((1, 2, 3), (4, -5, 6))])
-def test_colours_that_do_not_fit_are_refused(colors: tuple[tuple[int, int, int], ...]) -> None:
+def test_colors_that_do_not_fit_are_refused(colors: tuple[tuple[int, int, int], ...]) -> None:
     with pytest.raises(UsageError, match=r"toy: .*class_colors"):
         LabelSpace("toy", ("road", "car"), class_colors=colors)
 

@@ -30,7 +30,7 @@ class Log:
 
 @pytest.fixture(scope="module")
 def domains() -> tuple[np.ndarray, np.ndarray]:
-    """Squares on a dark ground, and the same kind of picture in other colours."""
+    """Squares on a dark ground, and the same kind of picture in other colors."""
     rng = np.random.default_rng(0)
     images = np.full((12, 3, 32, 32), 40, np.uint8)
     for image in images:

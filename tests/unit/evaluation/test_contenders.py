@@ -1,4 +1,4 @@
-"""Contenders: what they do to colours and frequencies, their draws, and that a sample and a draw decide all."""
+"""Contenders: what they do to colors and frequencies, their draws, and that a sample and a draw decide all."""
 
 from dataclasses import replace
 from pathlib import Path

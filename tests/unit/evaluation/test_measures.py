@@ -1,4 +1,4 @@
-"""Distances, edge displacement, colours and label preservation, on pictures whose answer is known."""
+"""Distances, edge displacement, colors and label preservation, on pictures whose answer is known."""
 
 import numpy as np
 import pytest

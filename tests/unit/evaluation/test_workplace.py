@@ -75,7 +75,7 @@ def test_baselines_cells_and_measures_run_on_a_device(scenes: Scenes, weights: s
 
 
 @pytest.mark.parametrize("build", [Reinhard, lambda references, **at: Fourier(references, 0.1, **at)])
-def test_recolouring_on_a_device_gives_the_same_picture_to_a_grey_level(build: Any) -> None:
+def test_recoloring_on_a_device_gives_the_same_picture_to_a_grey_level(build: Any) -> None:
     rng = np.random.default_rng(0)
     references = rng.integers(30, 220, (3, 24, 32, 3), dtype=np.uint8)
     seen = LabelledImage("k", rng.integers(0, 256, (24, 32, 3), dtype=np.uint8), np.zeros((24, 32), np.uint8))

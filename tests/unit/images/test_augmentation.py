@@ -1,4 +1,4 @@
-"""Random views: label and image move together, colours stay within their range, nothing else changes."""
+"""Random views: label and image move together, colors stay within their range, nothing else changes."""
 
 import colorsys
 

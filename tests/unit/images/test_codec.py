@@ -24,13 +24,13 @@ def saved(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
     return buffer.getvalue()
 
 
-def png(bits: int, colour: int, size: tuple[int, int], rows: bytes) -> bytes:
+def png(bits: int, color: int, size: tuple[int, int], rows: bytes) -> bytes:
     """A PNG written by hand, for what Pillow does not write."""
 
     def chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
-    header = struct.pack(">IIBBBBB", size[1], size[0], bits, colour, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", size[1], size[0], bits, color, 0, 0, 0)
     parts = [chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(rows)), chunk(b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
@@ -93,11 +93,11 @@ def test_transparent_pixels_are_refused_and_pillow_stays_silent(mode: str) -> No
             codec.decode_image(data, "a.png")
 
 
-@pytest.mark.parametrize("colour", [0, 2])
-def test_16_bit_images_are_refused(colour: int) -> None:
-    rows = b"".join(b"\0" + bytes(2 * (3 if colour else 1) * 4) for _ in range(2))
+@pytest.mark.parametrize("color", [0, 2])
+def test_16_bit_images_are_refused(color: int) -> None:
+    rows = b"".join(b"\0" + bytes(2 * (3 if color else 1) * 4) for _ in range(2))
     with pytest.raises(DataError, match=r"a\.png: got an image with 16 bits a channel, expected 8; convert"):
-        codec.decode_image(png(16, colour, (2, 4), rows), "a.png")
+        codec.decode_image(png(16, color, (2, 4), rows), "a.png")
 
 
 def test_cmyk_and_other_formats_are_refused() -> None:
@@ -178,11 +178,11 @@ SIDES = st.tuples(st.integers(1, 20), st.integers(1, 20))
 
 
 @given(old=SIDES, new=SIDES)
-def test_resizing_a_label_takes_the_pixel_under_each_centre(old: tuple[int, int], new: tuple[int, int]) -> None:
+def test_resizing_a_label_takes_the_pixel_under_each_center(old: tuple[int, int], new: tuple[int, int]) -> None:
     label = np.arange(old[0] * old[1], dtype=np.uint16).reshape(old)
     taken = np.stack(np.unravel_index(codec.resize_label(label, new), old), -1)
-    centres = np.stack(np.indices(new), -1) + 0.5
-    assert np.all(np.abs((taken + 0.5) / old - centres / new) <= 0.5 / np.array(old) + 1e-9)
+    centers = np.stack(np.indices(new), -1) + 0.5
+    assert np.all(np.abs((taken + 0.5) / old - centers / new) <= 0.5 / np.array(old) + 1e-9)
 
 
 def test_shrinking_an_image_averages() -> None:

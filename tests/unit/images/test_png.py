@@ -14,7 +14,7 @@ from PIL import Image
 from dakpn.errors import DataError
 from dakpn.images import codec, png
 
-COLOURS = {"grey": (0, 1), "rgb": (2, 3), "palette": (3, 1), "grey+alpha": (4, 2), "rgba": (6, 4)}
+COLORS = {"grey": (0, 1), "rgb": (2, 3), "palette": (3, 1), "grey+alpha": (4, 2), "rgba": (6, 4)}
 DEPTHS = {"grey": (1, 2, 4, 8, 16), "rgb": (8, 16), "palette": (1, 2, 4, 8), "grey+alpha": (8, 16), "rgba": (8, 16)}
 LAYOUTS = [(name, depth) for name, depths in DEPTHS.items() for depth in depths]
 
@@ -33,8 +33,8 @@ def build(
     two IDAT chunks.
     """
     rng = np.random.default_rng(seed)
-    colour, channels = COLOURS[name]
-    header = struct.pack(">IIBBBBB", size[1], size[0], depth, colour, 0, 0, int(interlaced))
+    color, channels = COLORS[name]
+    header = struct.pack(">IIBBBBB", size[1], size[0], depth, color, 0, 0, int(interlaced))
     rows = b""
     for height, width in png._passes(*size, int(interlaced)):
         for _ in range(height):

@@ -24,6 +24,6 @@ def literal_blur(image: Tensor, sigma: Tensor, radius: int = RADIUS) -> Tensor:
 
 
 def literal_hsv_affine(image: np.ndarray, gain: np.ndarray, bias: np.ndarray) -> np.ndarray:
-    """HSV affine of one RGB colour with the standard library's conversions."""
+    """HSV affine of one RGB color with the standard library's conversions."""
     hsv = gain * np.array(colorsys.rgb_to_hsv(*image)) + bias
     return np.array(colorsys.hsv_to_rgb(hsv[0] % 1.0, *np.clip(hsv[1:], 0, 1)))

@@ -116,7 +116,7 @@ def test_wide_images_are_tiled_in_both_directions_without_seams():
 
 @with_and_without_style
 @pytest.mark.parametrize("form", ["fused", "tiled"])
-def test_identity_params_return_the_bytes_of_every_colour(form, styled):
+def test_identity_params_return_the_bytes_of_every_color(form, styled):
     function = function_with(styled=styled)
     levels = np.arange(0, 256, 3, dtype=np.uint8)
     image = np.stack(np.meshgrid(levels, levels, levels), -1).reshape(len(levels), -1, 3)

@@ -54,7 +54,7 @@ def test_gradient_support_lies_inside_the_radius():
     assert image.grad[0, 2].abs().max() == 0
 
 
-def test_weights_are_centred_and_do_not_move_a_delta():
+def test_weights_are_centerd_and_do_not_move_a_delta():
     delta = torch.zeros(1, 3, 31, 31)
     delta[..., 15, 15] = 1
     blurred = gaussian_blur(delta, torch.full_like(delta, 2.0))[0, 0]

@@ -1,4 +1,4 @@
-"""Colour conversions: against others' formulas, there and back, and gradients on every awkward colour."""
+"""Color conversions: against others' formulas, there and back, and gradients on every awkward color."""
 
 import colorsys
 import math
@@ -41,7 +41,7 @@ def test_round_trip_and_finite_gradients(color):
     assert gradient.isfinite().all()
 
 
-def test_every_byte_colour_survives_the_round_trip():
+def test_every_byte_color_survives_the_round_trip():
     levels = torch.arange(0, 256, 5).float() / 255
     rgb = torch.cartesian_prod(levels, levels, levels).T.reshape(1, 3, 52, -1)
     back = (hsv_to_rgb(rgb_to_hsv(rgb)) * 255).round()

@@ -25,7 +25,7 @@ def needs_package(variant: int) -> None:
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_the_published_weights_know_what_is_in_a_picture(variant: int) -> None:
-    """Architecture, padding and normalisation are right."""
+    """Architecture, padding and normalization are right."""
     needs_package(variant)
     data = pytest.importorskip("skimage.data", reason="the pictures come with scikit-image")
     network = published_classifier(variant)

@@ -1,4 +1,4 @@
-"""Fused and torch form give the same image at full size: on rendered and photographed content, and extreme colours."""
+"""Fused and torch form give the same image at full size: on rendered and photographed content, and extreme colors."""
 
 from functools import cache
 from pathlib import Path
@@ -30,7 +30,7 @@ def rendered(number: int = 7) -> np.ndarray:
 
 @cache
 def extreme() -> np.ndarray:
-    """Every grey, pure and dark colours, and reds on both sides of where the hue comes round."""
+    """Every grey, pure and dark colors, and reds on both sides of where the hue comes round."""
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (*GTA5, 3), dtype=np.uint8)
     image[:300] = image[:300, :, :1]
@@ -99,12 +99,12 @@ def test_the_shipped_recipe(content) -> None:
     assert gap(function, content(), params_of(function)) < TOLERANCE
 
 
-def test_colours_computed_by_one_stage_and_turned_by_the_next() -> None:
+def test_colors_computed_by_one_stage_and_turned_by_the_next() -> None:
     function = function_of(LabAffineConfig(), HsvAffineConfig(), GaussianBlurConfig(max_sigma=0.8))
     assert gap(function, extreme(), params_of(function)) < TOLERANCE
 
 
-def test_colours_far_brighter_than_any_screen() -> None:
+def test_colors_far_brighter_than_any_screen() -> None:
     function = function_of(LabAffineConfig(), HsvAffineConfig(), NoiseConfig())
     params = params_of(function, bias=15.0)
     assert gap(function, extreme(), params) < TOLERANCE + 0.1  # the cones differ by many powers of ten

@@ -29,13 +29,13 @@ GAMMA, NOISE = GammaConfig(), NoiseConfig()
 BLUR, WIDE, KERNEL = GaussianBlurConfig(max_sigma=0.8), GaussianBlurConfig(max_sigma=8.0), SymmetricKernelConfig(size=7)
 LISTS = {
     "shipped": (LAB, BLUR, NOISE),
-    "no colours": (WIDE, NOISE),
+    "no colors": (WIDE, NOISE),
     "no blur": (LAB, GAMMA, NOISE),
     "noise alone": (NOISE,),
-    "all colours": (GAMMA, RGB, LAB, HSV, BLUR, NOISE),
+    "all colors": (GAMMA, RGB, LAB, HSV, BLUR, NOISE),
     "one twice": (LAB, LAB, RGB, RGB, WIDE),
-    "colours behind": (BLUR, NOISE, GAMMA, LAB),
-    "colours around": (RGB, BLUR, HSV, NOISE),
+    "colors behind": (BLUR, NOISE, GAMMA, LAB),
+    "colors around": (RGB, BLUR, HSV, NOISE),
     "noise first": (NOISE, HSV, BLUR),
     "noise twice": (NOISE, BLUR, NOISE),
     "kernel": (RGB, KERNEL, NOISE),

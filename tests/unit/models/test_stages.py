@@ -93,7 +93,7 @@ def test_gradients_match_finite_differences(stage: Stage):
 
 
 @every_stage
-def test_gradients_are_finite_on_awkward_colours(stage: Stage):
+def test_gradients_are_finite_on_awkward_colors(stage: Stage):
     colors = [(0, 0, 0), (1, 1, 1), (0.5, 0.5, 0.5), (1, 0, 0), (1, 1, 0), (0, 1, 1), (0.2, 0.9, 0.2)]
     image = torch.tensor(colors, dtype=torch.float32).T.reshape(1, 3, 1, -1).requires_grad_()
     raw = torch.zeros(1, len(stage.names), 1, len(colors), requires_grad=True)

@@ -87,7 +87,7 @@ def test_an_image_reaches_the_moments_of_its_style(kind):
     torch.testing.assert_close(moved.class_mean, color_moments(target, classes).class_mean, atol=5e-3, rtol=0)
 
 
-def test_each_class_goes_to_its_own_colour():
+def test_each_class_goes_to_its_own_color():
     images, classes = random_images(1, 2), striped_classes(1)
     real = random_images(1, 3)
     real[..., :6] *= torch.tensor([1.2, 0.6, 0.6]).view(3, 1, 1)  # class 0 is red there

@@ -82,7 +82,7 @@ def example(key: str = "seq/0001", size: tuple[int, int] = (24, 32)) -> Translat
     before = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
     label = rng.integers(0, 3, size, dtype=np.uint8)
     label[0] = 255
-    gain = ParameterMap(np.full(size, 1.1, np.float32), low=0.3, high=1.7, centre=1.0, unit="x")
+    gain = ParameterMap(np.full(size, 1.1, np.float32), low=0.3, high=1.7, center=1.0, unit="x")
     return TranslationExample(key, before, 255 - before, label, {"saturation gain": gain})
 
 

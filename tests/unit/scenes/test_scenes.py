@@ -181,7 +181,7 @@ def test_the_camera_keeps_edges_in_place() -> None:
     assert int(np.argmax(agreement)) == 4  # no shift
 
 
-def test_the_domains_differ_in_colour_but_not_in_content() -> None:
+def test_the_domains_differ_in_color_but_not_in_content() -> None:
     synthetic = [render_small(seed) for seed in range(12)]
     photographs = [photograph(seed, SMALL) for seed in range(12)]
 

@@ -140,7 +140,7 @@ def test_a_batch_of_ignored_pixels_alone_teaches_nothing() -> None:
     assert not network.weight.grad.any()
 
 
-def test_images_are_recoloured_by_their_own_labels_before_they_are_augmented() -> None:
+def test_images_are_recolored_by_their_own_labels_before_they_are_augmented() -> None:
     images, labels = blocks()
     seen = []
 
@@ -151,7 +151,7 @@ def test_images_are_recoloured_by_their_own_labels_before_they_are_augmented() -
     network = nn.Conv2d(3, 12, 1)
     losses = []
     for task, shown in (
-        (SegmentationTask(network, torch.ones(12), 255, recolour=inverted), images),
+        (SegmentationTask(network, torch.ones(12), 255, recolor=inverted), images),
         (SegmentationTask(network, torch.ones(12), 255), 1 - images),
     ):
         torch.manual_seed(0)

@@ -328,7 +328,7 @@ def test_a_gta5_label_of_another_size_than_its_image_is_named_with_both_sizes(tm
     assert "labels/00002.png: got a label of 20 x 10 pixels, expected 19 x 10 as its image" in problem.message
 
 
-def test_labels_in_colours_are_named(tmp_path: Path, make_dataset) -> None:
+def test_labels_in_colors_are_named(tmp_path: Path, make_dataset) -> None:
     root = make_dataset(3)
     label(root, 1).write_bytes(encode_image(np.full((12, 16, 3), 128, np.uint8), "png"))
     (problem,) = check(root).problems

@@ -67,7 +67,7 @@ def label_of_another_size(root: Path) -> Path:
     return root / "labels/train/001.png"
 
 
-def label_in_colours(root: Path) -> Path:
+def label_in_colors(root: Path) -> Path:
     (root / "labels/train/001.png").write_bytes(encode_image(np.zeros((12, 16, 3), np.uint8), "png"))
     return root / "labels/train/001.png"
 
@@ -77,7 +77,7 @@ def jpeg_label(root: Path) -> Path:
     return root / "labels/train/001.png"
 
 
-@pytest.mark.parametrize("damage", [cut_image, text_for_image, label_of_another_size, label_in_colours, jpeg_label])
+@pytest.mark.parametrize("damage", [cut_image, text_for_image, label_of_another_size, label_in_colors, jpeg_label])
 def test_what_headers_tell_is_refused_by_headers_too(make_dataset, tmp_path: Path, damage) -> None:
     root = make_dataset(3)
     path = damage(root)

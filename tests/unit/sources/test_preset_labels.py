@@ -80,9 +80,9 @@ def test_a_single_channel_is_kept_byte_for_byte(tmp_path: Path, dtype: type) -> 
     assert synthia_pair(tmp_path, data).read_label((13, 11)).data == data
 
 
-def test_8_bit_colours_are_refused(tmp_path: Path) -> None:
+def test_8_bit_colors_are_refused(tmp_path: Path) -> None:
     data = codec.encode_image(np.zeros((8, 8, 3), np.uint8), "png")
-    with pytest.raises(DataError, match=r"label\.png: got a label with 8-bit colours, expected 16-bit RGB"):
+    with pytest.raises(DataError, match=r"label\.png: got a label with 8-bit colors, expected 16-bit RGB"):
         synthia_pair(tmp_path, data).read_label((8, 8))
 
 

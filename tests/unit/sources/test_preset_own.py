@@ -32,8 +32,8 @@ def write_preset(folder: Path, **changes: object) -> str:
 
 def test_a_preset_of_ones_own_lists_valid_keys(tmp_path: Path) -> None:
     assert isinstance(load_preset(write_preset(tmp_path)), DatasetPreset)
-    with pytest.raises(ConfigError, match=r"mine\.yml: unknown key colours; valid here: class_colors, .*layouts"):
-        load_preset(write_preset(tmp_path, colours=[]))
+    with pytest.raises(ConfigError, match=r"mine\.yml: unknown key colors; valid here: class_colors, .*layouts"):
+        load_preset(write_preset(tmp_path, colors=[]))
     with pytest.raises(ConfigError, match=r"nowhere\.yaml cannot be read"):
         load_preset(str(tmp_path / "nowhere.yaml"))
     (tmp_path / "twice.yaml").write_text("name: a\nname: b\n")

@@ -183,7 +183,7 @@ def test_synthia_and_cityscapes16_share_the_16_classes_that_synthia_has() -> Non
 @pytest.mark.parametrize(
     "pair", [("gta5", "cityscapes"), ("synthia", "cityscapes16"), ("facesynthetics", "celebamask_hq")]
 )
-def test_the_colours_of_a_pair_agree(pair: tuple[str, str]) -> None:
+def test_the_colors_of_a_pair_agree(pair: tuple[str, str]) -> None:
     assert load_preset(pair[0]).class_colors == load_preset(pair[1]).class_colors
 
 

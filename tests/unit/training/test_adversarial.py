@@ -84,7 +84,7 @@ def test_each_network_gets_the_gradient_of_its_own_objective_and_nothing_of_the_
     judge_parameters = [*task.patch_discriminator.parameters(), *task.whole_discriminator.parameters()]
     expected_judges = torch.autograd.grad(discriminators_loss, judge_parameters)
     for found, expected in zip([*head, *judges], [*expected_head, *expected_judges], strict=True):
-        # A convolution's bias before an instance normalisation has no gradient but rounding.
+        # A convolution's bias before an instance normalization has no gradient but rounding.
         torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-12)
     assert max(float(g.abs().max()) for g in expected_head) > 1e-6
     assert max(float(g.abs().max()) for g in expected_judges) > 1e-6
@@ -200,7 +200,7 @@ def test_in_bfloat16_the_gradients_stay_float32_and_close() -> None:
 
 
 def darker(images: Tensor) -> Tensor:
-    """The domain gap to be learned: half the brightness, less colour."""
+    """The domain gap to be learned: half the brightness, less color."""
     hsv = rgb_to_hsv(images) * torch.tensor([1.0, 0.7, 0.5]).view(3, 1, 1)
     return hsv_to_rgb(hsv)
 

@@ -56,7 +56,7 @@ def train(make_batch: Any, rank: int = 0) -> dict[str, Any]:
 
 
 def matter(task: torch.nn.Module) -> dict[str, Tensor]:
-    """Trained params without the biases that an instance normalisation takes away again: rounding alone moves them."""
+    """Trained params without the biases that an instance normalization takes away again: rounding alone moves them."""
     without = {"layers.2.bias"}
     return {
         name: p.detach()

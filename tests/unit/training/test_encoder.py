@@ -1,4 +1,4 @@
-"""The encoder's rounds, what taking the colours of real images means, the style bank, and the kept logits."""
+"""The encoder's rounds, what taking the colors of real images means, the style bank, and the kept logits."""
 
 from dataclasses import replace
 from functools import partial
@@ -16,7 +16,7 @@ from dakpn.datasets.training_decode import key_number, real_decoder, style_decod
 from dakpn.models.segmenters.segmenter import SmallSegmenter
 from dakpn.models.style import ColorMoments, color_moments
 from dakpn.training.data import BatchLoader, SegmentationBatch
-from dakpn.training.encoder import LogitCache, Recolouring, collect_styles, encoder_rounds, read_styles
+from dakpn.training.encoder import LogitCache, Recoloring, collect_styles, encoder_rounds, read_styles
 from dakpn.training.loop import step_seed
 from dakpn.training.run_folder import RunFolder
 from tests.scenes import Scenes
@@ -28,11 +28,11 @@ PLENTY = 2**20
 IMAGE_BYTES = LOGITS * 6 * 8 * 2  # a 24 x 32 image on the grid of stride 4, in fp16
 
 
-def test_every_round_takes_the_colours_that_the_one_before_it_collected() -> None:
+def test_every_round_takes_the_colors_that_the_one_before_it_collected() -> None:
     first, second, last = encoder_rounds(RunFolder("run"), 2)
-    assert first.colours is None
-    assert second.colours == first.styles is not None
-    assert last.colours == second.styles is not None
+    assert first.colors is None
+    assert second.colors == first.styles is not None
+    assert last.colors == second.styles is not None
     assert last.styles is None
     assert last.weights == "run/encoder"
     assert len({r.weights for r in (first, second, last)}) == len({r.stage for r in (first, second, last)}) == 3
@@ -40,7 +40,7 @@ def test_every_round_takes_the_colours_that_the_one_before_it_collected() -> Non
 
 def test_without_adaptation_the_first_round_is_the_last() -> None:
     (only,) = encoder_rounds(RunFolder("run"), 0)
-    assert (only.stage, only.weights, only.styles, only.colours) == ("encoder", "run/encoder", None, None)
+    assert (only.stage, only.weights, only.styles, only.colors) == ("encoder", "run/encoder", None, None)
 
 
 def batch(seed: int = 0) -> SegmentationBatch:
@@ -59,19 +59,19 @@ def styles(count: int = 4) -> ColorMoments:
     return color_moments(real, shares)
 
 
-def recoloured(batches: list[SegmentationBatch], start_step: int = 0, rank: int = 0) -> list[Tensor]:
+def recolored(batches: list[SegmentationBatch], start_step: int = 0, rank: int = 0) -> list[Tensor]:
     """Images of batches, with the generator seeded as the train loop seeds it for their steps."""
-    recolour, images = Recolouring(styles(), StyleConfig(scarce_mass=1e-6), torch.device("cpu")), []
+    recolor, images = Recoloring(styles(), StyleConfig(scarce_mass=1e-6), torch.device("cpu")), []
     for step, before in enumerate(batches, start_step):
         torch.manual_seed(step_seed(5, rank, step))
-        images.append(recolour(before.images, before.labels))
+        images.append(recolor(before.images, before.labels))
     return images
 
 
-def test_each_class_gets_the_colours_that_it_has_in_a_real_image() -> None:
+def test_each_class_gets_the_colors_that_it_has_in_a_real_image() -> None:
     before = batch()
     labels = before.labels.clone()
-    (after,) = recoloured([before])
+    (after,) = recolored([before])
     assert torch.equal(before.labels, labels)
     shares = (before.labels[:, None] == torch.arange(CLASSES)[:, None, None]).float()
     reached = color_moments(after, shares)
@@ -82,10 +82,10 @@ def test_each_class_gets_the_colours_that_it_has_in_a_real_image() -> None:
         assert (color_moments(before.images, shares).class_mean[image] - wanted.class_mean).abs().amax() > 0.1
 
 
-def test_ignored_pixels_take_the_colours_of_the_whole_image() -> None:
+def test_ignored_pixels_take_the_colors_of_the_whole_image() -> None:
     before = batch()
     before.labels[:, :4] = IGNORED
-    (after,) = recoloured([before])
+    (after,) = recolored([before])
     assert after.isfinite().all()
     assert (after[:, :, :4] - before.images[:, :, :4]).abs().mean() > 0.05
     assert (before.labels[:, :4] == IGNORED).all()
@@ -93,11 +93,11 @@ def test_ignored_pixels_take_the_colours_of_the_whole_image() -> None:
 
 def test_draws_are_a_function_of_step_and_rank() -> None:
     batches = [batch(n) for n in range(6)]
-    whole = recoloured(batches)
-    resumed = recoloured(batches[3:], start_step=3)
+    whole = recolored(batches)
+    resumed = recolored(batches[3:], start_step=3)
     for one, other in zip(whole[3:], resumed, strict=True):
         assert torch.equal(one, other)
-    elsewhere = recoloured(batches, rank=1)
+    elsewhere = recolored(batches, rank=1)
     assert any(not torch.equal(one, other) for one, other in zip(whole, elsewhere, strict=True))
 
 

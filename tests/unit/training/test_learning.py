@@ -133,8 +133,8 @@ def learned_params(predictor: KernelPredictor) -> Tensor:
     return predictor.refinement.bound(predictor.head(torch.eye(CLASSES)[..., None, None])).flatten(1)
 
 
-def mean_colour(scenes: Sequence[Scene], class_id: int, params: Tensor) -> Tensor:
-    """Mean colour [3] of a class, in grey levels, after the colour stage alone."""
+def mean_color(scenes: Sequence[Scene], class_id: int, params: Tensor) -> Tensor:
+    """Mean color [3] of a class, in grey levels, after the color stage alone."""
     images, labels = pixels_of(scenes), torch.from_numpy(np.stack([scene.label for scene in scenes]))
     recolored = FUNCTION.stages[0].apply(images, params[:6].view(1, -1, 1, 1).expand(len(images), -1, *SIZE), images)
     return 255 * recolored.permute(1, 0, 2, 3)[:, labels == class_id].mean(1)
@@ -151,13 +151,13 @@ def test_a_known_map_is_recovered_class_by_class_from_unpaired_images() -> None:
     table = {name: learned[:, [n.startswith(name) for n in FUNCTION.names]].mean(1) for name in ("sigma", "noise")}
     problems = []
     for class_id in KNOWN:
-        wanted = mean_colour(scenes, class_id, known[class_id])
+        wanted = mean_color(scenes, class_id, known[class_id])
         before, after = (
-            float((mean_colour(scenes, class_id, params) - wanted).abs().max())
+            float((mean_color(scenes, class_id, params) - wanted).abs().max())
             for params in (identity, learned[class_id])
         )
         if not after < max(8.0, 0.3 * before):
-            problems.append(f"class {class_id}: colour {before:.1f} levels away before, {after:.1f} after")
+            problems.append(f"class {class_id}: color {before:.1f} levels away before, {after:.1f} after")
     hues = learned[:, FUNCTION.names.index("hue_shift")]
     for class_id in (SKY, TREE):  # the others are too grey to tell
         if abs(float(hues[class_id] - KNOWN[class_id]["hue_shift"])) > 0.015:

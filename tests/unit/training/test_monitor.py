@@ -22,7 +22,7 @@ from dakpn.training.monitor import HealthMonitor, Meter, translation_health
 from dakpn.training.state import TrainState
 from tests.unit.training.tiny import LOW, PATCH, Reports, Values, adversarial_batch, batches_from, tiny_task, values
 
-COLOUR = TranslationConfig(stages=(HsvAffineConfig(),))
+COLOR = TranslationConfig(stages=(HsvAffineConfig(),))
 ANY_HUE = TranslationConfig(stages=(HsvAffineConfig(hue_shift=0.5),))
 SLOW = AdversarialConfig(predictor_learning_rate=1e-9, discriminator_learning_rate=1e-9)
 FAST_JUDGE = AdversarialConfig(predictor_learning_rate=1e-9, discriminator_learning_rate=1e-2)
@@ -63,7 +63,7 @@ def undecided() -> Case:
 
 
 def too_bright() -> Case:
-    return biased(tiny_task(translation=COLOUR), value_gain=9.0, value_bias=9.0), SLOW, adversarial_batch
+    return biased(tiny_task(translation=COLOR), value_gain=9.0, value_bias=9.0), SLOW, adversarial_batch
 
 
 def turned() -> Case:

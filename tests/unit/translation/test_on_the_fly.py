@@ -40,9 +40,9 @@ HOSTILE: dict[str, Callable[[np.random.Generator], np.ndarray]] = {
     "almost greys": lambda rng: rng.integers(2, 250, (40, 56, 1)) + rng.integers(-2, 3, (40, 56, 3)),
     "almost blacks": lambda rng: rng.integers(0, 3, (40, 56, 3)),
     "almost whites": lambda rng: rng.integers(253, 256, (40, 56, 3)),
-    "one colour": lambda rng: rng.integers(0, 256, 3) + np.zeros((40, 56, 3), int),
+    "one color": lambda rng: rng.integers(0, 256, 3) + np.zeros((40, 56, 3), int),
 }
-"""Where f turns the least difference of its params into another colour: the hue of a grey is anything."""
+"""Where f turns the least difference of its params into another color: the hue of a grey is anything."""
 
 
 @pytest.fixture(scope="module")

@@ -128,7 +128,7 @@ def test_logits_and_moments_that_were_changed_are_found_when_computed_again(
     found = compare(scenes.synthetic, copied, guessing_weights).differences
     assert [(d.kind, d.key) for d in found] == [("params", first.key), ("params", second.key)]
     assert "the logits differ by up to" in found[0].message
-    assert "the colour moments differ" in found[1].message
+    assert "the color moments differ" in found[1].message
 
 
 def test_a_copy_of_other_weights_and_another_input_are_named(scenes: Scenes, copied: Path) -> None:

@@ -1,4 +1,4 @@
-"""Stages that recolour a pixel by itself: their radius is 0."""
+"""Stages that recolor a pixel by itself: their radius is 0."""
 
 import math
 
@@ -21,9 +21,9 @@ from dakpn.models.function.color import (
 class HsvAffine:
     """`hsv' = gain * hsv + bias`; hue wraps, saturation and value are clamped to 0..1.
 
-    Departures from the paper's formula, which leaps where a colour has no hue and where the hue comes round, so that
-    rounding decided what became of a colour computed by a stage before: below `FAINTEST_CHROMA` the saturation fades to
-    0, and within `LAST_HUES` the hue's gain fades to 1. No colour in 8 bits lies there but grey, which stays grey.
+    Departures from the paper's formula, which leaps where a color has no hue and where the hue comes round, so that
+    rounding decided what became of a color computed by a stage before: below `FAINTEST_CHROMA` the saturation fades to
+    0, and within `LAST_HUES` the hue's gain fades to 1. No color in 8 bits lies there but grey, which stays grey.
     """
 
     names = ("hue_gain", "saturation_gain", "value_gain", "hue_shift", "saturation_bias", "value_bias")
@@ -35,8 +35,8 @@ class HsvAffine:
         reach = (config.hue_gain, config.saturation_gain, config.value_gain)
         reach += (config.hue_shift, config.saturation_bias, config.value_bias)
         self._reach = reach
-        self.low = tuple(centre - half for centre, half in zip(self.identity, reach, strict=True))
-        self.high = tuple(centre + half for centre, half in zip(self.identity, reach, strict=True))
+        self.low = tuple(center - half for center, half in zip(self.identity, reach, strict=True))
+        self.high = tuple(center + half for center, half in zip(self.identity, reach, strict=True))
 
     def bound(self, raw: Tensor) -> Tensor:
         """Tanh around the identity."""
@@ -64,8 +64,8 @@ class RgbAffine:
 
     def __init__(self, config: RgbAffineConfig) -> None:
         self._reach = (config.gain,) * 3 + (config.bias,) * 3
-        self.low = tuple(centre - half for centre, half in zip(self.identity, self._reach, strict=True))
-        self.high = tuple(centre + half for centre, half in zip(self.identity, self._reach, strict=True))
+        self.low = tuple(center - half for center, half in zip(self.identity, self._reach, strict=True))
+        self.high = tuple(center + half for center, half in zip(self.identity, self._reach, strict=True))
 
     def bound(self, raw: Tensor) -> Tensor:
         """Tanh around the identity."""
@@ -79,7 +79,7 @@ class RgbAffine:
 class LabAffine:
     """`lab' = gain * lab + bias` in l-alpha-beta, clamped to 0..1 in RGB.
 
-    Matching a picture's colour moments to another's is such an affine, so that a style is a choice of its params.
+    Matching a picture's color moments to another's is such an affine, so that a style is a choice of its params.
 
     Source: Reinhard et al., "Color Transfer between Images", 2001.
     """

@@ -35,7 +35,7 @@ class SymmetricKernel:
     """A predicted kernel shared by the channels: `y(p) = (x(p) + sum_d w_d (x(p+d) + x(p-d))) / (1 + 2 sum_d w_d)`.
 
     A free k x k kernel could shift the image and break labels. This one has one weight in 0..1 for each pair of
-    opposite neighbours; the centre's is 1.
+    opposite neighbors; the center's is 1.
     """
 
     shrinks = True
@@ -54,7 +54,7 @@ class SymmetricKernel:
         return torch.sigmoid(raw + self._initial)
 
     def apply(self, image: Tensor, params: Tensor, noise: Tensor) -> Tensor:
-        """Normalised sum over the window, edges replicated."""
+        """Normalized sum over the window, edges replicated."""
         height, width = image.shape[-2:]
         padded = F.pad(image, (self.radius,) * 4, mode="replicate")
 
