@@ -67,7 +67,7 @@ class ControlStore:
         return job is None or job.is_dead
 
     def put(self, key: str, value: str) -> None:
-        """Leave a note; one of the same key is replaced."""
+        """Store a note; one of the same key is replaced."""
         with self._asking():
             self._client.internal_kv_put(key.encode(), value.encode(), True, _NAMESPACE, _TIMEOUT_S)
 
@@ -83,7 +83,7 @@ class ControlStore:
             return [key.decode() for key in self._client.internal_kv_keys(prefix.encode(), _NAMESPACE, _TIMEOUT_S)]
 
     def delete(self, prefix: str) -> None:
-        """Take away the notes whose keys begin so."""
+        """Delete the notes whose keys begin with `prefix`."""
         with self._asking():
             self._client.internal_kv_del(prefix.encode(), True, _NAMESPACE, _TIMEOUT_S)
 
@@ -103,10 +103,10 @@ class TrainingNotes:
     """A training's own notes: that it runs, and what it says to each node that will go.
 
     Args:
-        store: of its cluster.
-        name: of the training, unlike all others.
-        job_id: of the driver, hexadecimal.
-        node_id: of the driver.
+        store: Store of its cluster.
+        name: Name of the training, unlike all others.
+        job_id: Job id of the driver, hexadecimal.
+        node_id: Node id of the driver.
     """
 
     store: ControlStore
@@ -123,7 +123,7 @@ class TrainingNotes:
 
     @staticmethod
     def all(store: ControlStore) -> list["TrainingNotes"]:
-        """Of all trainings that run, or whose driver died without a word."""
+        """Return the notes of all trainings that run, or whose driver died without a word."""
         found = []
         for key in store.keys(_TRAINING):
             value = store.get(key) if key.count("/") == 1 else None
@@ -133,7 +133,7 @@ class TrainingNotes:
         return found
 
     def close(self) -> None:
-        """The training is over; nobody waits for it."""
+        """Say that the training is over, so that no node waits for it."""
         self.store.delete(_TRAINING + self.name)
 
     def leaving_nodes(self) -> set[str]:

@@ -46,7 +46,7 @@ class Raylet:
     """The process that makes this machine a node of a Ray cluster.
 
     Attributes:
-        pid: of the raylet.
+        pid: Process id of the raylet.
         node_id: hexadecimal.
         gcs_address: HOST:PORT of the head's control store.
         is_head: whether the head itself runs here.
@@ -72,7 +72,7 @@ def save_work(raylet: Raylet, limit_s: float) -> None:
     """Say that this node goes, and wait until every training has answered or is over.
 
     Args:
-        raylet: of this node.
+        raylet: Raylet of this node.
         limit_s: what Ray is told as the time that is left.
 
     Raises:
@@ -145,7 +145,7 @@ class Process:
 
     @property
     def runs(self) -> bool:
-        """Whether it is there and no zombie."""
+        """Whether the process is there and no zombie."""
         fields = _stat(self.pid)
         return fields is not None and fields[_BEGAN] == self.began and fields[_STATE] not in "ZX"
 

@@ -124,7 +124,7 @@ def _dashboard(address: str | None) -> str:
 
 
 def _token() -> str | None:
-    """The token, found where Ray itself looks for it."""
+    """The cluster's token, found where Ray itself looks for it."""
     if token := os.environ.get(_TOKEN_VARIABLE, "").strip():
         return token
     given = os.environ.get(_TOKEN_PATH_VARIABLE)

@@ -25,7 +25,7 @@ class JobError(DakpnError):
 
 
 class DetachedError(DakpnError):
-    """Ctrl-C while a job was followed: the job goes on."""
+    """The log of a job is no longer followed, after Ctrl-C; the job goes on."""
 
     exit_code = 130
 
@@ -74,7 +74,7 @@ async def _follow(client: JobClient, job_id: str, write: Callable[[str], object]
 
 
 def raise_unless_succeeded(client: JobClient, details: JobDetails) -> None:
-    """End well for a job that did.
+    """Return if a job succeeded, and raise what it ended with if not.
 
     Raises:
         JobError: It failed, with the reason from the end of its log, or was stopped.

@@ -28,10 +28,10 @@ class Amount:
 
 @dataclass
 class LedgerState:
-    """What the driver shows.
+    """State of a job, as the driver shows it.
 
     Attributes:
-        done: Of all shards that ended and of those at work.
+        done: Rows and bytes of all shards that ended and of those at work.
         at_work: Shards at work, and the process that does each.
         restarts: How often a shard was begun again because its worker was lost.
     """
@@ -42,7 +42,7 @@ class LedgerState:
 
 
 class JobLedger:
-    """The actor's class."""
+    """Ray actor that counts what is done of a job."""
 
     def __init__(self) -> None:
         self._ended = Amount()
@@ -69,7 +69,7 @@ class JobLedger:
             self._ended.add(part)
 
     def state(self) -> LedgerState:
-        """All that is known."""
+        """Return the state of the job."""
         total = Amount()
         for part in (self._ended, *self._parts.values()):
             total.add(part)

@@ -68,7 +68,7 @@ class TrainingMetrics:
                 self._terms.set(value, {**self._tags, "term": name})
 
     def picture(self, step: int, image: Any) -> None:
-        """Pictures are no metrics."""
+        """Do nothing: Ray's metrics are numbers."""
 
     def close(self) -> None:
-        """Ray forgets the gauges with the process."""
+        """Do nothing: Ray drops the gauges when the process ends."""

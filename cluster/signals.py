@@ -76,7 +76,7 @@ class _Training(Protocol):
 
     @property
     def notice(self) -> TrainNotice:
-        """What the loop asks."""
+        """The notice that the train loop asks."""
         ...
 
     def terminate(self) -> None:
@@ -196,11 +196,11 @@ class _Watch:
 
     @property
     def awaits_checkpoint(self) -> bool:
-        """Whether a node waits for an answer."""
+        """Whether a node waits for a checkpoint."""
         return bool(self._requests.keys() - self._let_go)
 
     def begin(self) -> TrainingNotes:
-        """Say that the training runs, unless that is said."""
+        """Tell the nodes that the training runs, unless they know."""
         if self._notes is None:
             context = ray.get_runtime_context()
             store = ControlStore(context.gcs_address)
@@ -208,12 +208,12 @@ class _Watch:
         return self._notes
 
     def end(self) -> None:
-        """Say that it is over."""
+        """Tell the nodes that the training is over."""
         if self._notes:
             self._notes.close()
 
     def look(self) -> None:
-        """One look."""
+        """Look once for nodes that go."""
         notes = self.begin()
         leaving = notes.leaving_nodes()
         if notes.node_id in leaving and self._terminate:
@@ -302,7 +302,7 @@ class _InWorkers:
         return TerminatedError(_ended_at(step))
 
     def _in_vain(self) -> str | None:
-        """Why no checkpoint will come, if that is known."""
+        """The reason why no checkpoint will come, if it is known."""
         node = self._ask("writer")
         if node is None:
             return "since no worker has begun to train"
@@ -373,7 +373,7 @@ class _Carrier:
         self._nodes: dict[int, str] = {}
 
     async def join(self, rank: int, world_size: int, node_id: str) -> None:
-        """A worker begins; after a restart there may be fewer of them."""
+        """Register a worker that begins; after a restart there may be fewer of them."""
         kept = {other: node for other, node in self._nodes.items() if other < world_size}
         self._nodes = {**kept, rank: node_id}
 

@@ -25,7 +25,7 @@ STOP_WAIT_S = 50
 
 @dataclass(frozen=True)
 class Job:
-    """What is submitted.
+    """A job to be submitted.
 
     Attributes:
         name: the submission id of the first attempt; the same for the same command and run.
@@ -39,7 +39,7 @@ class Job:
 
 
 class Outcome(Enum):
-    """What a submission came to."""
+    """Result of a submission."""
 
     STARTED = "started"
     ATTACHED = "attached"
@@ -58,12 +58,12 @@ def submit(client: JobClient, job: Job, again: bool = False) -> tuple[str, Outco
     """Start the job, unless it is at work or done; a failed or stopped one is tried again under a counted name.
 
     Args:
-        client: of the cluster.
+        client: Client of the cluster.
         job: to be started.
         again: start it even if it is done.
 
     Returns:
-        The submission id, and what it came to.
+        The submission id, and the result of the submission.
 
     Raises:
         UsageError: A job with other settings is at work on the same run.

@@ -17,7 +17,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class SweepStop:
-    """What was asked of this process."""
+    """A stop that a signal to this process asks for."""
 
     def __init__(self) -> None:
         self._asked: signal.Signals | None = None

@@ -16,7 +16,7 @@ class TrialNeeds:
 
     Attributes:
         workers: each is placed on one node.
-        cpus, gpus: of a worker.
+        cpus, gpus: CPUs and GPUs of a worker.
         more_cpus: anywhere in the cluster, for the trial's own process and its data streams.
     """
 
@@ -27,7 +27,7 @@ class TrialNeeds:
 
     @property
     def total_cpus(self) -> float:
-        """Of a whole trial."""
+        """CPUs of a whole trial."""
         return self.workers * self.cpus + self.more_cpus
 
 
@@ -75,6 +75,6 @@ def trial_slots(needs: TrialNeeds, most: int | None) -> int:
 
 
 def _places(node: dict[str, float], needs: TrialNeeds) -> int:
-    """Workers that a node has room for."""
+    """Number of workers that a node has room for."""
     by_cpu = node.get("CPU", 0) // needs.cpus
     return int(min(by_cpu, node.get("GPU", 0) // needs.gpus) if needs.gpus else by_cpu)

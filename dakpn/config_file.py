@@ -61,8 +61,8 @@ def load_config(
     """Read a YAML file, apply `dotted.key=value` overrides and validate.
 
     Args:
-        schema: of the config.
-        path: of the file.
+        schema: Class of the config.
+        path: Path of the file.
         overrides: win over the file.
         leave_out: sections of the file that are for other commands.
 
@@ -78,7 +78,7 @@ def read_config(path: Path | str, named: Callable[[str], str | None] = lambda na
     """Read a YAML file and those that it extends, without validating anything.
 
     Args:
-        path: of the file.
+        path: Path of the file.
         named: the text of a file that goes by a name, to be extended by it; None for all other names, which are paths.
 
     Raises:

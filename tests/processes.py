@@ -30,7 +30,7 @@ def kill_midway(
     """Start a `dakpn` command, end its process group by a signal once `midway` holds, and wait until all of it is gone.
 
     Args:
-        arguments: of `dakpn`.
+        arguments: Arguments of `dakpn`.
         midway: tells when to send the signal.
         log: gets what the command prints.
         timeout: seconds until it must be midway.

@@ -28,7 +28,7 @@ class S3Server:
         program: its name, beside this Python or on the PATH.
         source: where it comes from.
         arguments: for a folder, an address HOST:PORT and its port.
-        environment: of the program, beside PATH and HOME.
+        environment: Environment of the program, beside PATH and HOME.
         keys: what clients sign with.
     """
 

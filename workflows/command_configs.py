@@ -35,7 +35,7 @@ CONFIGS: dict[str, type[Config]] = {
 
 
 def pack_config(words: Sequence[str], **options: Any) -> PackConfig:
-    """Of `dakpn pack`: `SRC OUT` and options, or `CONFIG.yaml KEY=VALUE...`; preset and rule are looked at, too."""
+    """Config of `dakpn pack`: `SRC OUT` and options, or `CONFIG.yaml KEY=VALUE...`; checks preset and rule."""
     from dakpn.sources.exclusions import KeepRule
 
     settings = _of_words(PackConfig, {"source": "SRC", "output": "OUT"}, words, options)
@@ -46,7 +46,7 @@ def pack_config(words: Sequence[str], **options: Any) -> PackConfig:
 
 
 def check_config(words: Sequence[str], **options: Any) -> CheckConfig:
-    """Of `dakpn check`: `SRC` and options, or `CONFIG.yaml KEY=VALUE...`; the preset is looked at, too."""
+    """Config of `dakpn check`: `SRC` and options, or `CONFIG.yaml KEY=VALUE...`; checks the preset."""
     settings = _of_words(CheckConfig, {"source": "SRC"}, words, options)
     _require_preset(settings.dataset)
     return settings
@@ -58,17 +58,17 @@ def is_config_file(word: str) -> bool:
 
 
 def train_config(config: Path, overrides: Sequence[str] | None = None) -> TrainConfig:
-    """Of `dakpn train`; the section `tune`, which is for `dakpn tune`, is left out."""
+    """Config of `dakpn train`; the section `tune`, which is for `dakpn tune`, is left out."""
     return load_config(TrainConfig, config, overrides or (), leave_out=("tune",))
 
 
 def tune_config(config: Path, overrides: Sequence[str] | None = None) -> TuneConfig:
-    """Of `dakpn tune`."""
+    """Config of `dakpn tune`."""
     return load_config(TuneConfig, config, overrides or ())
 
 
 def translate_config(weights: str, input: str, output: str, overrides: Sequence[str] | None = None) -> TranslateConfig:  # noqa: A002 - the option's name
-    """Of `dakpn translate`."""
+    """Config of `dakpn translate`."""
     return build_config(TranslateConfig, {"weights": weights, "input": input, "output": output}, overrides or ())
 
 
@@ -78,7 +78,7 @@ def evaluate_config(
     contender: Sequence[str] | None = None,
     quick: bool = False,
 ) -> EvaluateConfig:
-    """Of `dakpn evaluate`."""
+    """Config of `dakpn evaluate`."""
     settings = load_config(EvaluateConfig, config, [*(overrides or ()), *_contender_overrides(contender or ())])
     return settings.quick() if quick else settings
 

@@ -102,7 +102,7 @@ def plan_job(command: str, arguments: Sequence[str], parsed: Mapping[str, Any], 
 
     Args:
         command: one of `COMMANDS`.
-        arguments: of the command, as given.
+        arguments: Arguments of the command, as given.
         parsed: the same by their names.
         working_dir: folder that is copied to the cluster; the config must be in it.
 

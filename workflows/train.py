@@ -52,7 +52,7 @@ def train_until(config: TrainConfig, step: int) -> str:
     whole training. With workers, Ray must be connected.
 
     Args:
-        config: of the whole training.
+        config: Config of the whole training.
         step: optimizer updates in all; 0 makes the encoder and the style bank alone.
 
     Raises: as `main`.
@@ -75,7 +75,7 @@ def _ray_metrics(stage: str) -> Sequence[Tracker]:
 
 
 def _prepared(config: TrainConfig) -> Trainer:
-    """Check the inputs and claim the run folder on behalf of the workers; this process needs no GPU."""
+    """Check the inputs and write the config into the run folder on behalf of the workers; this process needs no GPU."""
     trainer = Trainer(config, device=torch.device("cpu"))
     trainer.prepare()
     return trainer

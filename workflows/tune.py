@@ -66,7 +66,7 @@ def main(config: TuneConfig, retry_failed: bool = False) -> SweepOutcome:
     """Run a sweep, or what is left of it, and write its results.
 
     Args:
-        config: of the sweep.
+        config: Config of the sweep.
         retry_failed: let trials that failed in an earlier run go on.
 
     Raises:
@@ -79,7 +79,7 @@ def main(config: TuneConfig, retry_failed: bool = False) -> SweepOutcome:
     search_of(config, 1)
     folder, needs = SweepFolder(config.output), _needs(config)
     storage.preflight(config.output, write=True)
-    folder.claim(config)
+    folder.begin(config)
     with ray_session(needs.total_cpus, needs.total_cpus * (config.tune.max_concurrent or 1)), sweep_stop() as stop:
         slots = trial_slots(needs, config.tune.max_concurrent)
         _make_shared(config, folder)

@@ -24,9 +24,9 @@ def take_segment(sweep: dict[str, Any], trial: str, values: dict[str, Any], dono
     Args:
         sweep: the sweep's config, as JSON.
         trial: id.
-        values: of the search space.
+        values: Values of the search space.
         donor: checkpoint of another trial, or of other values, that the run goes on from.
-        step: of the predictor's training.
+        step: Step of the predictor's training.
     """
     started = time.monotonic()
     _quiet()

@@ -44,8 +44,8 @@ class Trial:
     """A trial from where it stands now.
 
     Args:
-        config: of the sweep.
-        values: of the search space.
+        config: Config of the sweep.
+        values: Values of the search space.
         name: id of the trial.
         pointer: the checkpoint to go on from, its own or another trial's; None starts anew.
         queue: handle of the `TrialQueue`, which trains and scores.

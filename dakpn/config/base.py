@@ -1,4 +1,4 @@
-"""What all configs share."""
+"""Base class and field types of all configs."""
 
 from dataclasses import dataclass
 from typing import Annotated

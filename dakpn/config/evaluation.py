@@ -1,4 +1,4 @@
-"""`dakpn evaluate`: the protocol."""
+"""Settings of `dakpn evaluate`: the protocol."""
 
 import re
 from typing import Annotated, Any, Literal, Self

@@ -1,4 +1,4 @@
-"""The other commands: translate, verify, demo."""
+"""Settings of `dakpn translate`, `dakpn verify` and `dakpn demo`."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -111,12 +111,12 @@ class TranslateConfig(Config):
 
     @property
     def fewest_workers(self) -> int:
-        """That the job starts with, and waits for."""
+        """Number of workers that the job starts with, and waits for."""
         return self.workers if isinstance(self.workers, int) else self.workers[0]
 
     @property
     def most_workers(self) -> int:
-        """That the job grows to."""
+        """Number of workers that the job grows to."""
         return self.workers if isinstance(self.workers, int) else self.workers[1]
 
 

@@ -54,7 +54,7 @@ def _below(
     Args:
         schema: the section's class.
         defaults: the section as it is where nothing is given; None: the class's own defaults.
-        prefix: of the keys.
+        prefix: Prefix of the keys.
         only_with: the kind of the section.
         above: classes whose settings are being listed; they are not listed again inside themselves.
     """

@@ -7,7 +7,7 @@ from pydantic import Field, PositiveInt, model_validator
 from dakpn.config.base import Config
 
 FormatName = Literal["parquet", "webdataset", "folder"]
-"""Of the shards of a packed dataset."""
+"""Names of the formats that a packed dataset's shards can have."""
 
 CheckDepth = Literal["pixels", "headers"]
 """How closely rows are looked at: every pixel and label id, or the headers of image and label alone."""
@@ -17,7 +17,7 @@ Orientation = Literal["shown", "stored"]
 
 
 class SourceConfig(Config):
-    """What is packed, or checked."""
+    """Settings that say what is packed or checked."""
 
     source: str = Field(
         description="URI of a folder of images and labels, a packed dataset, or .parquet or .tar files; also s3://"

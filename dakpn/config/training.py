@@ -17,7 +17,7 @@ from dakpn.config.translation import TranslationConfig
 
 
 class AlarmConfig(Config):
-    """One alarm."""
+    """Threshold of one alarm, and what is done when it rings."""
 
     threshold: Fraction = Field(description="value of its metric from which on a report counts as bad")
     action: Literal["off", "warn", "lower_learning_rate", "stop"] = Field(
@@ -211,12 +211,12 @@ class TrainConfig(Config):
 
     @property
     def fewest_workers(self) -> int:
-        """Workers without which the run does not start."""
+        """Number of workers without which the run does not start."""
         return self.workers if isinstance(self.workers, int) else self.workers[0]
 
     @property
     def most_workers(self) -> int:
-        """Workers that the run takes if it can."""
+        """Number of workers that the run grows to."""
         return self.workers if isinstance(self.workers, int) else self.workers[1]
 
     def predictor(self, network: NetworkConfig, num_classes: int, style_keys: tuple[str, ...]) -> PredictorConfig:

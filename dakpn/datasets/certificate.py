@@ -1,4 +1,4 @@
-"""The certificate of a translated dataset: what the job claims of it, in digests that anyone can compute again.
+"""The certificate of a translated dataset: the job's statements about it, in digests that anyone can compute again.
 
 It lies at OUT/_dakpn/certificate.json. The digests of a shard are over its rows in their order; those of the dataset
 are over the digests of its shards in the index's order, so that neither a job nor its verification holds all rows.
@@ -38,12 +38,12 @@ class RowFacts(Protocol):
 
     @property
     def height(self) -> int:
-        """Pixels."""
+        """Size of the image in pixels."""
         ...
 
     @property
     def width(self) -> int:
-        """Pixels."""
+        """Size of the image in pixels."""
         ...
 
 
@@ -60,10 +60,10 @@ class ParamBounds(_Record):
 
 
 class ShardCertificate(_Record):
-    """What is claimed of one shard.
+    """The job's statements about one shard.
 
     Attributes:
-        name: Of the shard.
+        name: Name of the shard.
         rows: Rows in the output's shard.
         quarantined: Rows of the input's shard that are in the quarantine instead.
         labels_sha256: Over keys and label digests of the rows, in order.
@@ -95,15 +95,15 @@ class ShardCertificate(_Record):
 
 
 class Certificate(_Record):
-    """What is claimed of a translated dataset.
+    """The job's statements about a translated dataset.
 
     Attributes:
-        format_version: Of this record.
+        format_version: Version of this record.
         rows: Rows in the output.
         quarantined: Rows of the input that are in the quarantine instead.
         labels_sha256: Over the shards' `labels_sha256`.
         sizes_sha256: Over the shards' `sizes_sha256`.
-        radius: Of the translation function: pixels to each side that an output pixel depends on.
+        radius: Radius of the translation function: pixels to each side that an output pixel depends on.
         params: Bounds of the transform params.
         weights: Digest of the predictor's weights, as `load_predictor` gives it.
         settings: What else the pixels depend on: strength, draw and so on.
@@ -155,7 +155,7 @@ class Certificate(_Record):
 
 
 class DatasetTotals(NamedTuple):
-    """What the certificates of all shards come to."""
+    """Sums and digests over the certificates of all shards."""
 
     rows: int
     quarantined: int

@@ -116,13 +116,13 @@ class ShardMarker(_Record):
     """Proof that a shard is finished.
 
     Attributes:
-        name: Of the shard.
+        name: Name of the shard.
         fingerprint: Tells from which input and settings it was made.
         rows: Rows in the shard.
         quarantined: Rows of the input that are in the quarantine instead.
         sha256, bytes: As in `ShardEntry`.
-        certificate: Of a translated shard, as JSON: `dakpn.datasets.certificate.ShardCertificate`.
-        changed: Of a packed shard, as JSON: an `Inventory` of images and labels that are not stored as they were.
+        certificate: Certificate of a translated shard, as JSON: `dakpn.datasets.certificate.ShardCertificate`.
+        changed: For a packed shard, as JSON: an `Inventory` of images and labels that are not stored as they were.
     """
 
     name: str
@@ -161,7 +161,7 @@ def read_index(dataset_uri: str, content: Content | None = "pixels") -> DatasetI
     """Return the index of a finished dataset.
 
     Args:
-        dataset_uri: Of the dataset.
+        dataset_uri: URI of the dataset.
         content: What it is to hold; None takes any.
 
     Raises:

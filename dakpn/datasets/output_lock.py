@@ -24,8 +24,8 @@ def refuse_other_shards(output_uri: str, format: FormatName, names: Collection[s
 
     Args:
         output_uri: Folder to write.
-        format: Of the shards to be written.
-        names: Of the shards to be written.
+        format: Format of the shards to be written.
+        names: Names of the shards to be written.
 
     Raises:
         UsageError: The folder holds other shards, or shards of another format.

@@ -28,7 +28,7 @@ class QuarantinedRow:
     Attributes:
         key: As the input has it; it may be empty or unsafe as a file name, if that is what is wrong.
         reason: One sentence.
-        position: Of the row in its shard, from 0, over all rows of the input.
+        position: Position of the row in its shard, from 0, over all rows of the input.
         image, image_path: As in `Sample`; None if the input's row could not be read as far as that.
         label, label_path: As in `Sample`; None also without a label.
     """

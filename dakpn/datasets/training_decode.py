@@ -45,7 +45,8 @@ def synthetic_decoder(low_size: Size, patch_size: Size, label_space: LabelSpace 
 
     `low` [3, h, w]; `patch` [3, H', W'], its `corner` int64 [2] (top, left) in the image and the image's `full_size`
     int64 [2] (H, W); `style` and `noise_seed`, int64, numbers that choose its style and its noise; `image_number`,
-    int64, see `key_number`; and, given the classes, `class_shares` [C, h, w] of its label, see there.
+    int64, see `key_number`; and, given the classes, `class_shares` [C, h, w] of its label
+    (`dakpn.datasets.class_shares`).
     """
 
     def prepare(sample: Sample, rng: np.random.Generator) -> Arrays:

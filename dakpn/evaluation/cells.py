@@ -34,8 +34,8 @@ class Cell:
         contender: name.
         real_labelled: number of real labelled images that it trains on.
         draw: which choice of them.
-        seed: of initialization, order, augmentation and translation.
-        digest: of everything that the score depends on.
+        seed: Seed of initialization, order, augmentation and translation.
+        digest: Digest of everything that the score depends on.
     """
 
     contender: str
@@ -101,7 +101,7 @@ def run_cell(config: EvaluateConfig, cell: Cell, device: torch.device | None = N
     One that was stopped goes on from its newest checkpoint.
 
     Args:
-        config: of the evaluation.
+        config: Config of the evaluation.
         cell: one of its cells.
         device: None: the one that the config asks for.
 

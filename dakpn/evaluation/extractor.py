@@ -20,13 +20,13 @@ _BATCH = 16
 
 @dataclass(frozen=True)
 class Extractor:
-    """From images to features.
+    """A network that makes features of images.
 
     Attributes:
         name: `NAME@DIGEST`, part of every figure taken with it.
         network: images float [B, 3, H, W] in 0..1 -> features [B, D].
         size: images are resized to this first; None leaves them.
-        device: of the network.
+        device: Device of the network.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Extractor:
         return torch.cat(parts).double().numpy()
 
     def on(self, device: torch.device) -> "Extractor":
-        """The same on a device."""
+        """Return the same extractor on a device."""
         return replace(self, network=self.network.to(device), device=device)
 
 

@@ -35,7 +35,7 @@ class Estimate:
     """A mean over seeds and draws, of scores or of paired differences.
 
     Attributes:
-        mean: of all pairs, a fraction of 1.
+        mean: Mean of all pairs, a fraction of 1.
         low, high: ends of the 95 % interval; None with one seed, which shows nothing of how much the mean varies.
         pairs: number of (seed, draw) that it rests on.
         seeds: number of different seeds among them.
@@ -234,7 +234,7 @@ def _comparisons(scores: Mapping[tuple[str, int], Mapping[Pair, float]], name: s
 
 
 def _sequence_means(cells: Cells, name: str, count: int) -> dict[str, float]:
-    """By the sequences' names."""
+    """Mean score of each sequence, by its name."""
     of_row = [
         c["sequences"] for c in cells if (c["contender"], c["real_labelled"]) == (name, count) if "sequences" in c
     ]

@@ -82,7 +82,7 @@ class Mixed:
 
     Attributes:
         synthetic, real: what to mix; their images have the same size.
-        share: of each batch that is real; at least one image is of either kind.
+        share: Share of each batch that is real; at least one image is of either kind.
     """
 
     synthetic: BatchSource

@@ -18,8 +18,8 @@ class Unfinished:
     """The checkpoints of one training of an evaluation, deleted when it is done.
 
     Attributes:
-        config: of the evaluation.
-        name: of the training; holds the digest of all that it depends on, so that no other goes on from it.
+        config: Config of the evaluation.
+        name: Name of the training; holds the digest of all that it depends on, so that no other goes on from it.
     """
 
     config: EvaluateConfig
@@ -27,15 +27,15 @@ class Unfinished:
 
     @property
     def uri(self) -> str:
-        """Their folder."""
+        """URI of the folder of the checkpoints."""
         return storage.join(self.config.output, "unfinished", self.name)
 
     def checkpoints(self) -> CheckpointFolder:
-        """Where the training saves and resumes."""
+        """The checkpoints that the training writes and resumes from."""
         return CheckpointFolder(self.uri, keep=1)
 
     def delete(self) -> None:
-        """Delete them: the training is done."""
+        """Delete the checkpoints once the training is done."""
         self.checkpoints().clear()
 
 

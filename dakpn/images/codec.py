@@ -133,7 +133,7 @@ def encode_image(
     Args:
         image: [H, W, 3], 0..255, neither side 0.
         format: "png" (lossless) or "jpeg" (with full color resolution, 4:4:4).
-        quality: Of a JPEG, 1..100; PNG ignores it.
+        quality: Quality of a JPEG, 1..100; PNG ignores it.
 
     Raises:
         ValueError: An array of another shape or type, or an unknown format.

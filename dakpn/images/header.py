@@ -120,7 +120,7 @@ def require_checksums(data: bytes, origin: str) -> None:
     Finds almost all damage in a tenth of the time that decoding takes.
 
     Args:
-        data: Of which `read_header` gave a header.
+        data: Bytes of a file whose header `read_header` has read.
         origin: What to call it in an error.
 
     Raises:

@@ -30,7 +30,7 @@ class StageFacts(_Record):
     """A stage of the translation function.
 
     Attributes:
-        name: Of its class, such as "GaussianBlur".
+        name: Name of its class, such as "GaussianBlur".
         radius: Pixels to each side that an output pixel of the stage depends on.
         params: Its params by name, and their bounds.
     """
@@ -44,11 +44,11 @@ class PredictorFacts(_Record):
     """What is known of predictor weights without their tensors.
 
     Attributes:
-        format_version: Of this record.
-        digest: Of config and tensors, as saving the weights returned it.
+        format_version: Version of this record.
+        digest: Digest of config and tensors, as saving the weights returned it.
         tensor_bytes: Size of the file of the tensors.
         weight_count: Numbers in all tensors of the model.
-        stages: Of the whole translation function, in order; a style affine comes first.
+        stages: Stages of the whole translation function, in order; a style affine comes first.
         label_space: The classes of the weights and their label ids, as `LabelSpace.to_dict` gives them.
         needs_label: Whether an image is translated only together with its label.
         condition: What the head looks at: "encoder", "label" or "both".
@@ -88,8 +88,8 @@ class PredictorFacts(_Record):
         Args:
             weights: URI of the weights, for errors.
             style: Key of the style that all images are to take; None draws one for each.
-            index: Of the job's input.
-            uri: Of the job's input, for errors.
+            index: Index of the job's input.
+            uri: URI of the job's input, for errors.
         """
         require_style(weights, style, self.style_keys)
         job_labels(index, uri, LabelSpace.from_dict(self.label_space), self.needs_label)

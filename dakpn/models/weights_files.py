@@ -50,7 +50,7 @@ def read_weights(uri: str, expected: str) -> tuple[bytes, bytes]:
     """The bytes of config and tensors.
 
     Args:
-        uri: of the folder, without a digest.
+        uri: URI of the folder, without a digest.
         expected: digest that they must have; "" takes any.
 
     Raises:

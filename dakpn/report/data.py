@@ -116,9 +116,9 @@ class ContenderResult:
         miou: mean IoU a seed, 0..1; a non-finite score is left out of every mean.
         per_class_iou: seed x class, 0..1; None where a class has no pixels. May be empty.
         pixel_accuracy: a seed, 0..1. May be empty.
-        role: of the contender. The verdict is about the first of "ours", against the first of "source_only" and the
+        role: Role of the contender. The verdict compares the first of "ours" with the first of "source_only" and the
             best "baseline".
-        draws: of real labelled images, one an entry; may be empty, for the same one in all.
+        draws: Draws of real labelled images, one an entry; may be empty, for the same one in all.
 
     Raises:
         DataError: lists of different lengths, or scores outside 0..1.

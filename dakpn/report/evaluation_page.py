@@ -57,7 +57,7 @@ class EvaluationResults:
     protocol: dict[str, str]
 
     def role(self, contender: str) -> Role:
-        """What it is."""
+        """Role of the contender, for people."""
         return role_of(self.config, contender)
 
 
@@ -134,7 +134,7 @@ def shown_weights(config: EvaluateConfig) -> str | None:
 
 
 def creation_time() -> str:
-    """Now, as a page says it."""
+    """The present time, as a page states it."""
     return datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 

@@ -21,7 +21,7 @@ _MOST_EXAMPLES = 12
 
 
 def render_report(report: ReportData) -> str:
-    """Renders the page.
+    """Render the page of a report as HTML.
 
     Args:
         report: whatever is known so far; only the title is required.

@@ -40,7 +40,7 @@ class Entry:
     """A line of a plot's legend.
 
     Attributes:
-        name: of the line.
+        name: Name of the line.
         color: a variable of the style sheet.
         dash: solid, dashed or dotted.
         mark: the sign of its points; may be empty.

@@ -53,13 +53,13 @@ class SweepPage:
     """All that the page shows.
 
     Args:
-        title, subtitle, created: of the page.
+        title, subtitle, created: Title, subtitle and time of making of the page.
         verdict: who won, by what, and whether a proxy may be believed.
         columns: headings of the cells.
         rows: the best trial first, failed ones last.
         failures, origins: trials, and why they failed or what they went on from.
         curves: trial -> objective over steps.
-        axes, lines: of the parallel coordinates, settings first.
+        axes, lines: Axes and lines of the parallel coordinates, settings first.
         winner: name of the best trial; None if all failed.
         winning_yaml: config that `dakpn train` takes.
         facts: how it was measured.

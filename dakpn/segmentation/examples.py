@@ -47,10 +47,10 @@ class LabelledExamples:
     """Resized images and their train ids; a `BatchSource`.
 
     Attributes:
-        keys: of the N images.
+        keys: Keys of the N images.
         images: uint8 [N, 3, h, w].
         labels: uint8 [N, h, w].
-        label_space: of the dataset.
+        label_space: Classes of the dataset.
     """
 
     keys: tuple[str, ...]
@@ -74,7 +74,7 @@ class LabelledExamples:
         return self.images[index], self.labels[index]
 
     def held(self) -> "LabelledExamples":
-        """The same in memory: itself."""
+        """Return the examples themselves: they are in memory."""
         return self
 
     def ordered_batches(self, batch_size: int) -> Iterator[SegmentationBatch]:
@@ -98,9 +98,9 @@ class StreamedExamples:
 
     Attributes:
         dataset: resizes, and keeps what it has read in bounds.
-        positions: of the N examples in the dataset.
+        positions: Positions of the N examples in the dataset.
         keys: theirs.
-        label_space: of the dataset.
+        label_space: Classes of the dataset.
     """
 
     dataset: SegmentationDataset
@@ -119,7 +119,7 @@ class StreamedExamples:
         return item["image"], item["label"]
 
     def held(self) -> LabelledExamples:
-        """The same in memory."""
+        """Read the examples into memory."""
         images, labels = map(np.stack, zip(*map(self.example, range(len(self.keys))), strict=True))
         return LabelledExamples(self.keys, images, labels, self.label_space)
 

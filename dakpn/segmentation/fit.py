@@ -49,7 +49,7 @@ class Workplace:
     """Where and how a network is trained.
 
     Attributes:
-        device: of network and batches.
+        device: Device of network and batches.
         dtype: that the network computes in.
         checkpoints: where a training that was stopped goes on from; None keeps none.
         checkpoint_every: in steps.
@@ -80,7 +80,7 @@ def fit_segmenter(
         examples: labelled images.
         config: the network.
         training: how it is trained.
-        seed: of its first weights, its batches and their augmentation.
+        seed: Seed of its first weights, its batches and their augmentation.
         workplace: where and how it is trained.
         self_training: real images without labels that are learned from, too; None trains on labels alone.
 
@@ -116,4 +116,4 @@ class _Silent:
         """Metrics of a contender's training are not kept; its score is."""
 
     def alarm(self, alarm: Alarm) -> None:
-        """Nothing watches a contender."""
+        """Do nothing: contenders have no alarms."""

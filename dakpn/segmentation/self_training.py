@@ -46,7 +46,7 @@ class SelfTraining:
     """Real images without labels, and how they are learned from.
 
     Attributes:
-        settings: of the mean teacher.
+        settings: Settings of the mean teacher.
         real: uint8 [K, 3, h, w], of the size of the labelled images.
     """
 
@@ -66,7 +66,7 @@ class SelfTrainingTask(nn.Module):
 
     Args:
         supervised: whose network is trained.
-        settings: of the teacher and of its guesses.
+        settings: Settings of the teacher and of its guesses.
     """
 
     def __init__(self, supervised: nn.Module, settings: SelfTrainingConfig) -> None:
@@ -124,7 +124,7 @@ def chosen_classes(labels: Tensor, num_classes: int, ignore_id: int) -> Tensor:
     Args:
         labels: int64 [B, H, W] of train ids 0..C-1, or `ignore_id`.
         num_classes: C.
-        ignore_id: of pixels without a class, which are never pasted.
+        ignore_id: Id of pixels without a class, which are never pasted.
 
     Returns:
         bool [B, H, W].

@@ -21,7 +21,7 @@ class SegmentationTask(nn.Module):
     """Class-weighted cross entropy on augmented batches.
 
     Attributes:
-        compute_dtype: of the network; the loss is always float32.
+        compute_dtype: Data type of the network; the loss is always float32.
         recolor: changes the colors of a batch's images before they are augmented; None leaves them.
         augmentation: how far the views that are learned from are from the images; None takes these as they are.
     """

@@ -46,7 +46,7 @@ class CheckRequest:
         split: Split to take; None takes the only one, "all" takes every one.
         labelled: For a folder: True requires labels, False ignores them, None takes them if there are any.
         sample: Decode so many images, spread over the dataset; None decodes all.
-        seed: Of the sample.
+        seed: Seed of the sample.
         threads: Images decoded at a time; of a folder in a bucket `READS_IN_FLIGHT`.
         orientation: See `PackRequest`.
     """

@@ -31,7 +31,7 @@ SCHEMA_VERSION = 1
 
 
 class Problem(NamedTuple):
-    """One thing that is wrong.
+    """One problem of a dataset.
 
     Attributes:
         kind: What it is.
@@ -65,7 +65,7 @@ class UnknownId(NamedTuple):
 
 @dataclass
 class CheckReport:
-    """What was found.
+    """Findings of a check.
 
     Attributes:
         dataset: Absolute URI.
@@ -95,7 +95,7 @@ class CheckReport:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is wrong."""
+        """Whether there are no problems."""
         return not self.problems
 
     @property

@@ -45,7 +45,7 @@ class ExcludedRow(BadRow):
 
 
 class Exclusions(BaseModel):
-    """The rows of one dataset, told apart.
+    """The rows of one dataset, divided into good and bad ones.
 
     Attributes:
         dataset: Absolute URI of what was checked.

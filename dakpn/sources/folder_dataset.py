@@ -27,7 +27,7 @@ class FolderDataset:
     reads packed shards faster.
 
     Attributes:
-        uri: of the folder.
+        uri: URI of the folder.
         index: classes and groups; its digest follows from names, sizes and times of the files.
         groups: the files, by the name of their group.
     """

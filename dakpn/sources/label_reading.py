@@ -51,9 +51,9 @@ class LabelReader:
             a class counts. Empty where colors are not known.
         class_ids: The label ids that mean a class, and not "ignored".
         ignored_id: A label id that is ignored, for pixels of unknown color; None if there is none.
-        most_unknown: Of "colors": the largest share, 0..1, of an image's pixels whose color is not known.
+        most_unknown: For the format "colors": the largest share, 0..1, of an image's pixels whose color is not known.
         compare_palette: Whether the palette of a file of ids is compared with `colors`.
-        names: Of "legend": name of each class, by its id.
+        names: For the format "legend": name of each class, by its id.
         stored_ids: Id in a file of one channel -> label id, where they differ; empty where they are the same.
     """
 

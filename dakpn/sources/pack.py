@@ -49,7 +49,7 @@ class PackRequest:
         rows_per_shard: At least 1; the last shard may hold fewer. None means 256 for a folder, or as
             many as have about 64 MiB if those are fewer; else as the source is cut.
         labelled: True requires labels, False leaves them out, None takes them if there are any.
-        format: Of the output.
+        format: Format of the output.
         exclude: Rows to leave out, each of which the run record names; None for none.
         check: "headers" leaves pixels and label ids unread, for a source that a check has found clean. Rows of a
             packed dataset that still have their digests are not decoded a second time either way.

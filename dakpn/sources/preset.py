@@ -61,12 +61,12 @@ class DatasetPreset(BaseModel):
         legend: Names of JSON files, `*` standing for anything, that a simulator leaves beside its labels: the first
             that is there and names colors gives the classes and their colors, see `legends`. Of label_format "legend":
             names with `{name}`, of files that lie beside each label and say what its colors or ids mean.
-        label_parts: Of "celebamask_parts": name of each part and its id, in the order in which parts are laid
-            over each other.
+        label_parts: For "celebamask_parts": name of each part and its id, in the order in which parts are laid over
+            each other.
         label_colors: Label id -> red, green and blue in label files: what "colors" are read by, and what the palette
             of a file of ids is compared with. Where empty, it is `class_colors` by the ids of each class.
         palette: Whether the palette of a label file is compared, or its indices are the ids whatever their color.
-        most_unknown: Of "colors": the largest share, 0..1, of an image's pixels whose color is unknown and which are no
+        most_unknown: For "colors": the largest share, 0..1, of an image's pixels of unknown color that are no
             blend of two colors beside them (edges drawn smoothly): both are ignored.
         class_names: See `LabelSpace`, like `ignore_id`, `class_map` and `class_colors`. Without classes the
             dataset is one of images alone.

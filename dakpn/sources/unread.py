@@ -39,7 +39,7 @@ def refuse_unread(uri: str, names: Iterable[str]) -> None:
 
     Args:
         uri: The folder.
-        names: Of all files below it.
+        names: Names of all files below it.
 
     Raises:
         UsageError: It holds such a file; the message names it and says what to do.

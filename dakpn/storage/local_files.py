@@ -19,7 +19,7 @@ from dakpn.storage.location import is_local, locate
 
 _SUFFIX = ".tmp"
 _NAME_BYTES = 241
-"""Of the final name in a temporary one, which has 14 more: file systems allow 255."""
+"""Bytes of the final name that a temporary one keeps; it has 14 more, and file systems allow 255."""
 
 
 @contextmanager

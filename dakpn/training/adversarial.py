@@ -40,7 +40,7 @@ class AdversarialTask(nn.Module):
     at any position; and on request a discriminator per scale, a non-saturating predictor loss and an R1 penalty.
 
     Attributes:
-        compute_dtype: of the encoder and the discriminators; all else is float32.
+        compute_dtype: Data type of the encoder and the discriminators; all else is float32.
         logit_cache: knows the encoder's logits of images that were seen before; None computes them in each step.
     """
 

@@ -22,10 +22,10 @@ def predictor_card(
     """The card of a trained predictor, in Markdown.
 
     Args:
-        config: of the run.
-        label_space: of the synthetic dataset.
-        digests: of what it was trained from, by name.
-        metrics: of the last report.
+        config: Config of the run.
+        label_space: Classes of the synthetic dataset.
+        digests: Digests of what it was trained from, by name.
+        metrics: Metrics of the last report.
         alarms: that rang while it trained.
     """
     return f"""# Kernel predictor trained by dakpn

@@ -61,9 +61,9 @@ class Recoloring:
     """Gives images, class by class by their labels, the colors of a drawn real image each.
 
     Args:
-        moments: of K real images, [K, ...].
+        moments: Moments of K real images, [K, ...].
         config: how styles are matched.
-        device: of the images.
+        device: Device of the images.
     """
 
     def __init__(self, moments: ColorMoments, config: StyleConfig, device: torch.device) -> None:
@@ -96,8 +96,8 @@ def collect_styles(uri: str, examples: Iterable[Arrays], encoder: Segmenter) -> 
     """Write the color moments and keys of real images; the classes in them are the encoder's guess.
 
     Args:
-        uri: of the folder to write; see `read_styles`.
-        examples: of the real images, from `dakpn.datasets.training_decode.style_decoder`, in blocks of any size.
+        uri: URI of the folder to write; see `read_styles`.
+        examples: Examples of the real images, from `training_decode.style_decoder`, in blocks of any size.
         encoder: the frozen source segmenter, in eval mode.
     """
     device = next(encoder.parameters()).device

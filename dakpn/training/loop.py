@@ -96,7 +96,7 @@ class Saver:
     Args:
         state: to be saved; between two steps whenever this is asked.
         checkpoints: where to; None writes none.
-        notice: of the end of this machine or process.
+        notice: Notice of the end of this machine or process.
         rank: 0 alone writes.
     """
 
@@ -149,7 +149,7 @@ def run_steps(
         state: updated in place.
         module: `state.task`, or its DDP wrapper; its forward takes a batch and a `Step`.
         batches: endless, on the device, starting at the batch of step `state.step`.
-        settings: see there.
+        settings: What the loop needs beside the state.
         reporter: gets the mean of each term since the last report, over all ranks.
         saver: writes checkpoints; None writes none.
 

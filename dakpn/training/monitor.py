@@ -34,7 +34,7 @@ class Alarm:
     Attributes:
         name: field of `HealthConfig`.
         step: at which it rang.
-        value, threshold: of its metric.
+        value, threshold: Value and threshold of its metric.
         action: what was done.
         advice: what it means and what to do, in a sentence.
     """
@@ -128,7 +128,7 @@ class _AlarmRule(NamedTuple):
 
     Attributes:
         metric: name before the slash.
-        measure: of all metrics of that name.
+        measure: The value to compare, made of all metrics of that name.
         network: whose learning rate `lower_learning_rate` lowers.
         advice: what it means and what to do.
         rings_below: at small values.

@@ -1,4 +1,4 @@
-"""What rank 0 tells of a stage: metrics and alarms as JSON lines, trackers, and pictures of fixed samples."""
+"""What rank 0 reports of a stage: metrics and alarms as JSON lines, trackers, and pictures of fixed samples."""
 
 import json
 import logging
@@ -49,17 +49,17 @@ class NoReport:
     """The reporter of all ranks but the first."""
 
     def report(self, step: int, metrics: dict[str, float]) -> None:
-        """Nothing: rank 0 reports."""
+        """Do nothing: rank 0 reports."""
 
     def alarm(self, alarm: Alarm) -> None:
-        """Nothing: rank 0 reports."""
+        """Do nothing: rank 0 reports."""
 
 
 class RunReporter:
     """The reporter of rank 0.
 
     Args:
-        folder: of the run.
+        folder: Folder of the run.
         stage: name of the stage.
         start_step: steps taken before.
         trackers: told of all that is reported.

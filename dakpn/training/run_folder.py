@@ -64,7 +64,7 @@ class RunFolder:
         """Checkpoints of a stage."""
         return storage.join(self.uri, "checkpoints", stage)
 
-    def claim(self, config: TrainConfig) -> None:
+    def begin(self, config: TrainConfig) -> None:
         """Write the resolved config, or make sure that the one there allows this config to resume the run.
 
         Raises:

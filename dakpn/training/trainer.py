@@ -152,7 +152,7 @@ class Trainer:
             for sentence in one_sided_classes(self.synthetic.uri, self.label_space, self.real.uri, real):
                 logger.warning("%s", sentence)
         storage.preflight(self.config.run, write=True)
-        self.folder.claim(self.config)
+        self.folder.begin(self.config)
 
     def fit(self) -> str:
         """Train, or resume from the newest complete checkpoints, and return the URI of the weights.
@@ -326,7 +326,7 @@ class Trainer:
             stage: its name in metrics and checkpoints.
             state: before the first step.
             batches: given a loader, the number of the first sample and how many are wanted, gives the batches.
-            batch_size: of this rank.
+            batch_size: Batch size of this rank.
             steps: in all.
             clip: largest norm of the gradient of the predictor, and of that of the discriminators.
             draw_samples: gives a picture of fixed samples as the model is now.

@@ -24,7 +24,7 @@ def downstream_config(config: TuneConfig, weights: dict[str, str], output: str, 
     """The evaluation of some trials by mIoU on the validation split.
 
     Args:
-        config: of the sweep.
+        config: Config of the sweep.
         weights: name -> URI of the trial's weights.
         output: URI of the folder for its results.
         workers: trainings at a time.
@@ -72,7 +72,7 @@ def score_weights(config: TuneConfig, weights: str, folder: str) -> tuple[float,
     """The objective of weights as they are now, and, where it is a mean of mIoUs, each of them by its seed.
 
     Args:
-        config: of the sweep.
+        config: Config of the sweep.
         weights: URI of a trained predictor.
         folder: URI where the segmenters' results are kept.
 

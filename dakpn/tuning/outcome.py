@@ -60,7 +60,7 @@ class RankCorrelation:
 
     Attributes:
         coefficient: 1 if the objective orders the trials as mIoU does, -1 if in reverse; None if either is constant.
-        p_value: of as strong a correlation by chance; None with fewer than 4 trials, which can show nothing.
+        p_value: Probability of as strong a correlation by chance; None with fewer than 4 trials.
         trials: number of trials that both were measured of.
     """
 
@@ -85,8 +85,8 @@ class SweepOutcome:
     Attributes:
         trials: all of them.
         winner: the best; None if all failed.
-        correlation: of the proxy with mIoU; None if it was not measured.
-        lead: of the winner, in mIoU; None if it was not measured, or of no other trial.
+        correlation: Correlation of the proxy with mIoU; None if it was not measured.
+        lead: Lead of the winner, in mIoU; None if it was not measured, or of no other trial.
     """
 
     trials: tuple[TrialOutcome, ...]
@@ -101,7 +101,7 @@ def judge_sweep(
     """Judge a sweep whose trials have all ended.
 
     Args:
-        config: of the sweep.
+        config: Config of the sweep.
         records: in the order in which the trials were started.
         mious: trial -> seed -> mIoU 0..1, of those that were measured beside the objective.
     """

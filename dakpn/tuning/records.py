@@ -19,10 +19,10 @@ class Score:
     """One score of a trial.
 
     Attributes:
-        step: of the predictor's training.
+        step: Step of the predictor's training.
         objective: the less or the more the better, as the objective has it.
         run: URI of the run folder that the weights are in.
-        values: of the search space that the steps before were taken with.
+        values: Values of the search space that the steps before were taken with.
         seconds: that training and scoring took since the score before.
         mious: seed -> mIoU 0..1 of its segmenter, where the objective is their mean; else empty.
     """
@@ -47,7 +47,7 @@ class Pointer:
     Attributes:
         trial: id of the trial that wrote the checkpoint.
         run: URI of its run folder.
-        step: of the checkpoint.
+        step: Step of the checkpoint.
         values: that it was trained with.
         donor: what that run itself went on from; None if it began anew.
     """
@@ -72,7 +72,7 @@ class TrialRecord:
     Attributes:
         trial: its id.
         started: seconds since 1970.
-        values: of the search space, as they are now.
+        values: Values of the search space, as they are now.
         scores: by ascending step.
         failure: why it ended before its time.
         donors: ids of the trials whose checkpoints it went on from, and at which step.
@@ -182,7 +182,7 @@ class SweepFolder:
         records = [record for name in names if (record := self.trial(name).read()) is not None]
         return sorted(records, key=lambda record: (record.started, record.trial))
 
-    def claim(self, config: TuneConfig) -> None:
+    def begin(self, config: TuneConfig) -> None:
         """Write the resolved config, or make sure that the one there allows this one to go on.
 
         Raises:

@@ -20,8 +20,8 @@ def training_config(config: TuneConfig, values: Values, **changes: Any) -> Train
     """The training of a trial: the config with these values in it.
 
     Args:
-        config: of the sweep.
-        values: of the search space.
+        config: Config of the sweep.
+        values: Values of the search space.
         changes: other fields at the top level, such as `run`.
 
     Raises:

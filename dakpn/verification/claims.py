@@ -73,7 +73,7 @@ class Claims:
 
         Args:
             source: Index of the input.
-            findings: Of the shards that are in both datasets.
+            findings: Findings of the shards that are in both datasets.
             weights: Those that the dataset is said to be made with; None where they are not at hand.
         """
         run_uri = _run_uri(self.output)

@@ -55,7 +55,7 @@ class ShardFindings:
     """What was found in one shard and its input.
 
     Attributes:
-        name: Of the shard.
+        name: Name of the shard.
         rows: Rows of the input.
         quarantined: Those of them that are in the quarantine.
         certificate: What a true certificate says of it, computed from the input's labels and sizes; None where a
@@ -80,7 +80,7 @@ class VerificationReport:
         input, output: URIs of the two datasets.
         labelled: Whether the input has labels.
         shards: Shards of the input.
-        content: Of the output.
+        content: Content of the output.
         rows: Rows of the input.
         quarantined: Those of them that are in the quarantine.
         retranslated: Images that were translated again and compared.

@@ -27,7 +27,7 @@ class Retranslation:
         translator: With the weights that the dataset is said to be made with.
         config: The settings that it is said to be made with.
         sample: Images of each shard; None for all.
-        seed: Of the sample.
+        seed: Seed of the sample.
         tolerance: Grey levels by which a pixel may differ, for translations on another kind of device.
     """
 

@@ -26,7 +26,7 @@ class ShardPair:
     """A shard of the input and that of the output that has its name.
 
     Attributes:
-        name: Of both.
+        name: Name of both.
         source, result: URIs (`manifest.shard_uri`) in the input and the output; they may differ in format.
         source_rows, result_rows: How many rows the indexes say they have.
     """

@@ -94,7 +94,7 @@ def read_foreign(uri: str, leave_out: Set[str] = frozenset()) -> Iterator[Sample
     name.
 
     Args:
-        uri: Of the file.
+        uri: URI of the file.
         leave_out: Keys of rows to leave out.
 
     Raises:

@@ -105,8 +105,8 @@ def open_parquet(uri: str, metadata: pq.FileMetaData | None = None) -> Iterator[
     """Open a Parquet file, to be used in a `with` statement that does no more than read it.
 
     Args:
-        uri: Of the file.
-        metadata: Of the same file, if known from before; saves reading it.
+        uri: URI of the file.
+        metadata: Metadata of the same file, if known from before; saves reading it.
 
     Raises:
         StorageError: It does not exist or cannot be read.

@@ -95,7 +95,7 @@ def tar_rows(
     The ending is all behind the first dot of the member's file name.
 
     Args:
-        uri: Of the archive.
+        uri: URI of the archive.
         endings: Ending, in lower case -> name of the field. Members with other endings, hidden ones (`._x`, as macOS
             adds them) and the junk of file managers are passed over unread.
         passed_over: Called with the name of each of those.

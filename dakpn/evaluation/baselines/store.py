@@ -116,8 +116,8 @@ class _Log:
         self.lines: list[dict[str, float]] = []
 
     def report(self, step: int, metrics: dict[str, float]) -> None:
-        """Keep the line."""
+        """Keep the newest metrics."""
         self.lines.append({"step": step, **metrics})
 
     def alarm(self, alarm: Alarm) -> None:
-        """Baselines have none."""
+        """Do nothing: baselines have no alarms."""

@@ -42,7 +42,7 @@ def fit_baseline(
         config: which baseline, and how.
         synthetic: uint8 [N, 3, H, W].
         real: uint8 [M, 3, H, W], of the same size.
-        seed: of initialization and order.
+        seed: Seed of initialization and order.
         reporter: gets the loss terms every hundred steps.
         workplace: its device and checkpoints; baselines compute in float32.
 

@@ -43,8 +43,8 @@ class ContenderFactory:
     """Builds the contenders of one evaluation for one seed.
 
     Attributes:
-        config: of the evaluation.
-        seed: of the cell; fills the placeholder in URIs and names the baselines trained for it.
+        config: Config of the evaluation.
+        seed: Seed of the cell; fills the placeholder in URIs and names the baselines trained for it.
         device: that contenders compute on; histogram matching and stored images stay on the CPU.
     """
 

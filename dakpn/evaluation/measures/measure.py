@@ -51,7 +51,7 @@ class MeasuresFolder:
 
     @property
     def uri(self) -> str:
-        """The folder."""
+        """URI of the folder."""
         return storage.join(self.evaluation, "measures")
 
     @property

@@ -18,7 +18,7 @@ class ColorStatistics:
     """Grey levels 0..255 unless said otherwise.
 
     Attributes:
-        mean, spread: of each of red, green and blue over all pixels.
+        mean, spread: Mean and spread of each of red, green and blue over all pixels.
         saturation: mean over the pixels, 0..1.
         variety: how much the images' mean colors differ from one another (standard deviation, mean of channels).
         distance: between the pixels of both sets, mean of channels (1-Wasserstein): the levels that a pixel is off.

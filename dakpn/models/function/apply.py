@@ -51,7 +51,7 @@ def translate_image(
         function: the translation function.
         image: uint8 [H, W, 3], any size.
         params: low-res params float32 [1, P, h, w] inside their bounds. Their device decides where the work is done.
-        seed: of the noise, from `noise_seed`.
+        seed: Seed of the noise, from `noise_seed`.
         max_pixels_in_flight: bounds the memory beside input and output.
         threads: for the fused form.
 

@@ -40,11 +40,11 @@ def blur_strip(typing_context, plane, plane_at, plane_stride, sigmas, out, at, s
         typing_context: numba's.
         plane: float32 image, C-contiguous, with MAX_RADIUS rows and columns around what is blurred.
         plane_at: index of the strip's first pixel in the flat plane.
-        plane_stride: of its rows.
+        plane_stride: Distance in bytes of its rows.
         sigmas: float32, C-contiguous, finite.
         out: float32, C-contiguous, as `sigmas`.
         at: index of the strip's first pixel in the flat `sigmas` and `out`.
-        stride: of their rows.
+        stride: Distance in bytes of their rows.
         rows: even.
         folds: float32 scratch [rows + 2 * MAX_RADIUS, FOLDS, LANES].
     """

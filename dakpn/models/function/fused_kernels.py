@@ -86,8 +86,8 @@ def color_rows(image, stages, params, grid, lines, first_row, seed, quantiles, b
             fraction towards the next.
         lines: first and last line to write. Rows beyond the image repeat its edge.
         first_row: may be negative.
-        seed: of the noise, see `dakpn.models.function.noise`.
-        quantiles: of the noise.
+        seed: Seed of the noise, see `dakpn.models.function.noise`.
+        quantiles: Quantiles of the noise.
         buffer: float32 [3, *`buffer_size`(rows of a band, radius, W)], edge columns repeated.
     """
     rows, row_fractions, columns, column_fractions = grid
@@ -122,7 +122,7 @@ def finish_rows(local, radius, stages, local_params, params, grid, lines, first_
 
     Args:
         local: kind of the local stage (`FusedPlan.local`).
-        radius: of the local stage.
+        radius: Radius of the local stage.
         stages: int64 [m, 2] (`FusedPlan.after`).
         local_params: float32 [P', h, w], of the local stage; of one param that is not read if there is none.
         params: float32 [P, h, w], of `stages`.

@@ -23,7 +23,7 @@ class FusedPlan(NamedTuple):
             those of `before`.
         after: int64 [m, 2], as `before`, of the pointwise stages behind the local one; all of them if there is none.
         local: kind of the local stage, or `NO_LOCAL`.
-        radius: of the local stage in pixels, 0 without one.
+        radius: Radius of the local stage in pixels, 0 without one.
         params: how many params `before`, the local stage and `after` have.
     """
 

@@ -25,7 +25,7 @@ def why_stages_not_fused(names: Sequence[str]) -> str | None:
     """What keeps the fused kernels from computing stages, as the end of a sentence; None if nothing does.
 
     Args:
-        names: of the stages' classes, in order.
+        names: Names of the stages' classes, in order.
     """
     if importlib.util.find_spec("numba") is None:
         return "numba is not installed"

@@ -75,7 +75,7 @@ class LiteEncoder(nn.Module):
     """EfficientNet-Lite up to its last stage.
 
     Attributes:
-        channels: of the levels of strides 4, 8, 16 and 32.
+        channels: Channels of the levels of strides 4, 8, 16 and 32.
     """
 
     def __init__(self, variant: int) -> None:

@@ -25,7 +25,7 @@ class Tracker(Protocol):
         ...
 
     def close(self) -> None:
-        """Nothing more will come."""
+        """Finish: nothing more will come."""
         ...
 
 
@@ -60,15 +60,15 @@ class Trackers:
         self._trackers = trackers
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
-        """Tell all."""
+        """Pass scalars on to all trackers."""
         self._tell(lambda tracker: tracker.scalars(step, values))
 
     def picture(self, step: int, image: NDArray[np.uint8]) -> None:
-        """Show all."""
+        """Pass a picture on to all trackers."""
         self._tell(lambda tracker: tracker.picture(step, image))
 
     def close(self) -> None:
-        """Close all."""
+        """Close all trackers."""
         self._tell(lambda tracker: tracker.close())
 
     def _tell(self, call: Callable[[Tracker], Any]) -> None:

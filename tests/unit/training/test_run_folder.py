@@ -15,7 +15,7 @@ def config(run: Path, *overrides: str) -> TrainConfig:
 
 
 def test_a_claimed_folder_holds_the_resolved_config(tmp_path: Path) -> None:
-    RunFolder(str(tmp_path)).claim(config(tmp_path, "seed=5"))
+    RunFolder(str(tmp_path)).begin(config(tmp_path, "seed=5"))
     assert load_config(TrainConfig, tmp_path / "config.yaml") == config(tmp_path, "seed=5")
 
 
@@ -24,10 +24,10 @@ def test_a_claimed_folder_holds_the_resolved_config(tmp_path: Path) -> None:
 )
 def test_a_run_is_not_resumed_with_settings_that_change_its_result(tmp_path: Path, override: str) -> None:
     folder = RunFolder(str(tmp_path))
-    folder.claim(config(tmp_path))
+    folder.begin(config(tmp_path))
     before = (tmp_path / "config.yaml").read_bytes()
     with pytest.raises(ConfigError) as caught:
-        folder.claim(config(tmp_path, override))
+        folder.begin(config(tmp_path, override))
     assert str(tmp_path) in str(caught.value)
     assert f"({override.partition('=')[0].partition('.')[0]})" in str(caught.value)
     assert (tmp_path / "config.yaml").read_bytes() == before
@@ -36,6 +36,6 @@ def test_a_run_is_not_resumed_with_settings_that_change_its_result(tmp_path: Pat
 @pytest.mark.parametrize("override", ["report_every=1", "checkpoint_every=1", "workers=2", "max_failures=0"])
 def test_settings_of_where_and_how_often_may_change(tmp_path: Path, override: str) -> None:
     folder = RunFolder(str(tmp_path))
-    folder.claim(config(tmp_path))
-    folder.claim(config(tmp_path, override))
+    folder.begin(config(tmp_path))
+    folder.begin(config(tmp_path, override))
     assert load_config(TrainConfig, tmp_path / "config.yaml") == config(tmp_path, override)

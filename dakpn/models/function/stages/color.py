@@ -43,7 +43,7 @@ class HsvAffine:
         return channel_values(self.identity, raw) + channel_values(self._reach, raw) * torch.tanh(raw)
 
     def apply(self, image: Tensor, params: Tensor, noise: Tensor) -> Tensor:
-        """Affine in HSV."""
+        """Apply the affine in HSV."""
         gain, bias = params[:, :3], params[:, 3:]
         hue, saturation, value = rgb_to_hsv(image.clamp(0, 1)).split(1, 1)
         presence = ((saturation * value - GREY_CHROMA) / FAINTEST_CHROMA).clamp(0, 1)
@@ -72,7 +72,7 @@ class RgbAffine:
         return channel_values(self.identity, raw) + channel_values(self._reach, raw) * torch.tanh(raw)
 
     def apply(self, image: Tensor, params: Tensor, noise: Tensor) -> Tensor:
-        """Affine in RGB."""
+        """Apply the affine in RGB."""
         return torch.addcmul(params[:, 3:], params[:, :3], image)
 
 
@@ -100,7 +100,7 @@ class LabAffine:
         return torch.cat((torch.exp(self._log_gain * squashed[:, :3]), self._bias * squashed[:, 3:]), 1)
 
     def apply(self, image: Tensor, params: Tensor, noise: Tensor) -> Tensor:
-        """Affine in l-alpha-beta."""
+        """Apply the affine in l-alpha-beta."""
         return lab_to_rgb(torch.addcmul(params[:, 3:], params[:, :3], rgb_to_lab(image.clamp(0, 1)))).clamp(0, 1)
 
 
@@ -124,6 +124,6 @@ class Gamma:
         return torch.exp(self._reach * torch.tanh(raw))
 
     def apply(self, image: Tensor, params: Tensor, noise: Tensor) -> Tensor:
-        """Power law on non-negative values."""
+        """Apply the power law to non-negative values."""
         image = image.clamp(min=0)
         return image * image.clamp(min=self._DARKEST).pow(params - 1)

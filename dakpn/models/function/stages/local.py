@@ -27,7 +27,7 @@ class GaussianBlur:
         return self.high[0] * torch.sigmoid(raw + self._initial)
 
     def apply(self, image: Tensor, params: Tensor, noise: Tensor) -> Tensor:
-        """Exact spatially varying blur."""
+        """Apply the exact, spatially varying blur."""
         return gaussian_blur(image, params, self.high[0])
 
 
@@ -87,5 +87,5 @@ class Noise:
         return self.high[0] * torch.sigmoid(raw + self._initial)
 
     def apply(self, image: Tensor, params: Tensor, noise: Tensor) -> Tensor:
-        """Scaled noise on top."""
+        """Add the scaled noise."""
         return torch.addcmul(image, params, noise)

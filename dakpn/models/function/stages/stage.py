@@ -1,4 +1,4 @@
-"""What every stage promises."""
+"""Protocol of a stage of the translation function."""
 
 import math
 from typing import Protocol
