@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from cluster.pool import run_tasks
 from cluster.session import ray_session, require_gpus
 from dakpn import storage
 from dakpn.config import EvaluateConfig, MeasuresConfig
@@ -30,7 +31,6 @@ logger = logging.getLogger(__name__)
 J = TypeVar("J")
 R = TypeVar("R")
 _WIDTH_IN_FILES = 140
-_LOOK_EVERY_S = 5.0
 _WORTH_TIMING = 500
 _ONLY_IN_CELL_FILES = {"protocol", "real_keys"}
 
@@ -86,7 +86,7 @@ def _estimate(config: EvaluateConfig, todo: Sequence[Cell]) -> None:
     timed = next((cell for cell in todo if not needs_baseline(config, cell.contender)), None)
     if steps < _WORTH_TIMING or timed is None:
         return
-    step = ray.get(ray.remote(_seconds_of_step).options(num_cpus=1, num_gpus=config.num_gpus).remote(config, timed))
+    ((_, step),) = run_tasks(_seconds_of_step, [timed], 1, config, num_gpus=config.num_gpus)
     at_once = min(config.workers, len(todo))
     if config.num_gpus:
         at_once = max(1, min(at_once, int(ray.cluster_resources().get("GPU", 0) / config.num_gpus)))
@@ -154,23 +154,21 @@ def _run_all(
     How far they are is shown as `shown` (what is done, what is counted); a line tells of each and of the time that is
     left.
     """
-    run_one = ray.remote(work).options(num_cpus=1, num_gpus=config.num_gpus)
-    waiting, running, results = list(range(len(jobs))), {}, {}
+    results: dict[int, R] = {}
     started = time.monotonic()
     with progress(*shown) as show:
-        while waiting or running:
-            while waiting and len(running) < config.workers:
-                number = waiting.pop(0)
-                running[run_one.remote(config, jobs[number])] = number
-            ready, _ = ray.wait(list(running), num_returns=1, timeout=_LOOK_EVERY_S)
-            for task in ready:
-                number = running.pop(task)
-                results[number] = ray.get(task)
-                text, undone = describe(jobs[number], results[number]), len(jobs) - len(results)
-                left = duration((time.monotonic() - started) / len(results) * undone)
-                of_all = f"{len(results)} of {len(jobs)}" + (f", about {left} left" if undone else "")
-                logger.info("%s (%s)", text, of_all)
-            show(len(results), len(jobs), f"{len(running)} at work")
+
+        def waiting(running: int) -> None:
+            show(len(results), len(jobs), f"{running} at work")
+
+        done = run_tasks(work, jobs, config.workers, config, num_gpus=config.num_gpus, waiting=waiting)
+        for number, result in done:
+            results[number] = result
+            text, undone = describe(jobs[number], result), len(jobs) - len(results)
+            left = duration((time.monotonic() - started) / len(results) * undone)
+            of_all = f"{len(results)} of {len(jobs)}" + (f", about {left} left" if undone else "")
+            logger.info("%s (%s)", text, of_all)
+            show(len(results), len(jobs))
     return [results[number] for number in range(len(jobs))]
 
 

@@ -3,8 +3,6 @@
 import json
 import logging
 from collections.abc import Iterator, Sequence
-from itertools import islice
-from typing import Any, cast
 
 import typer
 
@@ -79,21 +77,13 @@ def _try_shard(job: ShardJob) -> ShardMarker | str:
 
 def _pack_on_ray(jobs: Sequence[ShardJob], workers: int) -> Iterator[ShardMarker]:
     """Yield markers as shards are finished; the failed ones are reported when all others are done."""
-    import ray  # takes seconds to load, which packing in this process should not
-
+    from cluster.pool import run_tasks  # loads Ray, which takes seconds that packing in this process should not
     from cluster.session import ray_session
 
     workers = min(workers, len(jobs))
     errors: list[str] = []
-    try_shard = ray.remote(_try_shard).options(num_cpus=1)
     with ray_session(cpus=1, wanted_cpus=workers):  # a cluster may grow, and a smaller one does it in more time
-        waiting = iter(jobs)
-        running: list[Any] = [try_shard.remote(job) for job in islice(waiting, workers)]
-        while running:
-            (ready,), running = ray.wait(running)
-            if (job := next(waiting, None)) is not None:
-                running.append(try_shard.remote(job))
-            result = cast("ShardMarker | str", ray.get(ready))
+        for _, result in run_tasks(_try_shard, jobs, workers):
             if isinstance(result, str):
                 errors.append(result)
                 logger.error("%s", result)

@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
-from itertools import islice
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -182,18 +181,12 @@ def _compare_all(task: _Task, source: DatasetIndex, result: DatasetIndex) -> Ite
 
 
 def _compare_on_ray(task: _Task, pairs: Sequence[ShardPair], workers: int) -> Iterator[ShardFindings]:
-    import ray  # takes seconds to load, which comparing in this process should not
-
+    from cluster.pool import run_tasks  # loads Ray, which takes seconds that comparing in this process should not
     from cluster.session import ray_session
 
     with ray_session(cpus=workers):
-        compare = ray.remote(_compare).options(num_cpus=1)
-        shared, left = ray.put(task), iter(pairs)
-        running = [compare.remote(shared, pair) for pair in islice(left, workers)]
-        while running:
-            (finished, *_), running = ray.wait(running)
-            running += [compare.remote(shared, pair) for pair in islice(left, 1)]
-            yield ray.get(finished)
+        for _, found in run_tasks(_compare, pairs, workers, task):
+            yield found
 
 
 def _weights_facts(config: VerifyConfig) -> PredictorFacts | None:
