@@ -29,11 +29,8 @@ from dakpn.models.style import color_moments
 from dakpn.models.weights import save_predictor
 from dakpn.sources.pack import pack_dataset
 from dakpn.sources.preset import load_preset
-from dakpn.translation.job_finish import finish_translation
-from dakpn.translation.job_plan import claim_output, plan_translation
+from dakpn.translation.job import translate_dataset
 from dakpn.translation.on_the_fly import TranslatingDataset
-from dakpn.translation.shard_job import ShardWork
-from dakpn.translation.shard_rows import input_rows
 from dakpn.translation.translator import Translator
 
 _ROUNDS = 3
@@ -118,11 +115,7 @@ def _translate_both(config: TranslateConfig, precision: ParamsPrecision) -> _Out
 
 
 def _translate(config: TranslateConfig) -> str:
-    """The job, in this process."""
-    plan = plan_translation(config)
-    claim_output(plan)
-    work = ShardWork(Translator.of_job(config, plan.index), config)
-    finish_translation(plan, {task.name: work.translate(task, input_rows(work.source(task))) for task in plan.todo})
+    translate_dataset(config)
     return config.output
 
 

@@ -13,12 +13,13 @@ from dakpn.config import TranslateConfig
 from dakpn.datasets import manifest
 from dakpn.datasets.certificate import ShardCertificate
 from dakpn.datasets.formats.base import require_safe_names
-from dakpn.datasets.manifest import RowRecord, ShardMarker
+from dakpn.datasets.manifest import DatasetIndex, RowRecord, ShardMarker
 from dakpn.datasets.output_lock import JobClaim
 from dakpn.datasets.quarantine import QuarantinedRow, write_quarantine
 from dakpn.datasets.schema import Sample
 from dakpn.datasets.shards import write_shard
 from dakpn.errors import DakpnError, DataError, UsageError, WeightsError
+from dakpn.segmentation.examples import limit_threads
 from dakpn.translation.row_pipeline import Spent, TranslatedRow, translate_rows
 from dakpn.translation.shard_rows import InputRow
 from dakpn.translation.shard_task import ShardResult, ShardTask
@@ -116,6 +117,28 @@ class ShardWork:
             )
         if self.claim is not None:
             self.claim.require(self.config.output)
+
+
+def load_translator(config: TranslateConfig, index: DatasetIndex, weights_digest: str) -> Translator:
+    """The job's translator; this process computes in one thread from now on, for float sums depend on their number.
+
+    Args:
+        config: Of the job.
+        index: Of its input.
+        weights_digest: Of the weights that the job was planned with.
+
+    Raises:
+        WeightsError: The weights are other ones.
+        UsageError: The workers' device is not there.
+    """
+    limit_threads(1)
+    translator = Translator.of_job(config, index)
+    if (found := translator.weights_digest) != weights_digest:
+        raise WeightsError(
+            f"the weights {config.weights} are other ones ({found}) than when the job started ({weights_digest}); "
+            "run it again"
+        )
+    return translator
 
 
 def try_shard(work: ShardWork, task: ShardTask, rows: Iterable[InputRow], reasons: list[str]) -> ShardResult:

@@ -23,9 +23,10 @@ import ray
 from dakpn import storage
 from dakpn.config import VerifyConfig
 from dakpn.datasets import manifest
-from dakpn.errors import DataError
+from dakpn.errors import DataError, UsageError
 from dakpn.scenes import render_scene, write_dataset
 from dakpn.sources.pack import pack_dataset
+from dakpn.translation import job as translation_job
 from dakpn.translation.job_report import read_report
 from tests.command import CLI, assert_failed, dakpn, dakpn_process, environment
 from tests.faults import Fault, FaultyProxy, faulty_proxy
@@ -34,8 +35,8 @@ from tests.processes import end, start
 from tests.s3_server import chosen_server
 from tests.scenes import CAMVID, Scenes
 from tests.translations import SHARDS, arguments, finished, job, outputs, translators
-from workflows import translate, verify
-from workflows.translation_worker import MOST_ATTEMPTS
+from workflows import translate, translation_on_ray, verify
+from workflows.translation_on_ray import MOST_ATTEMPTS
 
 _numbers = count()
 
@@ -61,15 +62,15 @@ def test_of_two_jobs_with_other_settings_the_later_one_has_the_output(
     weights: str, many_shards: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out"
-    take = translate.claim_output
+    take = translation_job.claim_output
 
     def claim_and_lose(plan: Any) -> None:
         take(plan)
         other = job(weights, many_shards, out, strength=0.5)
-        take(translate.plan_translation(other))  # what the other job does as it starts
+        take(translation_job.plan_translation(other))  # what the other job does as it starts
 
-    monkeypatch.setattr(translate, "claim_output", claim_and_lose)
-    with pytest.raises(translate.UsageError, match="another job with other weights or settings"):
+    monkeypatch.setattr(translation_job, "claim_output", claim_and_lose)
+    with pytest.raises(UsageError, match="another job with other weights or settings"):
         translate.main(job(weights, many_shards, out))
     assert not list(out.glob("*.parquet"))
     assert not (out / "_SUCCESS").exists()
@@ -180,14 +181,14 @@ def test_a_shard_that_has_cost_too_many_workers_fails_alone(
     ray_here: str, weights: str, many_shards: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The ledger has seen it begin so often; a soak test kills the workers, as the kernel does without memory."""
-    poison, start = "train-00004-of-00010", translate.start_ledger
+    poison, start = "train-00004-of-00010", translation_on_ray.start_ledger
 
     def begun_before() -> Any:
         ledger = start()
         ray.get([ledger.begin.remote(poison, 0) for _ in range(MOST_ATTEMPTS)])
         return ledger
 
-    monkeypatch.setattr(translate, "start_ledger", begun_before)
+    monkeypatch.setattr(translation_on_ray, "start_ledger", begun_before)
     out = tmp_path / "out"
     with pytest.raises(DataError, match=rf"1 of 10 shards failed, first: .*{poison}.*lost {MOST_ATTEMPTS} times"):
         translate.main(job(weights, many_shards, out, workers=2))

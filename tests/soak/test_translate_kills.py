@@ -22,8 +22,8 @@ from dakpn.translation.job_report import read_report
 from tests.command import CLI, environment
 from tests.paths import REPOSITORY
 from tests.translations import SHARDS, arguments, finished, job, outputs, translators
-from workflows import translate
-from workflows.translation_worker import MOST_ATTEMPTS
+from workflows import translate, translation_on_ray
+from workflows.translation_on_ray import MOST_ATTEMPTS
 
 _KILLS = 20
 _SEED = 7
@@ -156,7 +156,7 @@ def test_a_shard_that_ends_every_worker_fails_alone(
 ) -> None:
     """As the kernel ends the largest process when memory runs out."""
     poison, killed = "train-00004-of-00010", []
-    start, stop = translate.start_ledger, threading.Event()
+    start, stop = translation_on_ray.start_ledger, threading.Event()
 
     def start_and_watch() -> Any:
         ledger = start()
@@ -174,7 +174,7 @@ def test_a_shard_that_ends_every_worker_fails_alone(
             except (ray.exceptions.RayError, ProcessLookupError):
                 continue
 
-    monkeypatch.setattr(translate, "start_ledger", start_and_watch)
+    monkeypatch.setattr(translation_on_ray, "start_ledger", start_and_watch)
     out = tmp_path / "out"
     try:
         with pytest.raises(DataError, match=rf"1 of 10 shards failed, first: .*{poison}.*lost {MOST_ATTEMPTS} times"):

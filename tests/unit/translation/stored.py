@@ -8,22 +8,14 @@ import torch
 from dakpn.config import TranslateConfig
 from dakpn.models.predictor import KernelPredictor
 from dakpn.models.weights import load_predictor, save_predictor
-from dakpn.translation.job_finish import finish_translation
-from dakpn.translation.job_plan import claim_output, plan_translation
-from dakpn.translation.shard_job import ShardWork
-from dakpn.translation.shard_rows import input_rows
-from dakpn.translation.translator import Translator
+from dakpn.translation.job import translate_dataset
 from tests.scenes import CAMVID
 
 
 def store_params(weights: str, source: str | Path, output: Path, **more: object) -> Path:
     """The translation job, in this process."""
     values = {"weights": weights, "input": str(source), "output": str(output), "content": "params", **more}
-    plan = plan_translation(TranslateConfig.model_validate(values))
-    claim_output(plan)
-    work = ShardWork(Translator.of_job(plan.config, plan.index), plan.config)
-    markers = {task.name: work.translate(task, input_rows(work.source(task))) for task in plan.todo}
-    finish_translation(plan, {**plan.finished, **markers})
+    translate_dataset(TranslateConfig.model_validate(values))
     return output
 
 

@@ -199,7 +199,8 @@ def test_a_quarantined_image_is_left_out_and_those_behind_it_keep_their_params(
     shard = source / f"{SHARD}.parquet"
     first, bad, *rest = read_shard(str(shard))
     write_shard(shard, [first, replace(bad, image=bad.image[:100]), *rest])
-    dataset = TranslatingDataset(str(store_params(weights, source, tmp_path / "out")), draw=0, check_source=True)
+    stored = store_params(weights, source, tmp_path / "out", max_bad_fraction=0.1)
+    dataset = TranslatingDataset(str(stored), draw=0, check_source=True)
     whole = TranslatingDataset(str(params), draw=0)
     kept = [index for index in range(12) if index != 5]
     assert len(dataset) == 11

@@ -1,55 +1,113 @@
-"""The Ray actor of the translation job: holds the weights, translates one shard and reads the next meanwhile.
+"""The translation job on Ray: one actor a worker, which translates one shard and reads the next meanwhile.
 
-The driver imports this module to name the actor's class; what loads torch is imported where a worker needs it.
+What loads torch is imported where a worker needs it: a job's driver, which imports this module too, does without.
 """
 
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import ray
+import ray.data
+from ray.data import ActorPoolStrategy
+from ray.exceptions import RayError
 
-from cluster.ledger import Amount
+from cluster.core_stderr import without_restart_warnings
+from cluster.ledger import Amount, LedgerState, start_ledger
 from cluster.metrics import TranslationMetrics
+from cluster.resources import require_node
+from cluster.session import ray_session
 from dakpn.config import TranslateConfig
 from dakpn.datasets.manifest import DatasetIndex
 from dakpn.datasets.output_lock import JobClaim
 from dakpn.datasets.threads import ReadAhead
-from dakpn.errors import WeightsError
+from dakpn.translation.job import Done
+from dakpn.translation.job_estimate import worker_bytes
+from dakpn.translation.job_plan import TranslationPlan
 from dakpn.translation.shard_rows import InputRow, input_rows
 from dakpn.translation.shard_task import ShardResult, ShardTask
 
 if TYPE_CHECKING:
     from dakpn.translation.row_pipeline import TranslatedRow
     from dakpn.translation.shard_job import ShardWork
-    from dakpn.translation.translator import Translator
 
 MOST_ATTEMPTS = 5
 """Workers that one shard may cost before it counts as failed."""
+_SHARDS_AHEAD = 2
+"""Calls that a worker has at a time: it computes one, and reads ahead for the other."""
+_LOOK_EVERY_S = 1.0
 _TELL_EVERY_S = 2.0
 _FIRST_REASONS = 3
 _Item = TypeVar("_Item")
 
 
-def load_translator(config: TranslateConfig, index: DatasetIndex, weights_digest: str) -> "Translator":
-    """The job's translator; this process computes in one thread from now on, for float sums depend on their number.
+class OnRay:
+    """Does the shards of a translation in Ray Data's actors, which are replaced when they are lost."""
 
-    Raises:
-        WeightsError: The weights are not those that the job was planned with.
-    """
-    from dakpn.segmentation.examples import limit_threads
-    from dakpn.translation.translator import Translator
+    def results(self, plan: TranslationPlan, tell: Callable[[Done], None]) -> Generator[ShardResult]:
+        """See `dakpn.translation.job.Executor`."""
+        config, todo = plan.config, plan.todo
+        cpus = max(1, config.decode_workers)
+        fewest = min(config.fewest_workers, len(todo))
+        with ray_session(cpus=fewest * cpus):
+            memory = worker_bytes(config, plan.index)
+            require_node(CPU=cpus, GPU=config.num_gpus, memory=memory)
+            ledger = start_ledger()
+            pool = ActorPoolStrategy(
+                min_size=fewest,
+                max_size=min(config.most_workers, len(todo)),
+                max_tasks_in_flight_per_actor=_SHARDS_AHEAD,
+                max_concurrent_calls_per_actor=_SHARDS_AHEAD,
+                enable_true_multi_threading=True,
+            )
+            results = ray.data.from_items([asdict(task) for task in todo], override_num_blocks=len(todo)).map(
+                ShardTranslator,  # pyright: ignore[reportArgumentType] - Ray makes an actor of the class
+                fn_constructor_args=(
+                    config.model_dump(mode="json"),
+                    plan.index.model_copy(update={"shards": []}).model_dump(),
+                    plan.weights.digest,
+                    plan.claim,
+                    ledger,
+                ),
+                compute=pool,
+                num_cpus=cpus,
+                num_gpus=config.num_gpus or None,
+                memory=memory,
+            )
+            with (
+                without_restart_warnings(),
+                _watched(ledger, tell),
+                closing(cast(Any, iter(results.iter_rows()))) as rows,
+            ):
+                yield from rows
+            ray.kill(ledger)
 
-    limit_threads(1)
-    translator = Translator.of_job(config, index)
-    if (found := translator.weights_digest) != weights_digest:
-        raise WeightsError(
-            f"the weights {config.weights} are other ones ({found}) than when the job started ({weights_digest}); "
-            "run it again"
-        )
-    return translator
+
+@contextmanager
+def _watched(ledger: Any, tell: Callable[[Done], None]) -> Iterator[None]:
+    """Tell what the ledger says while the block runs, and once when it has ended."""
+    stop = threading.Event()
+
+    def watch() -> None:
+        while True:
+            last = stop.wait(_LOOK_EVERY_S)
+            with suppress(RayError):
+                state = cast(LedgerState, ray.get(ledger.state.remote(), timeout=10))
+                tell(Done(**asdict(state.done), restarts=state.restarts))
+            if last:
+                return
+
+    thread = threading.Thread(target=watch, name="translation ledger", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
 
 
 class ShardTranslator:
@@ -58,6 +116,8 @@ class ShardTranslator:
     def __init__(
         self, config: dict[str, Any], index: dict[str, Any], weights_digest: str, claim: JobClaim, ledger: Any
     ) -> None:
+        from dakpn.translation.shard_job import load_translator
+
         self._config = TranslateConfig.model_validate(config)
         self._claim, self._ledger = claim, ledger
         self._metrics = TranslationMetrics()
