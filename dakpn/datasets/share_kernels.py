@@ -18,38 +18,48 @@ def count_shares(label, table, row_ends, column_ends, shares):
         shares: uint8 [C, h, w], zeros; filled.
     """
     classes, height, width = shares.shape
-    counts = np.zeros((classes + 1, width), np.int64)
+    counts = np.zeros(classes + 1, np.int64)
+    below = np.empty(label.shape[1], label.dtype)
     known = True
     top = 0
     for row in range(height):
         bottom = row_ends[row]
-        for y in range(top, bottom):
-            line = label[y]
-            left = 0
-            for column in range(width):
-                right = column_ends[column]
-                first = line[left]
-                alike = True
-                for x in range(left + 1, right):
-                    alike &= line[x] == first
-                if alike:  # as most cells are
-                    known &= table[first] >= 0
-                    counts[table[first], column] += right - left
-                else:
+        line = label[top]
+        _differences(label, top, bottom, below)
+        left = 0
+        for column in range(width):
+            right = column_ends[column]
+            first = line[left]
+            mixed = below[left]
+            for x in range(left + 1, right):
+                mixed |= below[x] | (line[x] ^ first)
+            if mixed:
+                for y in range(top, bottom):
                     for x in range(left, right):
-                        found = table[line[x]]
+                        found = table[label[y, x]]
                         known &= found >= 0
-                        counts[found, column] += 1
-                left = right
-        for number in range(classes):
-            counted, out = counts[number], shares[number, row]
-            left = 0
-            for column in range(width):
-                if counted[column]:
-                    pixels = (bottom - top) * (column_ends[column] - left)
-                    out[column] = counted[column] * 255 // pixels
-                    counted[column] = 0
-                left = column_ends[column]
-        counts[classes] = 0
+                        counts[found] += 1
+                pixels = (bottom - top) * (right - left)
+                for number in range(classes):
+                    if counts[number]:
+                        shares[number, row, column] = counts[number] * 255 // pixels
+                counts[:] = 0
+            else:  # as most cells are
+                found = table[first]
+                known &= found >= 0
+                if 0 <= found < classes:
+                    shares[found, row, column] = 255
+            left = right
         top = bottom
     return known
+
+
+@_compiled
+def _differences(label, top, bottom, below):
+    """Whether a column's pixels in the rows [top, bottom) differ from its first: not 0 where one does."""
+    line = label[top]
+    below[:] = 0
+    for y in range(top + 1, bottom):
+        other = label[y]
+        for x in range(len(below)):
+            below[x] |= other[x] ^ line[x]

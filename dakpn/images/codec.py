@@ -3,6 +3,8 @@
 import io
 import struct
 import zlib
+from functools import cache
+from types import ModuleType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +29,9 @@ except ImportError:
     simplejpeg = None
 
 _REDUCING_GAP = 2.0
+_WORTH_COMPILING = 1_500_000
+"""Values of an image; smaller ones, which Pillow shrinks in a millisecond, do not ask for numba."""
+_MOST_PIXELS = 256
 # What Pillow, simplejpeg and pyspng raise on hostile bytes; their own documentation promises less.
 _PILLOW_ERRORS = (OSError, SyntaxError, ValueError, TypeError, EOFError, LookupError, ArithmeticError)
 _DECODER_ERRORS = (*_PILLOW_ERRORS, RuntimeError, struct.error, zlib.error)
@@ -180,7 +185,13 @@ def resize_image(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.
     wanted size: 1914 x 1052 to 160 x 96 in 0.4 of the time, 0.4 grey levels away on average. Less is not touched.
     """
     height, width = size
-    resized = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR, reducing_gap=_REDUCING_GAP)
+    rows, columns = (int(old / new / _REDUCING_GAP) or 1 for old, new in zip(image.shape, size, strict=False))
+    if image.size < _WORTH_COMPILING or not 1 < rows * columns <= _MOST_PIXELS or (kernels := _kernels()) is None:
+        resized = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR, reducing_gap=_REDUCING_GAP)
+    else:  # the same in two thirds of the time
+        means = Image.fromarray(kernels.block_means(image, (rows, columns)))
+        box = (0, 0, image.shape[1] / columns, image.shape[0] / rows)
+        resized = means.resize((width, height), Image.Resampling.BILINEAR, box)
     return np.array(resized)
 
 
@@ -190,6 +201,16 @@ def resize_label(
     """Resize [H, W] to (h, w) by taking the nearest pixel: no id appears that was not there."""
     rows, columns = (_nearest(old, new) for old, new in zip(label.shape, size, strict=True))
     return label[rows[:, None], columns]
+
+
+@cache
+def _kernels() -> ModuleType | None:
+    """Averages over blocks, imported where they are first asked for, as numba takes a while; None without it."""
+    try:
+        from dakpn.images import block_kernels
+    except ImportError:
+        return None
+    return block_kernels
 
 
 def _nearest(old: int, new: int) -> NDArray[np.int64]:

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dakpn.models.function.color import rgb_to_lab
+from dakpn.models.function.color import LOG_CONES_TO_LAB, LOG_OFFSET, RGB_TO_CONES
 from dakpn.models.style import SMALLEST_MASS, ColorMoments
 
 try:
@@ -27,8 +27,19 @@ def as_fractions(shares: Tensor) -> Tensor:
 
 def label_moments(images: Tensor, shares: Tensor) -> ColorMoments:
     """As `color_moments` of images float [B, 3, h, w], given class shares uint8 [B, C, h, w]."""
-    lab = rgb_to_lab(images)
+    lab = _lab(images)
     return ColorMoments(*map(torch.cat, zip(*map(_moments, lab, shares), strict=True)))
+
+
+def _lab(images: Tensor) -> Tensor:
+    """`rgb_to_lab`, bit for bit, in a third of the passes over memory."""
+    cones, lab = torch.empty(images.shape), torch.empty(images.shape)
+    to_cones, to_lab = (np.array(matrix, np.float32) for matrix in (RGB_TO_CONES, LOG_CONES_TO_LAB))
+    for image, response, result in zip(images, cones, lab, strict=True):
+        rgb, own, out = (values.contiguous().view(3, -1) for values in (image, response, result))
+        _kernels().mixed(rgb.numpy(), to_cones, np.float32(LOG_OFFSET), own.numpy())
+        _kernels().mixed(own.log10_().numpy(), to_lab, np.float32(0), out.numpy())
+    return lab
 
 
 def _moments(lab: Tensor, shares: Tensor) -> list[Tensor]:

@@ -182,7 +182,8 @@ class KernelPredictor(nn.Module):
             apart = whole.new_zeros(batch, shares.shape[1], styled) if apart is None else apart
             weights, start = torch.cat((apart.transpose(1, 2), weights), 1), torch.cat((whole, start), 1)
         sums = weighted_sums(shares, weights, start)
-        return torch.cat((sums[:, :styled], self.refinement.bound(sums[:, styled:])), 1)
+        sums[:, styled:] = self.refinement.bound(sums[:, styled:])
+        return sums
 
     def without_encoder(self) -> Self:
         """A copy for `params_of` alone: small, and quick to send to other processes."""

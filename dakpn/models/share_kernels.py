@@ -4,6 +4,7 @@ import numpy as np
 from numba import njit
 
 _compiled = njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz", "arcp"}, error_model="numpy")
+_exact = njit(cache=True, nogil=True, error_model="numpy")
 _WHOLE = np.float32(255)
 
 
@@ -31,6 +32,25 @@ def weighted_sums(shares, weights, start, out):
                 row, weight = out[p, y], weights[p, number]
                 for x in range(width):
                     row[x] += weight * share[x]
+
+
+@_exact
+def mixed(channels, matrix, offset, out):
+    """`out[i] = matrix[i, 0] * channels[0] + matrix[i, 1] * channels[1] + matrix[i, 2] * channels[2] + offset`.
+
+    All float32, rounded after each operation, as torch does.
+
+    Args:
+        channels: [3, N].
+        matrix: [3, 3].
+        offset: a number.
+        out: [3, N].
+    """
+    for i in range(3):
+        row, first, second, third = out[i], channels[0], channels[1], channels[2]
+        a, b, c = matrix[i]
+        for x in range(len(row)):
+            row[x] = a * first[x] + b * second[x] + c * third[x] + offset
 
 
 @_compiled

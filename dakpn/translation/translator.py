@@ -275,9 +275,9 @@ class Translator:
     def _params(self, features: ImageFeatures, classes: Tensor | None, key: str) -> Tensor:
         """Params at the strengths of the image's look and of the whole translation."""
         params = self.predictor.params_of(features, label_classes=classes, styles=self._style(key))
-        style, refinement = self.predictor.split_params(params)
-        refinement = self.predictor.refinement.with_strength(refinement, self.look(key).refinement)
-        return self.predictor.function.with_strength(torch.cat((style, refinement), 1), self.strength)
+        _, refinement = self.predictor.split_params(params)
+        refinement[:] = self.predictor.refinement.with_strength(refinement, self.look(key).refinement)
+        return self.predictor.function.with_strength(params, self.strength)
 
     def _apply(self, image: NDArray[np.uint8], params: Tensor, key: str) -> NDArray[np.uint8]:
         return translate_image(

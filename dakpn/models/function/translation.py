@@ -47,7 +47,7 @@ class TranslationFunction:
         if isinstance(strength, float) and strength == 1.0:
             return params
         identity = channel_values(self.identity, params)
-        return identity + strength * (params - identity)
+        return (params - identity).mul_(strength).add_(identity)
 
     def for_shrunk(self, params: Tensor, factor: Tensor) -> Tensor:
         """Params [B, P, ...] that do to an image shrunk by `factor` [B], 0..1, what `params` do to it whole."""

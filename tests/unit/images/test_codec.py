@@ -3,6 +3,7 @@ import io
 import struct
 import warnings
 import zlib
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -207,6 +208,17 @@ def test_shrinking_keeps_a_flat_image_and_the_mean(size: tuple[int, int]) -> Non
     assert np.all(codec.resize_image(flat, size) == 77)
     noisy = RNG.integers(0, 256, (263, 479, 3), np.uint8)
     assert abs(codec.resize_image(noisy, size).mean() - noisy.mean()) <= 2
+
+
+@given(old=SIDES, new=SIDES, bright=st.booleans())
+def test_large_images_shrink_to_the_bytes_of_pillow(old: tuple[int, int], new: tuple[int, int], bright: bool) -> None:
+    """They are averaged over blocks by kernels of our own, here asked for whatever the size."""
+    old = (3 * old[0], 3 * old[1])
+    image = np.random.default_rng(0).integers(250 if bright else 0, 256, (*old, 3), np.uint8)
+    with mock.patch.object(codec, "_WORTH_COMPILING", 0):
+        found = codec.resize_image(image, new)
+    expected = Image.fromarray(image).resize(new[::-1], Image.Resampling.BILINEAR, reducing_gap=2.0)
+    assert np.array_equal(found, np.array(expected))
 
 
 def test_wrong_arrays_are_refused() -> None:

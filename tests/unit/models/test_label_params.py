@@ -6,6 +6,7 @@ import torch
 
 from dakpn.config import HeadConfig, PredictorConfig, SmallNetworkConfig, StyleConfig, TranslationConfig
 from dakpn.models import label_params
+from dakpn.models.function.color import rgb_to_lab
 from dakpn.models.label_params import as_fractions, has_kernels_for
 from dakpn.models.predictor import KernelPredictor
 from dakpn.models.style import color_moments
@@ -80,3 +81,10 @@ def test_a_batch_is_the_same_as_its_images_one_by_one() -> None:
             features = predictor.image_features(low[n : n + 1], own)
             alone = predictor.params_of(features, label_classes=own, styles=styles[n : n + 1])
             assert torch.equal(alone[0], together[n])
+
+
+def test_colors_of_the_compiled_form_are_the_torch_form_s_to_the_bit() -> None:
+    """The style's params hang on them, and through these the bytes of stored params."""
+    levels = torch.randint(256, (2, 3, *SIZE)).float().div(255)
+    for images in (levels, torch.rand(2, 3, *SIZE), levels.movedim(-1, -2)):
+        assert torch.equal(label_params._lab(images), rgb_to_lab(images))
