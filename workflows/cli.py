@@ -100,7 +100,7 @@ def translate(
 
     names = None if only is None else [name.strip() for name in only.split(",") if name.strip()]
     if dry_run:
-        workflow.print_estimate(workflow.dry_run(config, names, retry_failed), config)
+        workflow.dry_run(config, names, retry_failed)
         return
     index = workflow.main(config, names, retry_failed)
     if index is None:

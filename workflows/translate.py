@@ -29,8 +29,8 @@ def main(config: TranslateConfig, only: Sequence[str] | None = None, retry_faile
     return translate_dataset(config, OnRay(), only, retry_failed)
 
 
-def dry_run(config: TranslateConfig, only: Sequence[str] | None = None, retry_failed: bool = False) -> Estimate:
-    """Tell how much is left, and estimate time and cost from a measured sample. Nothing is written.
+def dry_run(config: TranslateConfig, only: Sequence[str] | None = None, retry_failed: bool = False) -> None:
+    """Print how much is left at once, then an estimate of time and cost from a measured sample. Nothing is written.
 
     The sample is measured by a process of its own, so that this one needs no torch and tells at once what is wrong.
 
@@ -40,22 +40,19 @@ def dry_run(config: TranslateConfig, only: Sequence[str] | None = None, retry_fa
         DataError: a shard of the sample is damaged.
     """
     plan = plan_translation(config, only, retry_failed)
+    left = estimate(plan, Sample(0, 0, 0.0))
+    images, shards = counted(left.images, "image"), counted(left.shards, "shard")
+    typer.echo(f"{images} in {shards} to translate, {left.bytes / 1e9:.3g} GB")
     if not plan.todo:
-        return estimate(plan, Sample(0, 0, 0.0))
+        return
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         sample, warnings = pool.submit(_measure_apart, plan).result()
     for warning in warnings:
         logger.warning("%s", warning)
-    return estimate(plan, sample)
+    _print_estimate(estimate(plan, sample), config)
 
 
-def print_estimate(left: Estimate, config: TranslateConfig) -> None:
-    """Print what a translation would take to stdout."""
-    typer.echo(
-        f"{counted(left.images, 'image')} in {counted(left.shards, 'shard')} to translate, {left.bytes / 1e9:.3g} GB"
-    )
-    if not left.sampled:
-        return
+def _print_estimate(left: Estimate, config: TranslateConfig) -> None:
     workers = max(1, min(config.most_workers, left.shards))
     rate = f"{left.images_per_second:.1f} images/s a worker, measured on {counted(left.sampled, 'image')} here"
     typer.echo(f"about {_duration(left.hours)} with {counted(workers, 'worker')} ({rate})")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dakpn import storage
-from dakpn.config import TranslateConfig, VerifyConfig
+from dakpn.config import VerifyConfig
 from dakpn.datasets.segmentation_dataset import SegmentationDataset
 from dakpn.images import codec
 from dakpn.scenes import render_scene, write_dataset
@@ -20,7 +20,7 @@ from dakpn.translation.translator import Translator
 from tests.command import dakpn
 from tests.scenes import CAMVID
 from tests.unit.translation.stored import store_params
-from workflows import translate, verify
+from workflows import verify
 
 _SHARDS = 12
 
@@ -50,8 +50,8 @@ def test_two_workers_store_the_bytes_of_one_process_and_a_reader_gets_the_transl
     arguments = ["translate", "--weights", weights, "--input", source, "--output", output]
     arguments += ["content=params", "draws=2", "workers=2"]
 
-    config = TranslateConfig(weights=weights, input=source, output=output, content="params", draws=2)
-    assert translate.dry_run(config)[:2] == (_SHARDS, 2 * _SHARDS)
+    planned = dakpn(*arguments, "--dry-run")
+    assert planned.stdout.startswith(f"{2 * _SHARDS} images in {_SHARDS} shards to translate"), planned.stderr
     assert not storage.exists(output)
 
     done = dakpn(*arguments)
