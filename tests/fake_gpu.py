@@ -16,9 +16,11 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
 from dakpn.models.function import color, noise
+from dakpn.translation import on_device
 
 _NAME = "gpu"
 _aten = torch.ops.aten
+_MADE = (_aten.empty.memory_format, _aten.detach.default, _aten.lift_fresh.default)
 
 
 class FakeGpu(TorchDispatchMode):
@@ -27,11 +29,12 @@ class FakeGpu(TorchDispatchMode):
     Attributes:
         waits: copies back to the CPU, and values read, since it was last set to 0.
         kernels: operations on the device that are no mere views, likewise; some take more than one kernel there.
+        on_host: operations of the CPU alone that compute, likewise.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.waits = self.kernels = 0
+        self.waits = self.kernels = self.on_host = 0
         self.device = torch.device(_NAME)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -40,6 +43,7 @@ class FakeGpu(TorchDispatchMode):
         there = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, FakeTensor)]
         to_there = wanted is not None and torch.device(wanted).type == _NAME
         if not there and not to_there:
+            self.on_host += not (func.is_view or func in _MADE)
             with unset_fake_temporarily():  # a matter of the CPU alone
                 return func(*args, **kwargs)
         if func is _aten._to_copy.default:
@@ -96,7 +100,7 @@ def _no_inference_mode() -> Iterator[None]:
 @contextmanager
 def fake_gpu() -> Iterator[FakeGpu]:
     """Run the block with the device there."""
-    constants = (color._constant, noise._quantiles_on)
+    constants = (color._constant, noise._quantiles_on, on_device._resampling, on_device._grid)
     try:
         with _no_inference_mode(), FakeTensorMode(allow_non_fake_inputs=True), FakeGpu() as device:
             yield device

@@ -59,7 +59,7 @@ def _shares(
 def _counted(train_ids: NDArray[np.uint8], num_classes: int, size: tuple[int, int]) -> NDArray[np.uint8]:
     """The shares in plain numpy, where there is no compiler."""
     repeated = _repeated(train_ids, size)
-    rows, columns = (_cells(pixels, cells) for pixels, cells in zip(repeated.shape, size, strict=True))
+    rows, columns = (cells_of_pixels(pixels, cells) for pixels, cells in zip(repeated.shape, size, strict=True))
     cell = (rows[:, None] * np.int32(size[1]) + columns[None, :]) * np.int32(num_classes + 1)
     cell += np.minimum(repeated, num_classes)
     counts = np.bincount(cell.ravel(), minlength=size[0] * size[1] * (num_classes + 1))
@@ -77,11 +77,11 @@ def _repeated(label: Label, size: tuple[int, int]) -> Label:
 @cache
 def _ends(pixels: int, cells: int) -> NDArray[np.int64]:
     """The pixel behind the last one of each cell along one axis."""
-    return np.cumsum(np.bincount(_cells(pixels, cells), minlength=cells))
+    return np.cumsum(np.bincount(cells_of_pixels(pixels, cells), minlength=cells))
 
 
-def _cells(pixels: int, cells: int) -> NDArray[np.int32]:
-    """The cell of each pixel along one axis."""
+def cells_of_pixels(pixels: int, cells: int) -> NDArray[np.int32]:
+    """The cell of each pixel along one axis, int32."""
     return ((np.arange(pixels) * 2 + 1) * cells // (2 * pixels)).astype(np.int32)
 
 

@@ -29,7 +29,7 @@ from dakpn.models.predictor import ImageFeatures
 from dakpn.translation.shard_rows import InputRow
 from dakpn.translation.stored_features import as_stored, listed_looks, to_stored
 from dakpn.translation.stored_params import ParamsRow
-from dakpn.translation.translator import EncoderInput, Translator
+from dakpn.translation.translator import EncoderInput, Translated, Translator
 
 Spent = Callable[[str, float], None]
 """Is told the seconds that a stage took, for a row or for a batch: "decode", "translate" or "encode"; from several
@@ -73,15 +73,16 @@ class TranslatedRow:
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """A row on its way; `pixels` [H, W, 3] are its image, decoded or translated, `shares` its label's classes.
+    """A row on its way; `pixels` [H, W, 3] are its image, decoded, `shares` its label's classes.
 
-    `features` are of the image where params are asked for.
+    `translated` waits for the translated image; `features` are of the image where params are asked for.
     """
 
     source: InputRow
     error: str | None
     pixels: NDArray[np.uint8] | None = None
     shares: NDArray[np.uint8] | None = None
+    translated: Translated | None = None
     features: ImageFeatures | None = None
 
 
@@ -141,19 +142,23 @@ def _decoded(sample: Sample, uri: str) -> NDArray[np.uint8]:
 
 def _translate(rows: Iterable[_Row], translator: Translator, content: Content, spent: Spent) -> Iterator[_Row]:
     for batch in _batches(rows, translator.encoder_batch):
-        images = [EncoderInput(row.pixels, row.source.key, row.shares) for row in batch if row.pixels is not None]
         with _timed("translate", spent):
-            features = iter(translator.features_of_batch(images) if images else ())
+            images = [
+                EncoderInput(translator.send(row.pixels), row.source.key, translator.send(row.shares))
+                for row in batch
+                if row.pixels is not None
+            ]
+            found = iter(zip(images, translator.features_of_batch(images) if images else (), strict=True))
         for row in batch:
             if row.pixels is None:
                 yield row
             elif content == "params":
-                yield replace(row, features=next(features))
+                yield replace(row, features=next(found)[1])
             else:
                 with _timed("translate", spent):
-                    known = as_stored(next(features), translator.precision)
-                    pixels = translator.translate_known(row.pixels, known, row.source.key, row.shares)
-                yield replace(row, pixels=pixels)
+                    image, features = next(found)
+                    translated = translator.begin(image, as_stored(features, translator.precision))
+                yield replace(row, translated=translated)
 
 
 def _batches(rows: Iterable[_Row], images: int) -> Iterator[list[_Row]]:
@@ -191,8 +196,10 @@ def _encode(row: _Row, translator: Translator, uri: str, settings: OutputSetting
             looks = listed_looks(translator, source.key, settings.draws)
             params = to_stored(row.features, record, source.position, settings.precision, looks)
             return TranslatedRow(record, None, None, source.bytes, params)
+        if row.translated is None:
+            raise RuntimeError("a row without features is translated, got neither")
         kind = codec.image_format(before.image, uri)
-        after = replace(before, image=codec.encode_image(row.pixels, kind, settings.jpeg_quality))
+        after = replace(before, image=codec.encode_image(row.translated(), kind, settings.jpeg_quality))
         record = record.model_copy(update={"image_sha256": _sha256(after.image)})
     return TranslatedRow(record, after, None, source.bytes)
 

@@ -13,6 +13,7 @@ from dakpn.errors import WeightsError
 from dakpn.models.function.noise import noise_seed
 from dakpn.models.predictor import ImageFeatures
 from dakpn.models.style import ColorMoments
+from dakpn.translation.on_device import rounded_logits
 from dakpn.translation.stored_params import ParamsRow, StoredLogits, StoredLook
 
 if TYPE_CHECKING:
@@ -40,8 +41,9 @@ def to_stored(
     """
     moments = None
     if features.moments is not None:
-        _require_finite(*features.moments)
-        moments = tuple(features.moments.flat()[0].tolist())
+        flat = features.moments.flat()[0].cpu()
+        _require_finite(flat)
+        moments = tuple(flat.tolist())
     return ParamsRow(
         key=record.key,
         position=position,
@@ -70,12 +72,14 @@ def as_stored(features: ImageFeatures, precision: ParamsPrecision) -> ImageFeatu
     to move every pixel by a grey level at most.
 
     Raises:
-        WeightsError: the logits are not finite.
+        WeightsError: the logits are not finite; on another device than the CPU, their params tell it later.
     """
-    logits = _stored_logits(features, precision)
-    if features.coarse_logits is None or logits is None:
+    if features.coarse_logits is None:
         return features
-    return features._replace(coarse_logits=_restored(logits).to(features.coarse_logits.device))
+    if features.coarse_logits.device.type != "cpu":
+        return features._replace(coarse_logits=rounded_logits(features.coarse_logits.float(), precision))
+    logits = _stored_logits(features, precision)
+    return features if logits is None else features._replace(coarse_logits=_restored(logits))
 
 
 def listed_looks(translator: "Translator", key: str, draws: int) -> tuple[StoredLook, ...]:
@@ -113,16 +117,17 @@ def params_difference(found: ParamsRow, expected: ParamsRow) -> str | None:
 def _stored_logits(features: ImageFeatures, precision: ParamsPrecision) -> StoredLogits | None:
     if features.coarse_logits is None:
         return None
-    _require_finite(features.coarse_logits)
-    return StoredLogits.of(features.coarse_logits[0].float().cpu().numpy(), precision)
+    logits = features.coarse_logits[0].float().cpu()
+    _require_finite(logits)
+    return StoredLogits.of(logits.numpy(), precision)
 
 
 def _restored(logits: StoredLogits) -> torch.Tensor:
     return torch.from_numpy(logits.restored())[None]
 
 
-def _require_finite(*tensors: torch.Tensor) -> None:
-    if not all(bool(tensor.isfinite().all()) for tensor in tensors):
+def _require_finite(values: torch.Tensor) -> None:
+    if not bool(values.isfinite().all()):
         raise WeightsError(
             "the encoder's logits are not finite; expected numbers: the weights are damaged, train again"
         )

@@ -47,8 +47,8 @@ PARAMS_SCHEMA = pa.schema(
 """Arrow schema of a shard."""
 _ROW_GROUP_ROWS = 32
 _DTYPES: dict[ParamsPrecision, str] = {"float32": "<f4", "float16": "<f2", "uint8": "|u1"}
-_LARGEST_HALF = 65504
-_LEVELS = 255
+LARGEST_HALF = 65504
+LEVELS = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +72,10 @@ class StoredLogits:
     def of(cls, logits: NDArray[np.float32], precision: ParamsPrecision) -> Self:
         """Round finite logits float32 [C, h', w']; uint8 is off by at most 1/510 of a class's range in the image."""
         if precision != "uint8":
-            bounded = logits.clip(-_LARGEST_HALF, _LARGEST_HALF) if precision == "float16" else logits
+            bounded = logits.clip(-LARGEST_HALF, LARGEST_HALF) if precision == "float16" else logits
             return cls(precision, logits.shape, bounded.astype(_DTYPES[precision]).tobytes(), None, None)
         low, high = logits.min((1, 2)), logits.max((1, 2))
-        scale = ((high - low) / _LEVELS).astype(np.float32)
+        scale = ((high - low) / LEVELS).astype(np.float32)
         steps = (logits - low[:, None, None]) / np.where(scale > 0, scale, 1)[:, None, None]
         data = steps.round().astype(np.uint8).tobytes()
         return cls(precision, logits.shape, data, tuple(scale.tolist()), tuple(low.tolist()))

@@ -1,9 +1,9 @@
 """Translate single images with trained weights."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, overload
 
 import numpy as np
 import torch
@@ -16,16 +16,23 @@ from dakpn.datasets.label_space import LabelSpace
 from dakpn.datasets.manifest import DatasetIndex
 from dakpn.errors import DataError, UsageError
 from dakpn.images import codec
-from dakpn.models.function.apply import DEFAULT_PIXELS_IN_FLIGHT, translate_image
+from dakpn.models.function.apply import DEFAULT_PIXELS_IN_FLIGHT, translate_image, translate_on_device
 from dakpn.models.function.noise import noise_seed
 from dakpn.models.function.translation import upsample_params
 from dakpn.models.predictor import ImageFeatures, KernelPredictor
 from dakpn.models.style import Look, drawn_look
 from dakpn.models.weights import load_predictor
 from dakpn.models.weights_facts import job_labels, require_style
+from dakpn.translation.on_device import Returning, sent, shares_of, shrunk
 from dakpn.translation.stored_features import as_stored
 
 logger = logging.getLogger(__name__)
+
+
+Bytes = NDArray[np.uint8] | Tensor
+"""An array here, or what `Translator.send` made of it."""
+Translated = Callable[[], NDArray[np.uint8]]
+"""Waits for a translated image, uint8 [H, W, 3]; raises `WeightsError` if its params were not finite."""
 
 
 class EncoderInput(NamedTuple):
@@ -34,9 +41,9 @@ class EncoderInput(NamedTuple):
     These are uint8 [C, h, w] at the prediction size, see `Translator.label_shares`.
     """
 
-    image: NDArray[np.uint8]
+    image: Bytes
     key: str
-    shares: NDArray[np.uint8] | None = None
+    shares: Bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -64,7 +71,9 @@ class Translator:
         threads: CPU threads for one image.
 
     The predictor's device does all the work. On a GPU the torch form of the function runs, whose bytes can differ from
-    the fused CPU form's by one grey level.
+    the fused CPU form's by one grey level. An image crosses the bus once in bytes, and comes back in bytes; nothing
+    waits for the device but who wants the image. How long that takes was not measured on a GPU. Images go one by one:
+    the kernels of one of 1914 x 1052 take longer than their launches, so that a batch of them would gain nothing.
     """
 
     predictor: KernelPredictor
@@ -162,11 +171,22 @@ class Translator:
             uint8 [H, W, 3]; output pixel p depends on input pixels at most `predictor.function.radius` away, and on
             p's params.
         """
-        return self._apply(image, self.low_res_params(image, key, train_ids), key)
+        one = EncoderInput(self.send(image), key, self._shares(train_ids))
+        return self.begin(one, as_stored(self.features_of_batch([one])[0], self.precision))()
 
     def features(self, image: NDArray[np.uint8], key: str, train_ids: NDArray[np.uint8] | None = None) -> ImageFeatures:
         """All that the params need to know of an image, not rounded; arguments as for `translate`."""
-        return self._features(image, key, self._shares(train_ids))
+        return self.features_of_batch([EncoderInput(self.send(image), key, self._shares(train_ids))])[0]
+
+    @overload
+    def send(self, array: NDArray[np.uint8]) -> Bytes: ...
+    @overload
+    def send(self, array: None) -> None: ...
+    @overload
+    def send(self, array: NDArray[np.uint8] | None) -> Bytes | None: ...
+    def send(self, array: NDArray[np.uint8] | None) -> Bytes | None:
+        """An image or class shares where `features_of_batch` and `begin` want them, as they are on a CPU."""
+        return sent(array, self.device) if self._sends and array is not None else array
 
     @torch.inference_mode()
     def features_of_batch(self, batch: Sequence[EncoderInput]) -> list[ImageFeatures]:
@@ -195,7 +215,19 @@ class Translator:
 
         `shares` are those of its label, as `EncoderInput` has them.
         """
-        return self._apply(image, self._params(features, self._label_classes(key, shares), key), key)
+        return self.begin(EncoderInput(self.send(image), key, self.send(shares)), features)()
+
+    @torch.inference_mode()
+    def begin(self, one: EncoderInput, features: ImageFeatures) -> Translated:
+        """Begin what `translate_known` does; the device goes on while the image is not asked for."""
+        params = self._params(features, self._label_classes(one.key, one.shares), one.key)
+        seed, bound = noise_seed(one.key, self.draw), self.max_pixels_in_flight
+        function, image = self.predictor.function, one.image
+        if isinstance(image, Tensor):
+            translated = translate_on_device(function, image, params, seed, max_pixels_in_flight=bound)
+            return Returning(translated, params)
+        output = translate_image(function, image, params, seed, max_pixels_in_flight=bound, threads=self.threads)
+        return lambda: output
 
     @torch.inference_mode()
     def parameter_maps(
@@ -212,9 +244,9 @@ class Translator:
         Raises:
             DataError: these weights need labels, and there is none.
         """
-        shares = self._shares(train_ids)
-        features = as_stored(self._features(image, key, shares), self.precision)
-        return self._params(features, self._label_classes(key, shares), key)
+        one = EncoderInput(self.send(image), key, self._shares(train_ids))
+        features = as_stored(self.features_of_batch([one])[0], self.precision)
+        return self._params(features, self._label_classes(key, one.shares), key)
 
     def train_ids(self, label: bytes | None, origin: str) -> NDArray[np.uint8] | None:
         """What `translate` needs of an encoded label: uint8 [H, W], or None if these weights do not look at labels.
@@ -235,7 +267,8 @@ class Translator:
             DataError: as for `train_ids`.
         """
         if not self.needs_label or label is None:
-            return self._shares(self.train_ids(label, origin))
+            self.train_ids(label, origin)  # raises where a label is needed
+            return None
         decoded = codec.decode_label(label, origin)
         return label_shares(decoded, self.labels, self.predictor.config.prediction_size, origin)
 
@@ -246,20 +279,26 @@ class Translator:
             return look
         return look._replace(style=self.predictor.config.style_keys.index(self.style))
 
-    def _low(self, image: NDArray[np.uint8]) -> Tensor:
-        """The image as the predictor takes it, [1, 3, h, w]."""
-        low = codec.resize_image(image, self.predictor.config.prediction_size)
-        return torch.from_numpy(low).to(self.device).permute(2, 0, 1)[None].float().div(255)
+    @property
+    def _sends(self) -> bool:
+        """Whether images and labels go to another device before anything is computed."""
+        return self.device.type != "cpu"
 
-    def _shares(self, train_ids: NDArray[np.uint8] | None) -> NDArray[np.uint8] | None:
+    def _low(self, image: Bytes) -> Tensor:
+        """The image as the predictor takes it, [1, 3, h, w]."""
+        if isinstance(image, Tensor):
+            return shrunk(image, self.predictor.config.prediction_size)
+        low = codec.resize_image(image, self.predictor.config.prediction_size)
+        return torch.from_numpy(low).permute(2, 0, 1)[None].float().div(255)
+
+    def _shares(self, train_ids: NDArray[np.uint8] | None) -> Bytes | None:
         if train_ids is None or not self.needs_label:
             return None
-        return class_shares(train_ids, self.labels.num_classes, self.predictor.config.prediction_size)
+        classes, size = self.labels.num_classes, self.predictor.config.prediction_size
+        ids = self.send(train_ids)
+        return shares_of(ids, classes, size) if isinstance(ids, Tensor) else class_shares(ids, classes, size)
 
-    def _features(self, image: NDArray[np.uint8], key: str, shares: NDArray[np.uint8] | None) -> ImageFeatures:
-        return self.features_of_batch([EncoderInput(image, key, shares)])[0]
-
-    def _label_classes(self, key: str, shares: NDArray[np.uint8] | None) -> Tensor | None:
+    def _label_classes(self, key: str, shares: Bytes | None) -> Tensor | None:
         """The label as the predictor takes it, uint8 [1, C, h, w]. Raises `DataError` if it is needed and missing."""
         if not self.needs_label:
             return None
@@ -267,10 +306,10 @@ class Translator:
             raise DataError(
                 f"{key} has no label; expected one, for these weights look at labels: pack the dataset with labels"
             )
-        return torch.from_numpy(shares).to(self.device)[None]
+        return (shares if isinstance(shares, Tensor) else torch.from_numpy(shares))[None]
 
     def _style(self, key: str) -> Tensor:
-        return torch.tensor([self.look(key).style]).to(self.device)
+        return torch.full((1,), self.look(key).style, device=self.device)
 
     def _params(self, features: ImageFeatures, classes: Tensor | None, key: str) -> Tensor:
         """Params at the strengths of the image's look and of the whole translation."""
@@ -278,16 +317,6 @@ class Translator:
         _, refinement = self.predictor.split_params(params)
         refinement[:] = self.predictor.refinement.with_strength(refinement, self.look(key).refinement)
         return self.predictor.function.with_strength(params, self.strength)
-
-    def _apply(self, image: NDArray[np.uint8], params: Tensor, key: str) -> NDArray[np.uint8]:
-        return translate_image(
-            self.predictor.function,
-            image,
-            params,
-            noise_seed(key, self.draw),
-            max_pixels_in_flight=self.max_pixels_in_flight,
-            threads=self.threads,
-        )
 
 
 def device_at_hand(config: TranslateConfig) -> str:

@@ -81,9 +81,26 @@ def translate_tiled(
     max_pixels_in_flight: int = DEFAULT_PIXELS_IN_FLIGHT,
 ) -> NDArray[np.uint8]:
     """The torch form, tile by tile; arguments as for `translate_image`."""
-    output = np.empty_like(image)
+    pixels = torch.from_numpy(np.ascontiguousarray(image)).to(params.device)
+    output = translate_on_device(function, pixels, params, seed, max_pixels_in_flight=max_pixels_in_flight)
+    return output.cpu().numpy()
+
+
+def translate_on_device(
+    function: TranslationFunction,
+    image: Tensor,
+    params: Tensor,
+    seed: int,
+    *,
+    max_pixels_in_flight: int = DEFAULT_PIXELS_IN_FLIGHT,
+) -> Tensor:
+    """The torch form of an image uint8 [H, W, 3] that is on the device of the params already, and stays there.
+
+    Other arguments as for `translate_image`. Nothing here waits for the device.
+    """
+    output = torch.empty_like(image)
     with torch.inference_mode():
-        for tile in _tiles(image.shape[:2], max_pixels_in_flight):
+        for tile in _tiles((image.shape[0], image.shape[1]), max_pixels_in_flight):
             top, left, height, width = tile
             output[top : top + height, left : left + width] = _translate_tile(function, image, params, seed, tile)
     return output
@@ -174,18 +191,15 @@ def _equal_parts(length: int, largest: int) -> list[tuple[int, int]]:
     return list(pairwise(length * n // count for n in range(count + 1)))
 
 
-def _translate_tile(
-    function: TranslationFunction, image: NDArray[np.uint8], params: Tensor, seed: int, tile: Window
-) -> NDArray[np.uint8]:
-    """Translate a tile together with the surroundings that it depends on, and cut them off."""
-    size, radius = image.shape[:2], function.radius
+def _translate_tile(function: TranslationFunction, image: Tensor, params: Tensor, seed: int, tile: Window) -> Tensor:
+    """Translate a tile uint8 [height, width, 3] with the surroundings that it depends on, and cut them off."""
+    size, radius = (image.shape[0], image.shape[1]), function.radius
     top, left, height, width = tile
     outer_top, outer_left = max(top - radius, 0), max(left - radius, 0)
     outer_bottom, outer_right = min(top + height + radius, size[0]), min(left + width + radius, size[1])
     outer = (outer_top, outer_left, outer_bottom - outer_top, outer_right - outer_left)
-    pixels = torch.from_numpy(np.ascontiguousarray(image[outer_top:outer_bottom, outer_left:outer_right]))
-    pixels = pixels.to(params.device).permute(2, 0, 1)[None].float().div(255)
+    pixels = image[outer_top:outer_bottom, outer_left:outer_right].permute(2, 0, 1)[None].float().div(255)
     noise = keyed_noise(seed, size, outer, params.device)[None]
     translated = function.apply(pixels, upsample_params(params, size, outer), noise)[0]
     inner = translated[:, top - outer_top :, left - outer_left :][:, :height, :width]
-    return (inner * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
+    return (inner * 255).round().to(torch.uint8).permute(1, 2, 0)
