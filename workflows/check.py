@@ -93,7 +93,7 @@ def _class_table(report: CheckReport) -> Table:
         ignored = report.train_id_pixels()[report.label_space.ignore_id]
         table.add_row(str(report.label_space.ignore_id), "ignored", str(ignored), "")
     for unknown in report.unknown_ids():
-        table.add_row(f"file id {unknown.id}", "UNKNOWN", str(unknown.pixels), f"in {unknown.labels} labels")
+        table.add_row(f"file id {unknown.id}", "UNKNOWN", str(unknown.pixels), f"in {counted(unknown.labels, 'label')}")
     return table
 
 

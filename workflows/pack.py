@@ -64,7 +64,8 @@ def _tell_of_exclusions(exclusions: Exclusions, plan: PackPlan) -> None:
     if exclusions.dataset.rstrip("/") != plan.source.uri.rstrip("/"):
         logger.warning("the exclusion manifest is of %s, not of %s", exclusions.dataset, plan.source.uri)
     if absent := exclusions.reasons.keys() - {row.key for row in left_out}:
-        logger.warning("%d excluded keys are not in the source, such as %r", len(absent), min(absent))
+        keys = counted(len(absent), "excluded key is", "excluded keys are")
+        logger.warning("%s not in the source, such as %r", keys, min(absent))
 
 
 def _try_shard(job: ShardJob) -> ShardMarker | str:

@@ -31,6 +31,7 @@ from dakpn.sources.pack_sources import Source, open_source
 from dakpn.sources.preset import DatasetPreset, load_preset
 from dakpn.sources.row_checks import checked_rows
 from dakpn.sources.rows import Rows
+from dakpn.wording import counted
 
 _CHECK_THREADS = min(4, os.cpu_count() or 1)
 
@@ -315,11 +316,12 @@ def _run_record(plan: PackPlan, index: DatasetIndex, inventory: Inventory) -> di
 def _card(source: Source, index: DatasetIndex) -> str:
     """Return the dataset card."""
     labels = source.label_note if index.labelled else "It has no labels."
+    shards = counted(len(index.shards), "shard")
     loaders = "`datasets.load_dataset(FOLDER)` or " if FORMATS[index.format].data_files else ""
     return f"""{manifest.card_header(index.format)}
 # {source.title}, packed by dakpn
 
-{index.rows} images in {len(index.shards)} shards ({index.format}). Images are the original files. {labels}
+{counted(index.rows, "image")} in {shards} ({index.format}). Images are the original files. {labels}
 Read it with {loaders}`dakpn.datasets.shards.read_shard`. What made it is in
 `_dakpn/run.json`, the digest of each row in `_dakpn/manifest/`.
 """

@@ -24,6 +24,7 @@ from dakpn.sources.pairs import Refusal, SourcePair, raise_refusal
 from dakpn.sources.preset import DatasetPreset
 from dakpn.sources.rows import PairRows, Part, Rows, ShardRows, cut_pairs, cut_parts
 from dakpn.sources.source_path import name_below
+from dakpn.wording import counted
 
 DEFAULT_ROWS = 256
 """Rows of a shard, at most, where neither caller nor source says how many."""
@@ -112,7 +113,7 @@ def _folder(found: FolderSource, rows: int | None, labelled: bool | None, exclud
     left = {pair.key for pair in maps}
     pairs = [pair for pair in there if pair.key not in exclude.reasons and pair.key not in left]
     if not pairs:
-        raise UsageError(f"all {len(there)} images of {root} are excluded; nothing is left to be packed")
+        raise UsageError(f"every image of {root} is excluded; nothing is left to be packed")
     excluded = [
         ExcludedRow(key=pair.key, source=name_below(pair.image_path, root), reason=exclude.reasons[pair.key])
         for pair in there
@@ -178,7 +179,7 @@ def _packed(uri: str, rows_per_shard: int | None, labelled: bool | None, exclude
             wholes.append(Part(at, version, 0, shard.rows - len(left_out)))
         excluded += left_out
     if not wholes:
-        raise UsageError(f"all {index.rows} rows of {uri} are excluded; nothing is left to be packed")
+        raise UsageError(f"every row of {uri} is excluded; nothing is left to be packed")
     cuts = cut_parts(wholes, rows_per_shard) if rows_per_shard else [[whole] for whole in wholes]
     title = space.dataset if space else "Images"
     note = "Labels are those of the dataset that this one was made from, byte for byte."
@@ -236,7 +237,7 @@ def _foreign(
         wholes.append(Part(at, version, 0, survey.rows - len(skipped) if rows_per_shard else None))
     if not keep and with_labels:
         inventory.taken.pop("labels", None)
-        inventory.leave("labels, which were not asked for", f"{with_labels} labels")
+        inventory.leave("labels, which were not asked for", counted(with_labels, "label"))
         inventory.left_out["labels, which were not asked for"].count = with_labels
     for key in sorted(left_out):
         inventory.leave("images that look like labels", key, data=True)
@@ -282,7 +283,8 @@ def _require_sure_labels(
         have = [key for survey in surveys for key in survey.with_label][:NAMED]
         lack = [key for survey in surveys for key in survey.without_label][:NAMED]
         raise UsageError(
-            f"{uri}: {with_labels} rows have a label (such as {', '.join(have)}) and {rows - with_labels} have none "
+            f"{uri}: {counted(with_labels, 'row has', 'rows have')} a label (such as {', '.join(have)}) and "
+            f"{counted(rows - with_labels, 'has', 'have')} none "
             f"(such as {', '.join(lack)}); expected labels in all rows or in none: add what is missing, or go on "
             "without labels: --no-labels"
         )

@@ -90,7 +90,7 @@ def _card(plan: TranslationPlan, index: DatasetIndex, certificate: Certificate) 
         rows = counted(certificate.quarantined, "row")
         lie = "it lies with the reason" if certificate.quarantined == 1 else "they lie with the reasons"
         quarantined = f"{rows} of the input could not be translated; {lie} in `_dakpn/quarantine`.\n"
-    labels = f"Every one of the {index.rows} labels is the input's, byte for byte; " if index.labelled else ""
+    labels = "Every label is the input's, byte for byte; " if index.labelled else ""
     made = f"translated from `{config.input}` with the weights\n`{certificate.weights}` at strength {config.strength:g}"
     reader = "`dakpn.datasets.shards.read_shard` or, unless it is a plain folder, with\n`datasets.load_dataset(FOLDER)`"
     images = counted(index.rows, "image")

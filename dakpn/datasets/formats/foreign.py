@@ -22,6 +22,7 @@ from dakpn.datasets.inventory import NAMED, Inventory, junk_reason
 from dakpn.datasets.schema import Sample, key_from_path
 from dakpn.errors import DataError
 from dakpn.images.header import detect_source_format, holds_one_channel
+from dakpn.wording import counted
 
 SUFFIXES = (".parquet", ".tar")
 """Endings of the files that can be read, in lower case."""
@@ -185,8 +186,10 @@ def _survey_tar(uri: str) -> Survey:
             else:
                 survey.colored += 1
     if lost := [name for name, key in members.items() if key not in keys]:
+        few = "member looks like an image and has a name that is not taken"
+        many = "members look like images and have names that are not taken"
         raise DataError(
-            f"{uri}: {len(lost)} members look like images and have names that are not taken, such as "
+            f"{uri}: {counted(len(lost), few, many)}, such as "
             f"{', '.join(map(repr, lost[:NAMED]))}; expected KEY.png, KEY.jpg or KEY.jpeg, where KEY ends at the first "
             "dot: rename or convert them, or unpack the archive and pack the folder"
         )

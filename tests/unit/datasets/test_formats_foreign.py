@@ -132,9 +132,7 @@ def test_labels_need_classes_and_must_be_there_in_every_row(tmp_path: Path) -> N
     with pytest.raises(UsageError, match="has labels, and nothing says what their ids mean; name the preset"):
         pack_dataset(tmp_path, str(tmp_path / "out"), None, None, None)
     write_tar(tmp_path / "y.tar", {"b.png": IMAGE, "c.png": IMAGE})
-    words = (
-        r"1 rows have a label \(such as a\) and 2 have none \(such as b, c\); expected labels in all rows or in none"
-    )
+    words = r"1 row has a label \(such as a\) and 2 have none \(such as b, c\); expected labels in all rows or in none"
     for labelled in (None, True):  # whichever comes first
         with pytest.raises(UsageError, match=words):
             pack_dataset(tmp_path, str(tmp_path / "out"), CAMVID, None, None, labelled)
