@@ -7,6 +7,12 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
 from dakpn.config.base import Config, Unit
 
 
+def _require_range(name: str, drawn: tuple[float, float], bound: str, most: float) -> None:
+    low, high = drawn
+    if not low <= high <= most:
+        raise ValueError(f"{name} [{low:g}, {high:g}] must be [least, most], and most at most {bound} {most:g}")
+
+
 class HsvAffineConfig(Config):
     """Bounds of the HSV affine stage, as half-widths around the identity (gain 1, bias 0).
 
@@ -39,11 +45,17 @@ class GaussianBlurConfig(Config):
         default=0.3,
         description="sigma before training; below about 0.2 the kernel is a delta and its gradient vanishes",
     )
+    drawn_sigma: Annotated[tuple[NonNegativeFloat, NonNegativeFloat], Unit("pixels")] = Field(
+        default=(0.0, 0.0),
+        description="range of a sigma that nothing has learned: each image draws one for all of its pixels, evenly, and "
+        "what the head predicts comes on top, as two blurs one after the other",
+    )
 
     @model_validator(mode="after")
-    def _starts_inside_its_bound(self) -> Self:
+    def _stays_inside_its_bound(self) -> Self:
         if self.initial_sigma >= self.max_sigma:
             raise ValueError(f"initial_sigma {self.initial_sigma} must be below max_sigma {self.max_sigma}")
+        _require_range("drawn_sigma", self.drawn_sigma, "max_sigma", self.max_sigma)
         return self
 
 
@@ -53,11 +65,17 @@ class NoiseConfig(Config):
     kind: Literal["noise"] = "noise"
     max_scale: PositiveFloat = Field(default=0.1, le=1.0, description="largest standard deviation of the noise")
     initial_scale: PositiveFloat = Field(default=0.005, description="standard deviation of the noise before training")
+    drawn_scale: tuple[NonNegativeFloat, NonNegativeFloat] = Field(
+        default=(0.0, 0.0),
+        description="range of a standard deviation that nothing has learned: each image draws one for all of its pixels, "
+        "evenly, and what the head predicts comes on top, as two noises one after the other",
+    )
 
     @model_validator(mode="after")
-    def _starts_inside_its_bound(self) -> Self:
+    def _stays_inside_its_bound(self) -> Self:
         if self.initial_scale >= self.max_scale:
             raise ValueError(f"initial_scale {self.initial_scale} must be below max_scale {self.max_scale}")
+        _require_range("drawn_scale", self.drawn_scale, "max_scale", self.max_scale)
         return self
 
 

@@ -76,8 +76,9 @@ class AdversarialTask(nn.Module):
         """
         synthetic, real = batch.synthetic, batch.real
         inputs = predictor_inputs(synthetic)
-        params = self.predictor(coarse_logits=self._coarse_logits(synthetic), **inputs)
+        predicted = self.predictor(coarse_logits=self._coarse_logits(synthetic), **inputs)
         seeds = 2 * synthetic.noise_seed
+        params = self.predictor.function.with_drawn(predicted, seeds)
         patch_size = (synthetic.patch.shape[-2], synthetic.patch.shape[-1])
         patch_params = upsample_patches(params, synthetic.window.full_size, synthetic.window.corner, patch_size)
         styled_patch, patch = self._translate(synthetic.patch, patch_params, seeds)
@@ -87,7 +88,7 @@ class AdversarialTask(nn.Module):
         loss = self.config.identity_weight * identity
         terms = {"identity": identity.detach()}
         if step.reported:
-            _, refinement_params = self.predictor.split_params(params)
+            _, refinement_params = self.predictor.split_params(predicted)
             terms |= translation_health(styled_low, whole, refinement_params, self.predictor.refinement)
         for name, discriminator, translated, real_images in (
             ("patch", self.patch_discriminator, patch, real.patch),
@@ -165,7 +166,9 @@ def sample_grid(
     """
     low = batch.synthetic.low
     params = functional_call(task.predictor, average.shadow if average else {}, (), predictor_inputs(batch.synthetic))
-    noise = seeded_noise(2 * batch.synthetic.noise_seed + 1, (low.shape[-2], low.shape[-1]))
+    seeds = 2 * batch.synthetic.noise_seed
+    params = task.predictor.function.with_drawn(params, seeds)
+    noise = seeded_noise(seeds + 1, (low.shape[-2], low.shape[-1]))
     translated = task.predictor.function.apply(low, params, noise)
     rows = [torch.cat([_framed(image) for image in images], 2) for images in (low, translated, batch.real.low)]
     pixels = torch.cat(rows, 1)[:, _SAMPLE_GAP:, _SAMPLE_GAP:]

@@ -17,7 +17,7 @@ from dakpn.datasets.manifest import DatasetIndex
 from dakpn.errors import DataError, UsageError
 from dakpn.images import codec
 from dakpn.models.function.apply import DEFAULT_PIXELS_IN_FLIGHT, translate_image, translate_on_device
-from dakpn.models.function.noise import noise_seed
+from dakpn.models.function.noise import noise_seed, signed_seed
 from dakpn.models.function.translation import upsample_params
 from dakpn.models.predictor import ImageFeatures, KernelPredictor
 from dakpn.models.style import Look, drawn_look
@@ -311,11 +311,15 @@ class Translator:
     def _style(self, key: str) -> Tensor:
         return torch.full((1,), self.look(key).style, device=self.device)
 
+    def _seed(self, key: str) -> Tensor:
+        return torch.full((1,), signed_seed(noise_seed(key, self.draw)), dtype=torch.int64, device=self.device)
+
     def _params(self, features: ImageFeatures, classes: Tensor | None, key: str) -> Tensor:
         """Params at the strengths of the image's look and of the whole translation."""
         params = self.predictor.params_of(features, label_classes=classes, styles=self._style(key))
         _, refinement = self.predictor.split_params(params)
-        refinement[:] = self.predictor.refinement.with_strength(refinement, self.look(key).refinement)
+        strong = self.predictor.refinement.with_strength(refinement, self.look(key).refinement)
+        refinement[:] = self.predictor.refinement.with_drawn(strong, self._seed(key))
         return self.predictor.function.with_strength(params, self.strength)
 
 

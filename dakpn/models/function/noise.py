@@ -13,6 +13,7 @@ MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 MIX_2 = np.uint64(0x94D049BB133111EB)
 """Constants of SplitMix64."""
 _QUANTILES = 4096
+_SHARE_BITS = 24
 BITS_PER_CHANNEL = 21
 """Three channels share the 64 bits of one hash."""
 
@@ -75,13 +76,38 @@ def seeded_noise(seeds: Tensor, size: tuple[int, int]) -> Tensor:
     return _normal_values(state).movedim(0, 1)
 
 
+def seeded_shares(seeds: Tensor, count: int) -> Tensor:
+    """Even random numbers of several images, those of each a function of its own seed alone and of no pixel's noise.
+
+    Args:
+        seeds: int64 [B].
+        count: n, numbers of an image.
+
+    Returns:
+        float32 [B, n] in 0..1 on the device of the seeds.
+    """
+    # Noise takes the pixels from 1 on, so the hashes of 0 and below are free.
+    state = torch.arange(0, -count, -1, device=seeds.device).mul_(_signed(GOLDEN)) + seeds.view(-1, 1)
+    return (_mixed(state) >> (64 - _SHARE_BITS)).bitwise_and_((1 << _SHARE_BITS) - 1).float().div_(1 << _SHARE_BITS)
+
+
+def signed_seed(seed: int) -> int:
+    """A 64-bit seed as torch's int64 has it, for `seeded_noise` and `seeded_shares`."""
+    return _signed(seed)
+
+
 def _normal_values(state: Tensor) -> Tensor:
     """Noise float32 [3, ...] of the states int64 [...] of SplitMix64, which are overwritten."""
-    state.bitwise_xor_(_shifted_right(state, 30)).mul_(_signed(MIX_1))
-    state.bitwise_xor_(_shifted_right(state, 27)).mul_(_signed(MIX_2))
-    state.bitwise_xor_(_shifted_right(state, 31))
+    state = _mixed(state)
     quantiles = _quantiles_on(state.device)
     return torch.stack([quantiles[(state >> BITS_PER_CHANNEL * c).bitwise_and_(_QUANTILES - 1)] for c in range(3)])
+
+
+def _mixed(state: Tensor) -> Tensor:
+    """The hash of states int64 of SplitMix64, which are overwritten."""
+    state.bitwise_xor_(_shifted_right(state, 30)).mul_(_signed(MIX_1))
+    state.bitwise_xor_(_shifted_right(state, 27)).mul_(_signed(MIX_2))
+    return state.bitwise_xor_(_shifted_right(state, 31))
 
 
 @functools.lru_cache(maxsize=16)

@@ -9,7 +9,10 @@ from torch import Tensor
 
 from dakpn.config import TranslationConfig
 from dakpn.models.function.color import channel_values
+from dakpn.models.function.noise import seeded_shares
 from dakpn.models.function.stages import build_stage
+
+_SMALLEST_VARIANCE = 1e-12
 
 Window = tuple[int, int, int, int]
 """(top, left, height, width) in full-res pixels."""
@@ -48,6 +51,29 @@ class TranslationFunction:
             return params
         identity = channel_values(self.identity, params)
         return (params - identity).mul_(strength).add_(identity)
+
+    def with_drawn(self, params: Tensor, seeds: Tensor) -> Tensor:
+        """Params [B, P, h, w] with what each image draws beside them, inside the bounds.
+
+        What is drawn is one value for an image, even in the stage's range. It adds to the params as variances do, for
+        a blur after a blur is one blur, and a noise after a noise one noise.
+
+        Args:
+            params: inside the bounds.
+            seeds: int64 [B], those of the images' noise; an image's draws are a function of its own seed alone.
+        """
+        if all(stage.drawn is None for stage in self.stages):
+            return params
+        shares = seeded_shares(seeds, len(self.stages)).to(params)
+        parts = list(self._split(params))
+        for number, stage in enumerate(self.stages):
+            if stage.drawn is not None:
+                low, high = stage.drawn
+                drawn = (low + (high - low) * shares[:, number]).view(-1, 1, 1, 1)
+                # The smallest number keeps the gradient finite where both are 0.
+                together = (parts[number].square() + drawn.square() + _SMALLEST_VARIANCE).sqrt()
+                parts[number] = together.clamp(max=stage.high[0])
+        return torch.cat(parts, 1)
 
     def for_shrunk(self, params: Tensor, factor: Tensor) -> Tensor:
         """Params [B, P, ...] that do to an image shrunk by `factor` [B], 0..1, what `params` do to it whole."""

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from dakpn.models.function.noise import keyed_noise, noise_seed, seeded_noise
+from dakpn.models.function.noise import keyed_noise, noise_seed, seeded_noise, seeded_shares
 
 
 def test_is_standard_normal_and_uncorrelated():
@@ -51,3 +51,13 @@ def test_the_noise_of_a_batch_equals_that_of_each_image_to_the_bit():
     assert noise.shape == (5, 3, 7, 11)
     for seed, image in zip(seeds, noise, strict=True):
         assert torch.equal(image, keyed_noise(seed, (7, 11)))
+
+
+def test_shares_are_even_independent_and_a_function_of_the_seed_alone():
+    shares = seeded_shares(torch.arange(4000), 3)
+    assert shares.min() >= 0
+    assert shares.max() < 1
+    quarters = torch.stack([(shares < bound / 4).float().mean(0) for bound in (1, 2, 3)])
+    assert (quarters - torch.tensor([[0.25], [0.5], [0.75]])).abs().max() < 0.03
+    assert torch.corrcoef(shares.T).fill_diagonal_(0).abs().max() < 0.05
+    assert torch.equal(seeded_shares(torch.tensor([7]), 1)[0], shares[7, :1])

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dakpn.config import GaussianBlurConfig, HsvAffineConfig, NoiseConfig, TranslationConfig
+from dakpn.config import GammaConfig, GaussianBlurConfig, HsvAffineConfig, NoiseConfig, TranslationConfig
 from dakpn.models.function.translation import TranslationFunction, upsample_params, upsample_patches
 from tests.unit.models.literal import literal_blur, literal_hsv_affine
 
@@ -143,3 +143,22 @@ def test_the_gradient_of_windows_is_that_of_each_image():
     ]
     found, expected = (torch.autograd.grad((weights * part).sum(), params)[0] for part in (patches, torch.cat(windows)))
     torch.testing.assert_close(found, expected)
+
+
+def test_what_an_image_draws_adds_to_the_params_as_variances_do():
+    blur = GaussianBlurConfig(max_sigma=1.5, drawn_sigma=(0.2, 1.0))
+    function = TranslationFunction(TranslationConfig(stages=(GammaConfig(), blur, NoiseConfig())))
+    params = function.bound(torch.randn(64, function.num_params, 2, 3, generator=torch.Generator().manual_seed(0)))
+    seeds = torch.arange(64)
+    found = function.with_drawn(params, seeds)
+    blurs = function.names.index("sigma_red")
+    others = [number for number in range(function.num_params) if not blurs <= number < blurs + 3]
+    assert torch.equal(found[:, others], params[:, others])
+    drawn = found[:, blurs : blurs + 3].square() - params[:, blurs : blurs + 3].square()
+    free = (found[:, blurs : blurs + 3] < 1.5).all((1, 2, 3))
+    sigmas = drawn[free].sqrt()
+    assert (sigmas.amax((1, 2, 3)) - sigmas.amin((1, 2, 3))).max() < 1e-3
+    assert 0.2 <= sigmas.min() < 0.35
+    assert 0.85 < sigmas.max() <= 1.0
+    assert found[:, blurs].max() <= 1.5
+    assert torch.equal(function.with_drawn(params[5:6], seeds[5:6]), found[5:6])

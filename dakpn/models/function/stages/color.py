@@ -30,6 +30,7 @@ class HsvAffine:
     identity = (1.0, 1.0, 1.0, 0.0, 0.0, 0.0)
     radius = 0
     shrinks = False
+    drawn = None
 
     def __init__(self, config: HsvAffineConfig) -> None:
         reach = (config.hue_gain, config.saturation_gain, config.value_gain)
@@ -61,6 +62,7 @@ class RgbAffine:
     identity = (1.0, 1.0, 1.0, 0.0, 0.0, 0.0)
     radius = 0
     shrinks = False
+    drawn = None
 
     def __init__(self, config: RgbAffineConfig) -> None:
         self._reach = (config.gain,) * 3 + (config.bias,) * 3
@@ -88,6 +90,7 @@ class LabAffine:
     identity = (1.0, 1.0, 1.0, 0.0, 0.0, 0.0)
     radius = 0
     shrinks = False
+    drawn = None
 
     def __init__(self, config: LabAffineConfig) -> None:
         self._log_gain, self._bias = math.log(config.max_gain), config.max_bias
@@ -111,6 +114,7 @@ class Gamma:
     identity = (1.0, 1.0, 1.0)
     radius = 0
     shrinks = False
+    drawn = None
     _DARKEST = 1e-3
     """Below it the curve is a straight line, so that its slope stays finite at black."""
 

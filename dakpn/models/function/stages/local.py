@@ -20,6 +20,7 @@ class GaussianBlur:
     def __init__(self, config: GaussianBlurConfig) -> None:
         self.high = (config.max_sigma,) * 3
         self.radius = window_radius(config.max_sigma)
+        self.drawn = config.drawn_sigma if config.drawn_sigma[1] > 0 else None
         self._initial = logit(config.initial_sigma / config.max_sigma)
 
     def bound(self, raw: Tensor) -> Tensor:
@@ -39,6 +40,7 @@ class SymmetricKernel:
     """
 
     shrinks = True
+    drawn = None
 
     def __init__(self, config: SymmetricKernelConfig) -> None:
         self.radius = config.size // 2
@@ -80,6 +82,7 @@ class Noise:
 
     def __init__(self, config: NoiseConfig) -> None:
         self.high = (config.max_scale,) * 3
+        self.drawn = config.drawn_scale if config.drawn_scale[1] > 0 else None
         self._initial = logit(config.initial_scale / config.max_scale)
 
     def bound(self, raw: Tensor) -> Tensor:

@@ -16,6 +16,8 @@ class Stage(Protocol):
         radius: pixels to each side of p that output pixel p depends on.
         shrinks: whether the params count pixels: in an image shrunk to half, half of them does the same. Their identity
             is 0 then.
+        drawn: range of a value that each image draws, for the stages that have one; it is added to the params as
+            variances are. None: the params are the head's alone.
     """
 
     names: tuple[str, ...]
@@ -24,6 +26,7 @@ class Stage(Protocol):
     high: tuple[float, ...]
     radius: int
     shrinks: bool
+    drawn: tuple[float, float] | None
 
     def bound(self, raw: Tensor) -> Tensor:
         """Params [B, P, H, W] inside the bounds for any raw head output [B, P, H, W]."""
