@@ -76,7 +76,7 @@ def steps_on_a_gpu(recipe: str, config: TrainConfig) -> Iterator[Claim]:
 
 def _state(config: TrainConfig, device: torch.device) -> TrainState:
     styles = tuple(map(str, range(config.style.entries))) if config.style.kind != "none" else ()
-    predictor = KernelPredictor(config.predictor(config.encoder.network, _CLASSES, styles))
+    predictor = KernelPredictor(config.predictor(config.encoder.network, _CLASSES, styles, 1914))
     dtype = compute_dtype(config.precision, device)
     task = place(AdversarialTask(predictor, config.adversarial, config.discriminator, dtype), device)
     return adversarial_state(task.train(), config.adversarial, config.health)

@@ -35,7 +35,7 @@ def shipped_translator(recipe: str = SHIPPED) -> Translator:
     space = load_preset("gta5").label_space
     keys = tuple(map(str, range(config.style.entries))) if config.style.kind != "none" else ()
     generator = torch.Generator().manual_seed(0)
-    predictor = KernelPredictor(config.predictor(config.encoder.network, space.num_classes, keys))
+    predictor = KernelPredictor(config.predictor(config.encoder.network, space.num_classes, keys, 1914))
     torch.nn.init.normal_(predictor.head.weight, std=2, generator=generator)
     if predictor.style_bank is not None:
         tint, grain = torch.rand(len(keys), 3, 1, 1, generator=generator), torch.randn(len(keys), 3, 24, 32)

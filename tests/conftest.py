@@ -149,7 +149,7 @@ def finished_run(ray_here: str, scenes: Scenes, tmp_path_factory: pytest.TempPat
 def _random_weights(folder: Path, config: TrainConfig) -> str:
     torch.manual_seed(0)
     classes = CAMVID.label_space.num_classes
-    predictor = KernelPredictor(config.predictor(config.encoder.network, classes, ("dusk", "noon", "rain")))
+    predictor = KernelPredictor(config.predictor(config.encoder.network, classes, ("dusk", "noon", "rain"), 1914))
     if predictor.style_bank is not None:
         shares = torch.rand(3, classes, 8, 8).softmax(1)
         predictor.style_bank.fill(color_moments(torch.rand(3, 3, 8, 8), shares))

@@ -95,6 +95,21 @@ class SegmenterTrainingConfig(Config):
         description="standard: random scale, crop, flip, brightness, contrast, saturation and hue, another view of an "
         "image in every batch; none: images as they are, for comparison",
     )
+    crop: Size | None = Field(
+        default=None,
+        description="height and width of the views that the standard augmentation cuts from images of that size, which "
+        "is what a step costs; images are judged whole; null: views are as large as the images",
+    )
+
+    @model_validator(mode="after")
+    def _crop_is_inside(self) -> Self:
+        if self.crop is None:
+            return self
+        if self.augmentation == "none":
+            raise ValueError(f"crop {list(self.crop)} needs augmentation: standard; set that, or crop: null")
+        if self.crop[0] > self.size[0] or self.crop[1] > self.size[1]:
+            raise ValueError(f"crop {list(self.crop)} must fit into size {list(self.size)}")
+        return self
 
 
 class EncoderConfig(Config):

@@ -219,14 +219,23 @@ class TrainConfig(Config):
         """Number of workers that the run grows to."""
         return self.workers if isinstance(self.workers, int) else self.workers[1]
 
-    def predictor(self, network: NetworkConfig, num_classes: int, style_keys: tuple[str, ...]) -> PredictorConfig:
-        """The predictor that this run trains, on an encoder of this architecture and these real images' styles."""
+    def predictor(
+        self, network: NetworkConfig, num_classes: int, style_keys: tuple[str, ...], image_width: int
+    ) -> PredictorConfig:
+        """The predictor that this run trains.
+
+        Args:
+            network: architecture of its encoder.
+            num_classes: C.
+            style_keys: keys of the real images in its style bank.
+            image_width: of the synthetic images, in pixels; see `TranslationConfig.reference_width`.
+        """
         return PredictorConfig(
             num_classes=num_classes,
             prediction_size=self.prediction_size,
             network=network,
             head=self.head,
-            translation=self.translation,
+            translation=self.translation.at_width(image_width),
             style=self.style,
             style_keys=style_keys,
         )

@@ -2,9 +2,17 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 from dakpn.config.base import Config, Unit
+
+LARGEST_SIGMA = 3.0
+"""In pixels: four of them fill the paper's window of 25 x 25."""
+
+
+def _scaled(drawn: tuple[float, float], factor: float, most: float) -> tuple[float, float]:
+    low, high = (min(factor * value, most) for value in drawn)
+    return low, high
 
 
 def _require_range(name: str, drawn: tuple[float, float], bound: str, most: float) -> None:
@@ -40,15 +48,17 @@ class GaussianBlurConfig(Config):
     """Bounds of the blur stage. The window holds four sigmas, up to the paper's 25 x 25 pixels."""
 
     kind: Literal["gaussian_blur"] = "gaussian_blur"
-    max_sigma: Annotated[PositiveFloat, Unit("pixels")] = Field(default=3.0, description="largest sigma of the blur")
+    max_sigma: Annotated[PositiveFloat, Unit("pixels")] = Field(
+        default=LARGEST_SIGMA, description="largest sigma of the blur"
+    )
     initial_sigma: Annotated[PositiveFloat, Unit("pixels")] = Field(
         default=0.3,
         description="sigma before training; below about 0.2 the kernel is a delta and its gradient vanishes",
     )
     drawn_sigma: Annotated[tuple[NonNegativeFloat, NonNegativeFloat], Unit("pixels")] = Field(
         default=(0.0, 0.0),
-        description="range of a sigma that nothing has learned: each image draws one for all of its pixels, evenly, and "
-        "what the head predicts comes on top, as two blurs one after the other",
+        description="range of a sigma that nothing has learned: each image draws one for all of its pixels, evenly, "
+        "and what the head predicts comes on top, as two blurs one after the other",
     )
 
     @model_validator(mode="after")
@@ -57,6 +67,15 @@ class GaussianBlurConfig(Config):
             raise ValueError(f"initial_sigma {self.initial_sigma} must be below max_sigma {self.max_sigma}")
         _require_range("drawn_sigma", self.drawn_sigma, "max_sigma", self.max_sigma)
         return self
+
+    def scaled(self, factor: float) -> Self:
+        """The same blur of an image that is larger by this factor, as far as the largest window holds it."""
+        most = min(factor * self.max_sigma, max(LARGEST_SIGMA, self.max_sigma))
+        return type(self)(
+            max_sigma=most,
+            initial_sigma=factor * self.initial_sigma * most / (factor * self.max_sigma),
+            drawn_sigma=_scaled(self.drawn_sigma, factor, most),
+        )
 
 
 class NoiseConfig(Config):
@@ -67,8 +86,8 @@ class NoiseConfig(Config):
     initial_scale: PositiveFloat = Field(default=0.005, description="standard deviation of the noise before training")
     drawn_scale: tuple[NonNegativeFloat, NonNegativeFloat] = Field(
         default=(0.0, 0.0),
-        description="range of a standard deviation that nothing has learned: each image draws one for all of its pixels, "
-        "evenly, and what the head predicts comes on top, as two noises one after the other",
+        description="range of a standard deviation that nothing has learned: each image draws one for all of its "
+        "pixels, evenly, and what the head predicts comes on top, as two noises one after the other",
     )
 
     @model_validator(mode="after")
@@ -77,6 +96,15 @@ class NoiseConfig(Config):
             raise ValueError(f"initial_scale {self.initial_scale} must be below max_scale {self.max_scale}")
         _require_range("drawn_scale", self.drawn_scale, "max_scale", self.max_scale)
         return self
+
+    def scaled(self, factor: float) -> Self:
+        """The noise of an image that is larger by this factor and is the same when it is shrunk by it."""
+        most = min(factor * self.max_scale, 1.0)
+        return type(self)(
+            max_scale=most,
+            initial_scale=factor * self.initial_scale * most / (factor * self.max_scale),
+            drawn_scale=_scaled(self.drawn_scale, factor, most),
+        )
 
 
 class RgbAffineConfig(Config):
@@ -143,3 +171,20 @@ class TranslationConfig(Config):
         min_length=1,
         description="stages in the order in which they act on an image",
     )
+    reference_width: Annotated[PositiveInt, Unit("pixels")] | None = Field(
+        default=None,
+        description="width of an image for which sigmas and noise scales are given, such as that of the images that "
+        "the downstream net is trained on: a training multiplies them by the width of its synthetic images "
+        "over this one; null: they hold for images of any width",
+    )
+
+    def at_width(self, width: int) -> Self:
+        """The function for images `width` pixels wide, in which sigmas and noise scales are in pixels of theirs."""
+        if self.reference_width is None:
+            return self
+        factor = width / self.reference_width
+        stages = tuple(
+            stage.scaled(factor) if isinstance(stage, GaussianBlurConfig | NoiseConfig) else stage
+            for stage in self.stages
+        )
+        return type(self)(stages=stages, reference_width=width)

@@ -153,7 +153,7 @@ def _fitted(config: EvaluateConfig, cell: Cell, source: BatchSource, workplace: 
         raise UsageError(
             f"the GPU has too little memory for a training of {config.training.batch_size_per_worker} images of "
             f"{config.training.size[1]} x {config.training.size[0]} pixels with num_gpus={config.num_gpus:g}: lower "
-            "training.batch_size_per_worker or training.size, or set num_gpus=1, so that no others share it"
+            "training.batch_size_per_worker, training.size or crop, or set num_gpus=1, so that no others share it"
         ) from error
 
 

@@ -16,6 +16,7 @@ from dakpn.config import (
     NetworkConfig,
     RealLabelledConfig,
     RealOnlyConfig,
+    SegmenterTrainingConfig,
     SelfTrainingConfig,
     StoredConfig,
 )
@@ -143,7 +144,7 @@ def describe_protocol(config: EvaluateConfig) -> dict[str, str]:
         "Image size": f"{training.size[1]} x {training.size[0]} pixels (area-averaged; labels by nearest neighbor)",
         "Training": f"{training.steps} steps of {training.batch_size_per_worker}, the same for every contender",
         "Precision": f"{described_precision(config)}; losses and scores are float32",
-        "Augmentation": _describe_augmentation(training.augmentation),
+        "Augmentation": _describe_augmentation(training),
         "Score": "mIoU over the classes that occur; ignored pixels are not counted",
         "Seeds": ", ".join(map(str, config.seeds)),
     }
@@ -220,9 +221,12 @@ def _domains(config: EvaluateConfig, contender: ContenderConfig, seed: int) -> d
     return domains
 
 
-def _describe_augmentation(name: str) -> str:
-    augmentation = AUGMENTATIONS[name]
-    return f"{name}: {'every image as it is' if augmentation is None else augmentation.describe()}"
+def _describe_augmentation(training: SegmenterTrainingConfig) -> str:
+    augmentation = AUGMENTATIONS[training.augmentation]
+    words = "every image as it is" if augmentation is None else augmentation.describe()
+    if training.crop is not None:
+        words += f"; views of {training.crop[1]} x {training.crop[0]} pixels"
+    return f"{training.augmentation}: {words}"
 
 
 def _describe_network(network: NetworkConfig) -> str:

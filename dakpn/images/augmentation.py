@@ -28,12 +28,13 @@ class Window(NamedTuple):
     """The part of an image that a view shows, in coordinates of -1..1 from edge to edge.
 
     Attributes:
-        side: half of the view's height and width: 0.5 shows a quarter of the image, 2 the image within a border.
+        height, width: half of the view's: 0.5 each shows a quarter of the image, 2 the image within a border.
         down, right: its center.
         direction: 1, or -1 if it is mirrored.
     """
 
-    side: Any
+    height: Any
+    width: Any
     down: Any
     right: Any
     direction: Any
@@ -97,12 +98,12 @@ class Augmentation:
         draws = rng.random(DRAWS, np.float32)
         window, size = self.window(draws), size or image.shape[:2]
         height, width = (
-            min(there, math.ceil(side * max(1.0, 1 / float(window.side))))
-            for there, side in zip(image.shape[:2], size, strict=True)
+            min(there, math.ceil(side * max(1.0, 1 / float(half))))
+            for there, side, half in zip(image.shape[:2], size, (window.height, window.width), strict=True)
         )
         base = image if image.shape[:2] == (height, width) else codec.resize_image(image, (height, width))
-        rows = _positions(size[0], base.shape[0], window.side, window.down)
-        columns = _positions(size[1], base.shape[1], window.side * window.direction, window.right)
+        rows = _positions(size[0], base.shape[0], window.height, window.down)
+        columns = _positions(size[1], base.shape[1], window.width * window.direction, window.right)
         shown = _bilinear(base, rows, columns)
         if self.recolors:
             channels = (np.ascontiguousarray(shown[..., i]) / np.float32(255) for i in range(3))
@@ -112,18 +113,22 @@ class Augmentation:
         shown[outside] = round(255 * BORDER)
         if label is None:
             return shown, None
-        rows = _positions(size[0], label.shape[0], window.side, window.down)
-        columns = _positions(size[1], label.shape[1], window.side * window.direction, window.right)
+        rows = _positions(size[0], label.shape[0], window.height, window.down)
+        columns = _positions(size[1], label.shape[1], window.width * window.direction, window.right)
         ids = label[np.ix_(*(_nearest(p, side) for p, side in zip((rows, columns), label.shape, strict=True)))]
         ids[outside] = ignore_id
         return shown, ids
 
-    def window(self, draws: Any) -> Window:
-        """What the views of these draws show, [DRAWS] or [DRAWS, B]."""
+    def window(self, draws: Any, shares: tuple[float, float] = (1.0, 1.0)) -> Window:
+        """What the views of these draws show, [DRAWS] or [DRAWS, B].
+
+        `shares` are the view's height and width as shares of the image's, where nothing is enlarged or shrunk.
+        """
         lowest, highest = self.scale
         side = 1 / (lowest + (highest - lowest) * draws[0])
-        down, right = ((1 - side) * (2 * place - 1) for place in draws[1:3])
-        return Window(side, down, right, 2 * (draws[3] >= self.flip) - 1)
+        height, width = (side * share for share in shares)
+        down, right = ((1 - half) * (2 * place - 1) for half, place in zip((height, width), draws[1:3], strict=True))
+        return Window(height, width, down, right, 2 * (draws[3] >= self.flip) - 1)
 
     def drawn_tones(self, draws: Any) -> Tones:
         """How the colors of the views of these draws change, [DRAWS] or [DRAWS, B]."""

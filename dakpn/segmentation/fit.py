@@ -34,7 +34,7 @@ def segmentation_state(
     device = next(network.parameters()).device
     class_weights = balanced_class_weights(pixel_counts).to(device)
     augmentation = AUGMENTATIONS[training.augmentation]
-    task = SegmentationTask(network, class_weights, ignore_id, compute_dtype, recolor, augmentation)
+    task = SegmentationTask(network, class_weights, ignore_id, compute_dtype, recolor, augmentation, training.crop)
     optimizer = torch.optim.AdamW(
         network.parameters(), training.learning_rate, weight_decay=training.weight_decay, fused=True
     )

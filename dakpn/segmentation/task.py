@@ -24,6 +24,7 @@ class SegmentationTask(nn.Module):
         compute_dtype: Data type of the network; the loss is always float32.
         recolor: changes the colors of a batch's images before they are augmented; None leaves them.
         augmentation: how far the views that are learned from are from the images; None takes these as they are.
+        crop: (h, w) of the views; None: of the images.
     """
 
     class_weights: Tensor
@@ -36,6 +37,7 @@ class SegmentationTask(nn.Module):
         compute_dtype: torch.dtype = torch.float32,
         recolor: Recolor | None = None,
         augmentation: Augmentation | None = STANDARD,
+        crop: tuple[int, int] | None = None,
     ) -> None:
         super().__init__()
         self.compute_dtype = compute_dtype
@@ -43,6 +45,7 @@ class SegmentationTask(nn.Module):
         self.ignore_id = ignore_id
         self.recolor = recolor
         self.augmentation = augmentation
+        self.crop = crop
         self.register_buffer("class_weights", class_weights)
 
     def forward(self, batch: SegmentationBatch, step: Step = FIRST_STEP) -> dict[str, Tensor]:
@@ -50,17 +53,17 @@ class SegmentationTask(nn.Module):
         return {"loss": self.loss(*self.prepared(batch))}
 
     def prepared(self, batch: SegmentationBatch) -> tuple[Tensor, Tensor]:
-        """Images [B, 3, h, w] and train ids [B, h, w] as the network sees them: recolored and augmented."""
+        """Images [B, 3, h, w] and train ids [B, h, w] as the network sees them: recolored, augmented and cropped."""
         images, labels = batch.images, batch.labels
         if self.recolor is not None:
             images = self.recolor(images, labels)
         return self.augmented(images, labels)
 
     def augmented(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Views of images [B, 3, h, w] and train ids [B, h, w]; the same where nothing is augmented."""
+        """Views of images [B, 3, H, W] and train ids [B, H, W]; the same where nothing is augmented."""
         if self.augmentation is None:
             return images, labels
-        return augment(images, labels, self.augmentation, self.ignore_id)
+        return augment(images, labels, self.augmentation, self.ignore_id, self.crop)
 
     def loss(self, images: Tensor, labels: Tensor, pixel_weights: Tensor | None = None) -> Tensor:
         """The loss, a scalar, on images as `prepared` gives them.
@@ -94,7 +97,13 @@ def balanced_class_weights(pixel_counts: np.ndarray) -> Tensor:
     return weights / (weights * frequency).sum().clamp(min=1e-6)
 
 
-def augment(images: Tensor, labels: Tensor, augmentation: Augmentation, ignore_id: int) -> tuple[Tensor, Tensor]:
+def augment(
+    images: Tensor,
+    labels: Tensor,
+    augmentation: Augmentation,
+    ignore_id: int,
+    crop: tuple[int, int] | None = None,
+) -> tuple[Tensor, Tensor]:
     """A random view of each image of a batch, using torch's default generator.
 
     The draws are made on the CPU, so that they are the same on every device; all else happens to the whole batch at
@@ -105,16 +114,18 @@ def augment(images: Tensor, labels: Tensor, augmentation: Augmentation, ignore_i
         labels: int64 [B, H, W].
         augmentation: how far views are from their images.
         ignore_id: what labels say where a view reaches beyond its image.
+        crop: (h, w) of the views, which show as much of the images; None: H and W.
 
     Returns:
-        Tensors of the same shapes; image and label move together.
+        Images float [B, 3, h, w] and labels int64 [B, h, w]; both move together.
     """
     draws = torch.rand(len(images), DRAWS).to(images.device, non_blocking=True).unbind(1)
-    window = augmentation.window(draws)
-    nothing = torch.zeros_like(window.side)
-    across = window.side * window.direction
-    views = torch.stack((across, nothing, window.right, nothing, window.side, window.down), 1).view(-1, 2, 3)
-    grid = F.affine_grid(views, list(images.shape), align_corners=False)
+    height, width = crop or (images.shape[-2], images.shape[-1])
+    window = augmentation.window(draws, (height / images.shape[-2], width / images.shape[-1]))
+    nothing = torch.zeros_like(window.height)
+    across = window.width * window.direction
+    views = torch.stack((across, nothing, window.right, nothing, window.height, window.down), 1).view(-1, 2, 3)
+    grid = F.affine_grid(views, [len(images), 3, height, width], align_corners=False)
     outside = (grid.abs() > 1).any(-1)
     moved = F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
     ids = F.grid_sample(labels[:, None].float(), grid, mode="nearest", padding_mode="border", align_corners=False)

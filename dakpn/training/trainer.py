@@ -39,6 +39,7 @@ from dakpn.datasets.training_decode import (
     synthetic_decoder,
 )
 from dakpn.errors import TrainingError, UsageError
+from dakpn.images.header import image_header
 from dakpn.models.precision import compute_dtype, place
 from dakpn.models.predictor import KernelPredictor
 from dakpn.models.segmenters.networks import build_untrained_network, require_network
@@ -258,7 +259,8 @@ class Trainer:
         encoder, network, _, digest = load_segmenter(self._encoder_weights)
         keys, moments = read_styles(self.folder.styles) if self.config.style.kind != "none" else ((), None)
         torch.manual_seed(self.config.seed)
-        predictor = KernelPredictor(self.config.predictor(network, self.label_space.num_classes, tuple(keys)))
+        width = _first_width(self.synthetic)
+        predictor = KernelPredictor(self.config.predictor(network, self.label_space.num_classes, tuple(keys), width))
         predictor.encoder.load_state_dict(encoder.state_dict())
         if predictor.style_bank is not None and moments is not None:
             predictor.style_bank.fill(moments)
@@ -402,6 +404,13 @@ def _require_same_classes(weights: str, label_space: LabelSpace) -> None:
             f"encoder weights {weights} were trained on the classes {', '.join(found)}; expected those of the "
             f"synthetic dataset: {', '.join(label_space.class_names)}"
         )
+
+
+def _first_width(source: SampleSource) -> int:
+    """Width of the first image, in pixels."""
+    first = next(shard for shard in source.index.shards if shard.rows)
+    sample = next(iter(source.read(first.name)))
+    return image_header(sample.image, sample.image_path).width
 
 
 def _first_examples(source: SampleSource, prepare: Prepare) -> Arrays:

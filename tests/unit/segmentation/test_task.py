@@ -36,6 +36,19 @@ def test_the_label_moves_with_the_image() -> None:
     assert (shown == labels).float().mean() < 0.75
 
 
+def test_a_crop_shows_a_part_of_an_image_at_its_resolution() -> None:
+    images, labels = blocks()
+    still = Augmentation(flip=0, scale=(1.0, 1.0), tones=0)
+    torch.manual_seed(0)
+    views, ids = augment(images, labels, still, 255, (12, 20))
+    assert views.shape == (16, 3, 12, 20)
+    assert ((views[:, 0] * 11).round().long() == ids).float().mean() > 0.85
+    assert (ids != 255).all()
+    assert len({tuple(view.unique().tolist()) for view in ids}) > 4  # other places
+    edges = (ids[:, :, 1:] != ids[:, :, :-1]).any(1)
+    assert edges.sum(1).max() <= 3  # blocks are 8 wide, as in the image
+
+
 def test_every_label_is_one_that_was_there() -> None:
     _, labels = blocks()
     labels = labels * 20  # gaps, so that a mixed id would stand out

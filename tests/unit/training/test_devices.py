@@ -53,7 +53,7 @@ def test_a_step_that_is_not_reported_waits_for_nothing_and_launches_few_kernels(
     given = ("run=unused", "synthetic=unused", "real=unused", "encoder.network={kind: small, widths: [4, 4, 8, 8]}")
     config = load_config(TrainConfig, Path(workflows.__file__).parent / "configs" / recipe, given)
     styles = ("a", "b", "c") if config.style.kind != "none" else ()
-    predictor = KernelPredictor(config.predictor(config.encoder.network, 19, styles))
+    predictor = KernelPredictor(config.predictor(config.encoder.network, 19, styles, 1914))
     task = AdversarialTask(predictor, config.adversarial, config.discriminator)
     with fake_gpu() as gpu:
         state = adversarial_state(place(task, gpu.device), config.adversarial, config.health)
