@@ -111,7 +111,11 @@ class AdversarialConfig(Config):
         description="blur and noise shrink with the image at scale 2; the paper's are the same there as at full-res",
     )
     patch_size: Size = Field(default=(96, 128), description="full-res patch judged at scale 1")
-    steps: Steps = Field(default=200, description="updates of the predictor, and of the discriminators")
+    steps: Annotated[NonNegativeInt, Unit("steps")] = Field(
+        default=200,
+        description="updates of the predictor, and of the discriminators; 0: nothing is learned, and images get the "
+        "bank's colors and what is drawn (style.refinement must be [0, 0] then)",
+    )
     batch_size_per_worker: Annotated[PositiveInt, Unit("images")] = Field(
         default=4, description="images of each domain that each worker sees in a step"
     )
@@ -201,6 +205,15 @@ class TrainConfig(Config):
             raise ValueError(
                 f"encoder.adaptation_rounds is {self.encoder.adaptation_rounds}, but there is no style bank "
                 "(style.kind: none) to take colors from; set it to 0, or choose a bank"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _what_is_used_is_learned(self) -> Self:
+        if self.adversarial.steps == 0 and self.style.refinement[1] > 0:
+            raise ValueError(
+                f"adversarial.steps is 0, so that the head learns nothing, but style.refinement is "
+                f"{list(self.style.refinement)}; set it to [0, 0], or train for some steps"
             )
         return self
 

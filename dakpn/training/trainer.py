@@ -191,6 +191,9 @@ class Trainer:
         """Train the predictor against the discriminators and, on rank 0, save its smoothed weights."""
         settings = self.config.adversarial
         predictor, encoder_digest = self._untrained_predictor()
+        if not settings.steps:
+            self._save(predictor, encoder_digest)
+            return
         task = place(self._adversarial_task(predictor), self.device)
         state = adversarial_state(task, settings, self.config.health)
         sizes = (self.config.prediction_size, settings.patch_size)
@@ -215,9 +218,13 @@ class Trainer:
 
         size = settings.batch_size_per_worker
         self._run("adversarial", state, batches, size, self.predictor_steps, settings.gradient_clip, draw_samples)
-        if self.rank.rank == 0 and state.ema:
+        if state.ema:
             state.ema.copy_to(task.predictor)
-            save_predictor(self.folder.weights, task.predictor, self.label_space, self._card(encoder_digest))
+        self._save(task.predictor, encoder_digest)
+
+    def _save(self, predictor: KernelPredictor, encoder_digest: str) -> None:
+        if self.rank.rank == 0:
+            save_predictor(self.folder.weights, predictor, self.label_space, self._card(encoder_digest))
 
     @property
     def _encoder_weights(self) -> str:

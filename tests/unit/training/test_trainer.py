@@ -12,13 +12,14 @@ import pytest
 from dakpn.config import EvaluateConfig
 from dakpn.config_file import build_config
 from dakpn.datasets.stream import PackedDataset
-from dakpn.errors import DataError, UsageError
+from dakpn.errors import ConfigError, DataError, UsageError
 from dakpn.evaluation.protocol import check_evaluation
 from dakpn.scenes import photograph, render_scene, write_dataset
 from dakpn.sources.folder_dataset import FolderDataset
 from dakpn.sources.pack import pack_dataset
 from dakpn.sources.preset import load_preset
 from dakpn.training.trainer import Trainer
+from dakpn.translation.translator import Translator
 from tests.paths import REPOSITORY
 from tests.scenes import Scenes, tiny_training
 from tests.trainings import write_config
@@ -51,6 +52,24 @@ def test_the_readmes_lines_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def read_page() -> str:
     return (REPOSITORY / "docs/api.md").read_text(encoding="utf-8")
+
+
+def test_without_a_step_of_the_game_images_get_what_is_drawn_for_them(scenes: Scenes, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"adversarial.steps is 0, .* set it to \[0, 0\]"):
+        tiny_training("run", scenes, "adversarial.steps=0")
+    # Given for images 32 pixels wide; the scenes have 64.
+    stages = "[{kind: gaussian_blur, max_sigma: 1.5, drawn_sigma: [0.2, 0.4]}, {kind: noise, drawn_scale: [0, 0.02]}]"
+    given = ("adversarial.steps=0", "style.refinement=[0,0]", "translation.reference_width=32")
+    config = tiny_training(tmp_path / "run", scenes, *given, f"translation.stages={stages}")
+    translator = Translator.load(Trainer(config).fit())
+    image, label = np.full((48, 64, 3), 120, np.uint8), np.zeros((48, 64), np.uint8)
+    maps = [translator.parameter_maps(image, key, label) for key in "abcdef"]
+    sigmas, scales = ([one[name] for one in maps] for name in ("sigma_red", "noise_blue"))
+    assert max(np.ptp(values) for values in (*sigmas, *scales)) < 1e-6
+    assert min(values.min() for values in sigmas) >= 0.4
+    assert max(values.max() for values in sigmas) <= 0.8
+    assert max(values.max() for values in scales) <= 0.04
+    assert len({float(values[0, 0]) for values in (*sigmas, *scales)}) == 12
 
 
 def test_a_broken_file_of_a_folder_is_named(scenes: Scenes, tmp_path: Path) -> None:
