@@ -70,8 +70,8 @@ def test_an_unknown_kind_of_stage_lists_the_known_ones() -> None:
 
 def test_all_problems_of_a_config_are_told_at_once() -> None:
     with pytest.raises(ConfigError) as caught:
-        build_config(TrainConfig, {"run": "r", "synthetic": "s", "bogus": 1, "adversarial": {"steps": 0}})
-    for part in ("real is required", "unknown key bogus", "adversarial.steps = 0"):
+        build_config(TrainConfig, {"run": "r", "synthetic": "s", "bogus": 1, "adversarial": {"steps": -1}})
+    for part in ("real is required", "unknown key bogus", "adversarial.steps = -1"):
         assert part in str(caught.value)
 
 
