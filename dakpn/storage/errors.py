@@ -6,10 +6,13 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import quote
 
 from dakpn.errors import StorageError
+from dakpn.storage.options import load_options
 
 _SECRETS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 _PERMISSIONS = {
@@ -21,6 +24,9 @@ _PERMISSIONS = {
 }
 _REJECTED = ("credentials rejected", "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN")
 _REGION = ("the bucket is in another region", "set AWS_DEFAULT_REGION to the one it is in")
+_CLOCK = ("this machine's clock differs from the server's", "set the clock (NTP)")
+_SKEW_S = 15 * 60
+"""What S3 lets a clock differ by."""
 _BY_CODE = {
     "InvalidAccessKeyId": _REJECTED,
     "SignatureDoesNotMatch": _REJECTED,
@@ -29,7 +35,7 @@ _BY_CODE = {
     "TokenRefreshRequired": _REJECTED,
     "NotSignedUp": _REJECTED,
     "NoSuchBucket": ("the bucket does not exist", "create it, or check its name and the endpoint (AWS_ENDPOINT_URL)"),
-    "RequestTimeTooSkewed": ("this machine's clock differs from the server's", "set the clock (NTP)"),
+    "RequestTimeTooSkewed": _CLOCK,
     "AuthorizationHeaderMalformed": _REGION,
     "PermanentRedirect": _REGION,
     "IllegalLocationConstraintException": _REGION,
@@ -75,13 +81,18 @@ def remote_errors() -> tuple[type[Exception], ...]:
 
 def s3_answer(error: BaseException | None) -> tuple[str, int]:
     """Return the error code and HTTP status that the server gave; "" and 0 if the error is none of its answers."""
+    response = _response(error)
+    status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    return str(response.get("Error", {}).get("Code", "")), int(status)
+
+
+def _response(error: BaseException | None) -> dict[str, Any]:
     while error is not None:
         response: Any = getattr(error, "response", None)
         if isinstance(response, dict) and "Error" in response:
-            status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-            return str(response["Error"].get("Code", "")), int(status)
+            return response
         error = error.__cause__
-    return "", 0
+    return {}
 
 
 def reason(error: Exception) -> str:
@@ -102,6 +113,8 @@ def _describe(error: Exception, action: str, *, remote: bool) -> tuple[str, str]
     if isinstance(error, FileNotFoundError):
         return "it does not exist", "check the path or bucket"
     if isinstance(error, PermissionError):
+        if remote and _is_skewed(error):
+            return _CLOCK
         allowed = f"ask for {_PERMISSIONS[action]} and check the credentials in the environment"
         return f"access denied ({reason(error)})", allowed if remote else "check its permissions"
     if isinstance(error, OSError) and not remote:
@@ -109,4 +122,23 @@ def _describe(error: Exception, action: str, *, remote: bool) -> tuple[str, str]
         return problem.format(reason(error)), advice
     if status >= 500 or status == 429:
         return f"the server kept failing ({code}, {reason(error)})", "try later, or with fewer workers"
+    if remote and type(error).__name__ == "EndpointConnectionError" and load_options().addressing_style == "virtual":
+        return (
+            reason(error),
+            "check AWS_ENDPOINT_URL and the network; addressing_style=virtual asks a host of the bucket's name, which "
+            "DNS must know: else set it to path",
+        )
     return reason(error), "check AWS_ENDPOINT_URL, the network and the credentials in the environment"
+
+
+def _is_skewed(error: BaseException) -> bool:
+    """Tell by the server's date whether the clock is why it refused: an answer to HEAD has no room for a reason."""
+    date = _response(error).get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
+    try:
+        return bool(date) and abs((_now() - parsedate_to_datetime(date)).total_seconds()) > _SKEW_S
+    except (ValueError, TypeError):  # no date, or one without a zone
+        return False
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
