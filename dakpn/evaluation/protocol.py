@@ -96,7 +96,7 @@ def check_evaluation(config: EvaluateConfig) -> None:
         UsageError: a dataset is missing, unlabelled, or has other classes than the real test set; a contender lacks
             what it needs; or the network cannot be built here.
     """
-    require_network(config.network)
+    require_network(config.network, {"training.size": config.training.size})
     if ORACLE in config.contenders and config.oracle is not None:
         raise UsageError(f"the contender name {ORACLE!r} is taken by evaluate's own; rename the contender")
     labelled = {"oracle": config.oracle, "synthetic": config.synthetic}

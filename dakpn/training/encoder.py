@@ -106,8 +106,8 @@ def collect_styles(uri: str, examples: Iterable[Arrays], encoder: Segmenter) -> 
     for block in examples:
         keys.extend(map(str, block["key"]))
         # Image by image, so that the moments do not depend on how the images come together.
-        for image in torch.from_numpy(block["low"]).split(1):
-            low = image.to(device).float().div_(255)
+        for image in block["low"]:  # Ray's arrays cannot be written, which torch warns of: so copies
+            low = torch.tensor(image[None], device=device).float().div_(255)
             moments.append(color_moments(low, encoder(low).softmax(1)))
     tensors = {
         name: torch.cat([getattr(entry, name) for entry in moments]).cpu().contiguous() for name in ColorMoments._fields

@@ -6,7 +6,7 @@ Ray's notice of an end and Ray's ranks; in a notebook it prepares samples in thr
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache, partial
 from typing import NamedTuple, TypeVar
@@ -42,7 +42,7 @@ from dakpn.errors import TrainingError, UsageError
 from dakpn.images.header import image_header
 from dakpn.models.precision import compute_dtype, place
 from dakpn.models.predictor import KernelPredictor
-from dakpn.models.segmenters.networks import build_untrained_network, require_network
+from dakpn.models.segmenters.networks import build_untrained_network, require_network, require_sides
 from dakpn.models.weights import load_segmenter, save_predictor, save_segmenter
 from dakpn.models.weights_files import has_weights
 from dakpn.segmentation.fit import segmentation_state
@@ -140,14 +140,17 @@ class Trainer:
         """Check all that can be checked before the work, and write the config into the run folder.
 
         Raises:
-            UsageError, WeightsError: the encoder's weights or network do not fit.
+            UsageError, WeightsError: the encoder's weights or network do not fit, or its images are too small.
             StorageError: the run folder cannot be written.
             ConfigError: it holds a run with other settings.
         """
-        if self.config.encoder.weights is not None:
-            _require_same_classes(self.config.encoder.weights, self.label_space)
+        encoder = self.config.encoder
+        seen = self.config.style.kind != "none" or self.config.head.condition != "label"
+        sizes = {"prediction_size": self.config.prediction_size} if seen else {}
+        if encoder.weights is not None:
+            _require_same_classes(encoder.weights, self.label_space, sizes)
         else:
-            require_network(self.config.encoder.network)
+            require_network(encoder.network, {"encoder.training.size": encoder.training.size, **sizes})
         if self.real.index.label_space is not None:
             real = LabelSpace.from_dict(self.real.index.label_space)
             for sentence in one_sided_classes(self.synthetic.uri, self.label_space, self.real.uri, real):
@@ -404,8 +407,10 @@ def _label_space(source: SampleSource) -> LabelSpace:
     return LabelSpace.from_dict(index.label_space)
 
 
-def _require_same_classes(weights: str, label_space: LabelSpace) -> None:
-    found = load_segmenter(weights)[2].class_names
+def _require_same_classes(weights: str, label_space: LabelSpace, sizes: Mapping[str, Size]) -> None:
+    _, network, space, _ = load_segmenter(weights)
+    require_sides(network, sizes)
+    found = space.class_names
     if found != label_space.class_names:
         raise UsageError(
             f"encoder weights {weights} were trained on the classes {', '.join(found)}; expected those of the "

@@ -60,7 +60,7 @@ def check_objective(config: TuneConfig) -> None:
                 f"tune.objective.validation ({objective.validation}) has classes {', '.join(classes)}; expected those "
                 f"of {config.synthetic}: {', '.join(space.class_names)}"
             )
-    require_network(objective.network)
+    require_network(objective.network, {"tune.objective.training.size": objective.training.size})
     if objective.kind in ("frechet", "kernel") and load_extractor(objective.extractor) is None:
         raise UsageError(
             f"tune.objective.kind={objective.kind} needs features; got extractor=none: name an extractor, or take "

