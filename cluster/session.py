@@ -62,7 +62,7 @@ def ray_session(cpus: float, wanted_cpus: float = 0) -> Iterator[None]:
     others = set(threading.enumerate())
     try:
         _require_cpus(cpus)
-        quiet_ray_data()
+        quiet_ray()
         yield
     except BaseException as error:
         _end_streams(error, others)
@@ -219,11 +219,8 @@ def interruptible() -> Iterator[None]:
             signal.signal(signal.SIGINT, handler)
 
 
-def quiet_ray_data() -> None:
-    """Turn off Ray Data's progress bars and chatter in this process; the workflows print their own lines."""
-    import ray.data  # brings pandas: a training in one process needs neither
-
-    ray.data.DataContext.get_current().enable_progress_bars = False
+def quiet_ray() -> None:
+    """Turn off the chatter of Ray's libraries in this process; the workflows print their own lines."""
     for name in ("ray.train", "ray.tune"):
         logging.getLogger(name).setLevel(logging.ERROR)
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # it logs a traceback of every error that it also raises

@@ -12,7 +12,7 @@ from cluster.failures import StopAtLastingError
 from cluster.ingest import prepared_on_ray, stream_cpus
 from cluster.metrics import TrainingMetrics
 from cluster.ray_storage import ray_storage
-from cluster.session import quiet_ray_data
+from cluster.session import quiet_ray
 from dakpn import storage
 from dakpn.config import TrainConfig
 from dakpn.segmentation.examples import limit_threads
@@ -74,7 +74,7 @@ def held_cpus(config: TrainConfig) -> tuple[float, float]:
 
 def _work(loop_config: dict[str, Any]) -> None:
     """What every worker runs: all stages, each resuming from its newest complete checkpoint."""
-    quiet_ray_data()
+    quiet_ray()
     logging.getLogger("dakpn").setLevel(logging.INFO)
     config = TrainConfig.model_validate(loop_config["config"])
     context, device = ray.train.get_context(), get_device()

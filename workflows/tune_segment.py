@@ -4,7 +4,7 @@ import logging
 import time
 from typing import Any
 
-from cluster.session import quiet_ray_data
+from cluster.session import quiet_ray
 from dakpn.config import PbtConfig, TrainConfig, TuneConfig
 from dakpn.segmentation.examples import limit_threads
 from dakpn.training.encoder import copy_styles
@@ -42,7 +42,7 @@ def take_segment(sweep: dict[str, Any], trial: str, values: dict[str, Any], dono
 
 def _quiet() -> None:
     """The driver tells how the sweep goes; of each trial there is its own run folder."""
-    quiet_ray_data()
+    quiet_ray()
     for name in ("dakpn", "workflows"):
         logging.getLogger(name).setLevel(logging.WARNING)
 

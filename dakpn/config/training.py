@@ -145,7 +145,8 @@ class StreamConfig(Config):
         default=4, description="rows are shuffled across this many shards at a time"
     )
     prefetch_batches: Annotated[PositiveInt, Unit("blocks")] = Field(
-        default=4, description="blocks of prepared samples that each worker on Ray fetches ahead"
+        default=4,
+        description="blocks of prepared samples that each worker on Ray has made ahead; of no effect with workers=0",
     )
 
 
