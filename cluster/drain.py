@@ -219,8 +219,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the hook."""
     began = time.monotonic()
     options = _options(arguments)
-    _log_to(options.log)
     found = [raylet for raylet in raylets() if options.node_id in (None, raylet.node_id)]
+    _begin_log(options.log, found)
     if len(found) != 1:
         expected = "this container's own" if options.node_id is None else f"that of node {options.node_id}"
         logger.warning("found %d processes of Ray, expected %s alone; name it by --node-id", len(found), expected)
@@ -247,14 +247,17 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--limit", type=float, default=LIMIT_S, help="seconds to wait for checkpoints (%(default)g)")
     parser.add_argument("--node-id", help="hexadecimal id, where a machine holds several nodes of Ray")
     parser.add_argument(
-        "--log", type=Path, help="where to print; a hook's own output is lost, /proc/1/fd/2 is the pod's log"
+        "--log", help="where to print; container: where `ray start` does, for a hook's own output is lost"
     )
     return parser.parse_args(arguments)
 
 
-def _log_to(path: Path | None) -> None:
+def _begin_log(log: str | None, found: Sequence[Raylet]) -> None:
+    """Print to stderr, to a file, or to the log of the container; its process 1 may be another container's."""
     stream = sys.stderr
-    if path is not None:
+    if log is not None:
+        starts = filter(None, (_ray_start(raylet.pid) for raylet in found))
+        path = Path(f"/proc/{next(starts, 1)}/fd/2" if log == "container" else log)
         with suppress(OSError):
             stream = path.open("a", buffering=1)
     logging.basicConfig(stream=stream, level=logging.INFO, format="dakpn drain: %(message)s")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.drain import Process, Raylet, end_ray, processes, save_work
+from cluster.drain import Process, Raylet, end_ray, processes, raylets, save_work
 from tests.command import environment
 from tests.paths import REPOSITORY
 
@@ -81,3 +81,25 @@ def test_a_head_that_never_answers_costs_no_more_than_the_limit() -> None:
             assert "no checkpoint within 2 s" in done.stderr
             assert "Traceback" not in done.stderr
             assert raylet.wait(5) == -signal.SIGTERM
+
+
+def test_the_hook_prints_where_ray_start_does(tmp_path: Path) -> None:
+    """Which is the container's log, whatever process 1 is; here a process of that name with a child called raylet."""
+    node_id = uuid.uuid4().hex
+    words = ["raylet", "-c", "import time; time.sleep(60)", f"--node_id={node_id}", "--gcs-address=127.0.0.1:9"]
+    program = f"import subprocess; subprocess.run({words}, executable={sys.executable!r})"
+    log = tmp_path / "container"
+    with log.open("wb") as stderr:
+        start = subprocess.Popen(["ray", "-c", program, "start"], executable=sys.executable, stderr=stderr)
+        try:
+            deadline = time.monotonic() + 60
+            while not any(raylet.node_id == node_id for raylet in raylets()):
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            done = hook("--node-id", node_id, "--log", "container")
+            assert (done.returncode, done.stderr) == (0, "")
+            start.wait(5)
+        finally:
+            start.kill()
+    assert f"node {node_id[:8]} goes" in log.read_text()
+    assert "ended after" in log.read_text()

@@ -21,7 +21,15 @@ def test_every_ray_pod_saves_its_work_before_it_ends(overlay: str) -> None:
     for cluster in ray_clusters(overlay):
         for group in groups(cluster):
             command = container(group)["lifecycle"]["preStop"]["exec"]["command"]
-            assert command == ["python", "-m", "cluster.drain", "--log", "/proc/1/fd/2"]
+            assert command == ["python", "-m", "cluster.drain", "--log", "container"]
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_no_autoscaler_outlives_its_head(overlay: str) -> None:
+    """KubeRay starts it in the head's pod, where nothing but process 1 would ignore SIGTERM."""
+    for cluster in ray_clusters(overlay):
+        shares = cluster["headGroupSpec"]["template"]["spec"].get("shareProcessNamespace", False)
+        assert shares or not cluster.get("enableInTreeAutoscaling", False)
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
