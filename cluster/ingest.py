@@ -54,7 +54,7 @@ def prepared_on_ray(stream: Stream, prefetch_batches: int = 4) -> Iterator[Array
 
 
 def _prepared(stream: Stream, portions: list[Portion], prefetch_batches: int) -> Iterator[Arrays]:
-    context = ray.data.DataContext.get_current()
+    context = ray.data.DataContext.get_current().copy()
     context.execution_options.preserve_order = True
     context.enable_progress_bars = False
     context.target_max_block_size = _BLOCK_BYTES
@@ -69,12 +69,14 @@ def _prepared(stream: Stream, portions: list[Portion], prefetch_batches: int) ->
         rows = zip(*(column.to_pylist() for column in block.columns), strict=True)
         return stacked([stream.example(Numbered(number, Sample(*sample), shard)) for number, shard, *sample in rows])
 
-    blocks = (
-        ray.data.from_items([{"portion": number} for number in range(len(portions))], override_num_blocks=len(portions))
-        .map_batches(read, batch_size=1, num_cpus=READER_CPUS, concurrency=stream_readers())  # pyright: ignore[reportArgumentType]
-        .map_batches(prepare, batch_size=None, batch_format="pyarrow", num_cpus=PREPARER_CPUS)  # pyright: ignore[reportArgumentType]
-        .iter_batches(batch_size=None, batch_format="numpy", prefetch_batches=prefetch_batches)
-    )
+    numbers = [{"portion": number} for number in range(len(portions))]
+    with ray.data.DataContext.current(context):  # a dataset keeps what it was made under; others keep theirs
+        dataset = (
+            ray.data.from_items(numbers, override_num_blocks=len(portions))
+            .map_batches(read, batch_size=1, num_cpus=READER_CPUS, concurrency=stream_readers())  # pyright: ignore[reportArgumentType]
+            .map_batches(prepare, batch_size=None, batch_format="pyarrow", num_cpus=PREPARER_CPUS)  # pyright: ignore[reportArgumentType]
+        )
+    blocks = dataset.iter_batches(batch_size=None, batch_format="numpy", prefetch_batches=prefetch_batches)
     return cast(Iterator[Arrays], iter(blocks))
 
 

@@ -64,7 +64,8 @@ class OnRay:
                 max_concurrent_calls_per_actor=_SHARDS_AHEAD,
                 enable_true_multi_threading=True,
             )
-            results = ray.data.from_items([asdict(task) for task in todo], override_num_blocks=len(todo)).map(
+            tasks = _without_progress_bars([asdict(task) for task in todo])
+            results = tasks.map(
                 ShardTranslator,  # pyright: ignore[reportArgumentType] - Ray makes an actor of the class
                 fn_constructor_args=(
                     config.model_dump(mode="json"),
@@ -85,6 +86,14 @@ class OnRay:
             ):
                 yield from rows
             ray.kill(ledger)
+
+
+def _without_progress_bars(rows: list[dict[str, Any]]) -> ray.data.Dataset:
+    """A dataset with a block for each row, under settings of its own: a dataset keeps what it was made under."""
+    context = ray.data.DataContext.get_current().copy()
+    context.enable_progress_bars = False
+    with ray.data.DataContext.current(context):
+        return ray.data.from_items(rows, override_num_blocks=len(rows))
 
 
 @contextmanager
