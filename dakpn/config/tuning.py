@@ -63,7 +63,7 @@ class OptunaSearchConfig(Config):
 
 
 class RunAllConfig(Config):
-    """Scheduler that lets every trial run to its end."""
+    """Every trial runs to its end."""
 
     kind: Literal["none"] = "none"
 

@@ -77,17 +77,11 @@ def labelled_image(examples: Examples, index: int) -> LabelledImage:
 
 
 @dataclass(frozen=True)
-class Mixed:
-    """A `BatchSource` with a fixed share of real images in every batch.
-
-    Attributes:
-        synthetic, real: what to mix; their images have the same size.
-        share: Share of each batch that is real; at least one image is of either kind.
-    """
+class _SyntheticAndReal:
+    """What both `BatchSource`s of synthetic and real images share."""
 
     synthetic: BatchSource
     real: Examples
-    share: float
 
     @property
     def label_space(self) -> LabelSpace:
@@ -97,6 +91,18 @@ class Mixed:
     def pixel_counts(self) -> NDArray[np.int64]:
         """See `BatchSource`."""
         return self.synthetic.pixel_counts() + self.real.pixel_counts()
+
+
+@dataclass(frozen=True)
+class Mixed(_SyntheticAndReal):
+    """A `BatchSource` with a fixed share of real images in every batch.
+
+    Attributes:
+        synthetic, real: what to mix; their images have the same size.
+        share: Share of each batch that is real; at least one image is of either kind.
+    """
+
+    share: float
 
     def random_batches(self, batch_size: int, seed: int, start: int = 0) -> Iterator[SegmentationBatch]:
         """See `BatchSource`."""
@@ -110,7 +116,7 @@ class Mixed:
 
 
 @dataclass(frozen=True)
-class FineTuned:
+class FineTuned(_SyntheticAndReal):
     """A `BatchSource` of synthetic batches first and real ones from step `switch_at` on.
 
     Attributes:
@@ -118,18 +124,7 @@ class FineTuned:
         switch_at: number of synthetic batches.
     """
 
-    synthetic: BatchSource
-    real: Examples
     switch_at: int
-
-    @property
-    def label_space(self) -> LabelSpace:
-        """See `BatchSource`."""
-        return self.synthetic.label_space
-
-    def pixel_counts(self) -> NDArray[np.int64]:
-        """See `BatchSource`."""
-        return self.synthetic.pixel_counts() + self.real.pixel_counts()
 
     def random_batches(self, batch_size: int, seed: int, start: int = 0) -> Iterator[SegmentationBatch]:
         """See `BatchSource`."""
