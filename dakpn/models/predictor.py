@@ -20,7 +20,7 @@ class ImageFeatures(NamedTuple):
 
     Attributes:
         coarse_logits: the encoder's, float [B, C, h', w'] on its own grid; None where the params do not use them.
-        moments: the images' colours; None without a style bank.
+        moments: the images' colors; None without a style bank.
     """
 
     coarse_logits: Tensor | None
@@ -38,7 +38,7 @@ class KernelPredictor(nn.Module):
     """Predicts params at low resolution. The head sees classes alone: what a pixel becomes depends on what it is.
 
     With a style bank, f begins with an affine in l-alpha-beta whose params are computed, not learned: they take the
-    image to the colours of one real image. The head's stages refine what comes out.
+    image to the colors of one real image. The head's stages refine what comes out.
 
     Attributes:
         function: the whole translation function f, style affine and refinement.
@@ -164,7 +164,7 @@ class KernelPredictor(nn.Module):
 
     def _style_and_own(self, moments: ColorMoments | None, styles: Tensor | None) -> tuple[ColorMoments, ColorMoments]:
         if self.style_bank is None or styles is None or moments is None:
-            raise ValueError("a predictor with a style bank needs styles and colour moments, got None")
+            raise ValueError("a predictor with a style bank needs styles and color moments, got None")
         return self.style_bank(styles), moments
 
     def _sums_of_bytes(self, label_classes: Tensor) -> bool:

@@ -1,6 +1,6 @@
-"""The style bank: colour moments of real images, and the affine that takes a synthetic image to one of them.
+"""The style bank: color moments of real images, and the affine that takes a synthetic image to one of them.
 
-Real images differ by weather and exposure; one look for all loses that variety. Matching colour moments is an affine of
+Real images differ by weather and exposure; one look for all loses that variety. Matching color moments is an affine of
 each pixel by itself, so it is a stage of the translation function like any other and moves nothing.
 """
 
@@ -55,14 +55,14 @@ def color_moments(images: Tensor, classes: Tensor) -> ColorMoments:
     mass = shares.mean(2)
     weights = shares / (shares.sum(2, keepdim=True) + SMALLEST_MASS * shares.shape[2])
     class_mean = weights @ lab.transpose(1, 2)
-    # Centred, for a difference of squares would lose the spread of a dark, flat class to rounding.
+    # Centerd, for a difference of squares would lose the spread of a dark, flat class to rounding.
     deviation = lab[:, None] - class_mean[..., None]
     class_spread = torch.einsum("bcn,bckn->bck", weights, deviation.square()).sqrt()
     return ColorMoments(lab.mean(2), lab.std(2, correction=0), mass, class_mean, class_spread)
 
 
 class StyleBank(nn.Module):
-    """Colour moments of K real images, kept in the weights.
+    """Color moments of K real images, kept in the weights.
 
     Args:
         entries: K.

@@ -152,9 +152,9 @@ def _weights(pixels: int, factor: int, wanted: int) -> NDArray[np.float64]:
     reach = max(scale, 1.0)
     weights = np.zeros((wanted, blocks))
     for number in range(wanted):
-        centre = (number + 0.5) * scale
-        first, last = max(int(centre - reach + 0.5), 0), min(int(centre + reach + 0.5), blocks)
-        own = [max(1.0 - abs((block - centre + 0.5) * (1.0 / reach)), 0.0) for block in range(first, last)]
+        center = (number + 0.5) * scale
+        first, last = max(int(center - reach + 0.5), 0), min(int(center + reach + 0.5), blocks)
+        own = [max(1.0 - abs((block - center + 0.5) * (1.0 / reach)), 0.0) for block in range(first, last)]
         total = 0.0
         for weight in own:
             total += weight

@@ -89,7 +89,7 @@ class StoredLogits:
         return (offset + scale * stored).astype(np.float32)
 
     def steps(self) -> NDArray[np.float32]:
-        """Return the distance between neighbouring values that can be stored, at each of these, [C, h', w']."""
+        """Return the distance between neighboring values that can be stored, at each of these, [C, h', w']."""
         if self.scale is not None:
             return np.broadcast_to(np.array(self.scale, np.float32)[:, None, None], self.shape)
         stored = np.frombuffer(self.data, _DTYPES[self.precision]).reshape(self.shape)
@@ -119,7 +119,7 @@ class ParamsRow:
         position: of its row in the input's shard, from 0.
         source_sha256, label_sha256: of the encoded image and label that this is of, in hexadecimal.
         height, width: of the image, in pixels.
-        moments: of the image's colours, float32 [6 + 7 C] as `ColorMoments.flat` has them; None without a style bank.
+        moments: of the image's colors, float32 [6 + 7 C] as `ColorMoments.flat` has them; None without a style bank.
         logits: of the encoder; None where the params depend on the label alone.
         looks: what the draws give that were asked for; a reader may draw others.
     """
