@@ -13,7 +13,7 @@ import numpy as np
 import ray
 import ray.data
 
-from cluster.session import quiet_ray_data, ray_session
+from cluster.session import quiet_ray, ray_session
 
 BLOCKS = 24
 _TASK_S = 1.0
@@ -24,7 +24,7 @@ class Consumer:
     """Stands for a training worker: it owns the stream, as a worker does, and reads in order."""
 
     def numbers(self, folder: Path) -> list[int]:
-        quiet_ray_data()
+        quiet_ray()
         (folder / "consumer").write_text(ray.get_runtime_context().get_node_id())
         ray.data.DataContext.get_current().execution_options.preserve_order = True
 

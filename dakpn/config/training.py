@@ -234,7 +234,7 @@ class TrainConfig(Config):
         return self.workers if isinstance(self.workers, int) else self.workers[1]
 
     def predictor(
-        self, network: NetworkConfig, num_classes: int, style_keys: tuple[str, ...], image_width: int
+        self, network: NetworkConfig, num_classes: int, style_keys: tuple[str, ...], image_width: int | None
     ) -> PredictorConfig:
         """The predictor that this run trains.
 
@@ -242,14 +242,14 @@ class TrainConfig(Config):
             network: architecture of its encoder.
             num_classes: C.
             style_keys: keys of the real images in its style bank.
-            image_width: of the synthetic images, in pixels; see `TranslationConfig.reference_width`.
+            image_width: of the synthetic images, in pixels; None only where the translation has no `reference_width`.
         """
         return PredictorConfig(
             num_classes=num_classes,
             prediction_size=self.prediction_size,
             network=network,
             head=self.head,
-            translation=self.translation.at_width(image_width),
+            translation=self.translation if image_width is None else self.translation.at_width(image_width),
             style=self.style,
             style_keys=style_keys,
         )

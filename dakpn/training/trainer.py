@@ -269,7 +269,7 @@ class Trainer:
         encoder, network, _, digest = load_segmenter(self._encoder_weights)
         keys, moments = read_styles(self.folder.styles) if self.config.style.kind != "none" else ((), None)
         torch.manual_seed(self.config.seed)
-        width = _first_width(self.synthetic)
+        width = self.config.translation.reference_width and _first_width(self.synthetic)
         predictor = KernelPredictor(self.config.predictor(network, self.label_space.num_classes, tuple(keys), width))
         predictor.encoder.load_state_dict(encoder.state_dict())
         if predictor.style_bank is not None and moments is not None:

@@ -21,8 +21,8 @@ class Refuse(importlib.abc.MetaPathFinder):
 
 refused = sys.argv.pop(1).split(",")
 sys.meta_path.insert(0, Refuse())
-from workflows import cli
-cli.main()
+from workflows.__main__ import main
+main()
 """
 
 

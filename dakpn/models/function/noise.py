@@ -76,18 +76,17 @@ def seeded_noise(seeds: Tensor, size: tuple[int, int]) -> Tensor:
     return _normal_values(state).movedim(0, 1)
 
 
-def seeded_shares(seeds: Tensor, count: int) -> Tensor:
+def seeded_shares(seeds: Tensor, numbers: tuple[int, ...]) -> Tensor:
     """Even random numbers of several images, those of each a function of its own seed alone and of no pixel's noise.
 
     Args:
         seeds: int64 [B].
-        count: n, numbers of an image.
+        numbers: which of an image's random numbers, 0 and above; the same one is the same wherever it stands.
 
     Returns:
         float32 [B, n] in 0..1 on the device of the seeds.
     """
-    # Noise takes the pixels from 1 on, so the hashes of 0 and below are free.
-    state = torch.arange(0, -count, -1, device=seeds.device).mul_(_signed(GOLDEN)) + seeds.view(-1, 1)
+    state = _states_on(numbers, seeds.device) + seeds.view(-1, 1)
     return (_mixed(state) >> (64 - _SHARE_BITS)).bitwise_and_((1 << _SHARE_BITS) - 1).float().div_(1 << _SHARE_BITS)
 
 
@@ -108,6 +107,13 @@ def _mixed(state: Tensor) -> Tensor:
     state.bitwise_xor_(_shifted_right(state, 30)).mul_(_signed(MIX_1))
     state.bitwise_xor_(_shifted_right(state, 27)).mul_(_signed(MIX_2))
     return state.bitwise_xor_(_shifted_right(state, 31))
+
+
+@functools.lru_cache(maxsize=64)
+def _states_on(numbers: tuple[int, ...], device: torch.device) -> Tensor:
+    """What is added to a seed for these random numbers; noise takes the pixels from 1 on, so 0 and below are free."""
+    with torch.inference_mode(mode=False):
+        return torch.tensor([_signed(-number * int(GOLDEN)) for number in numbers]).to(device)
 
 
 @functools.lru_cache(maxsize=16)

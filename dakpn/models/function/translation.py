@@ -12,7 +12,7 @@ from dakpn.models.function.color import channel_values
 from dakpn.models.function.noise import seeded_shares
 from dakpn.models.function.stages import build_stage
 
-_SMALLEST_VARIANCE = 1e-12
+_SMALLEST_DRAWN = 1e-6
 
 Window = tuple[int, int, int, int]
 """(top, left, height, width) in full-res pixels."""
@@ -62,18 +62,16 @@ class TranslationFunction:
             params: inside the bounds.
             seeds: int64 [B], those of the images' noise; an image's draws are a function of its own seed alone.
         """
-        if all(stage.drawn is None for stage in self.stages):
+        ranges = [stage.drawn or (0.0, 0.0) for stage in self.stages for _ in stage.names]
+        if not any(high for _, high in ranges):
             return params
-        shares = seeded_shares(seeds, len(self.stages)).to(params)
-        parts = list(self._split(params))
-        for number, stage in enumerate(self.stages):
-            if stage.drawn is not None:
-                low, high = stage.drawn
-                drawn = (low + (high - low) * shares[:, number]).view(-1, 1, 1, 1)
-                # The smallest number keeps the gradient finite where both are 0.
-                together = (parts[number].square() + drawn.square() + _SMALLEST_VARIANCE).sqrt()
-                parts[number] = together.clamp(max=stage.high[0])
-        return torch.cat(parts, 1)
+        lows, spans = (channel_values(values, params) for values in _lows_and_spans(ranges))
+        numbers = tuple(number for number, stage in enumerate(self.stages) for _ in stage.names)
+        shares = seeded_shares(seeds, numbers).to(params)[..., None, None]
+        # The smallest number keeps the gradient finite where both are 0.
+        together = params.hypot((lows + spans * shares).clamp(min=_SMALLEST_DRAWN))
+        has_range = channel_values(tuple(float(high > 0) for _, high in ranges), params) > 0
+        return torch.where(has_range, together.minimum(channel_values(self.high, params)), params)
 
     def for_shrunk(self, params: Tensor, factor: Tensor) -> Tensor:
         """Params [B, P, ...] that do to an image shrunk by `factor` [B], 0..1, what `params` do to it whole."""
@@ -97,6 +95,10 @@ class TranslationFunction:
 
     def _split(self, params: Tensor) -> tuple[Tensor, ...]:
         return params.split([len(stage.names) for stage in self.stages], 1)
+
+
+def _lows_and_spans(ranges: list[tuple[float, float]]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    return tuple(low for low, _ in ranges), tuple(high - low for low, high in ranges)
 
 
 def upsample_params(params: Tensor, size: tuple[int, int], window: Window | None = None) -> Tensor:

@@ -47,7 +47,8 @@ def test_all_stages_run_on_a_device_and_resume_there(recipe: str, scenes: Scenes
     assert len(list((tmp_path / "run/samples").iterdir())) == 2
 
 
-@pytest.mark.parametrize(("recipe", "kernels"), [("gta5_cityscapes.yaml", 600), ("gta5_cityscapes_paper.yaml", 900)])
+# Of the first, whose blur reaches 8 pixels, only who asks for a head takes a step.
+@pytest.mark.parametrize(("recipe", "kernels"), [("gta5_cityscapes.yaml", 660), ("gta5_cityscapes_paper.yaml", 900)])
 def test_a_step_that_is_not_reported_waits_for_nothing_and_launches_few_kernels(recipe: str, kernels: int) -> None:
     """A GPU that is launched a thousand kernels in a step, or is waited for in between, is idle most of the time."""
     given = ("run=unused", "synthetic=unused", "real=unused", "encoder.network={kind: small, widths: [4, 4, 8, 8]}")
