@@ -26,7 +26,9 @@ class Consumer:
     def numbers(self, folder: Path) -> list[int]:
         quiet_ray()
         (folder / "consumer").write_text(ray.get_runtime_context().get_node_id())
-        ray.data.DataContext.get_current().execution_options.preserve_order = True
+        context = ray.data.DataContext.get_current()
+        context.execution_options.preserve_order = True
+        context.enable_progress_bars = False
 
         def read(batch: dict[str, np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
             (folder / f"{int(batch['id'][0])}-{ray.get_runtime_context().get_node_id()}").touch()
