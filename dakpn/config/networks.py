@@ -97,8 +97,8 @@ class SegmenterTrainingConfig(Config):
     )
     crop: Size | None = Field(
         default=None,
-        description="height and width of the views that the standard augmentation cuts from images of that size, which "
-        "is what a step costs; images are judged whole; null: views are as large as the images",
+        description="height and width of the views that the standard augmentation cuts from images of `size`: a step "
+        "costs as much as they have pixels; images are judged whole; null: views are as large as the images",
     )
 
     @model_validator(mode="after")

@@ -73,7 +73,7 @@ class GaussianBlurConfig(Config):
         most = min(factor * self.max_sigma, max(LARGEST_SIGMA, self.max_sigma))
         return type(self)(
             max_sigma=most,
-            initial_sigma=factor * self.initial_sigma * most / (factor * self.max_sigma),
+            initial_sigma=most * self.initial_sigma / self.max_sigma,
             drawn_sigma=_scaled(self.drawn_sigma, factor, most),
         )
 
@@ -102,7 +102,7 @@ class NoiseConfig(Config):
         most = min(factor * self.max_scale, 1.0)
         return type(self)(
             max_scale=most,
-            initial_scale=factor * self.initial_scale * most / (factor * self.max_scale),
+            initial_scale=most * self.initial_scale / self.max_scale,
             drawn_scale=_scaled(self.drawn_scale, factor, most),
         )
 

@@ -22,7 +22,8 @@ def export_predictor(predictor: KernelPredictor, notes: dict[str, str]) -> tuple
 
     Input `low` is float [B, 3, h, w] in 0..1, at the prediction size; where the predictor looks at labels,
     `label_classes` [B, C, h, w], the share of each class in each low-res pixel; and with a style bank, `styles` int64
-    [B]. Output `params` is [B, P, h, w] inside their bounds. The translation function itself stays with dakpn.
+    [B]. Output `params` is [B, P, h, w] inside their bounds, those of the head at full strength. What an image draws
+    beside them (`style.refinement`, `drawn_sigma`, `drawn_scale`) and the translation function itself stay with dakpn.
 
     Args:
         predictor: in eval mode.
