@@ -66,6 +66,9 @@ class ReportInputs:
     target_name: str = "Real"
 
 
+_NOT_PLAYED = " (colors of the style bank, blur and noise as drawn; no head was trained)"
+
+
 def gather_report(inputs: ReportInputs) -> ReportData:
     """Collect pictures, curves, scores and digests; what is not there yet is left out.
 
@@ -93,7 +96,7 @@ def gather_report(inputs: ReportInputs) -> ReportData:
         digests["weights"] = translator.weights_digest
     return ReportData(
         title=inputs.title,
-        subtitle=f"{config.synthetic} → {config.real}",
+        subtitle=f"{config.synthetic} → {config.real}{'' if config.adversarial.steps else _NOT_PLAYED}",
         created=creation_time(),
         notices=[*inputs.notices, *(str(alarm) for alarm in read_alarms(folder.alarms))],
         examples=_examples(config.synthetic, index, label_space, translator),

@@ -42,7 +42,8 @@ Use it with `dakpn translate --weights FOLDER --input URI --output URI`.
 
 ## Training
 
-- steps: {config.adversarial.steps}, seed {config.seed}; the whole config is in `config.yaml` of the run
+- {_played(config.adversarial.steps)}
+- seed {config.seed}; the whole config is in `config.yaml` of the run
 {_listed({f"{name} at the end": f"{value:.4g}" for name, value in sorted(metrics.items())})}
 
 ## Alarms
@@ -53,9 +54,14 @@ Use it with `dakpn translate --weights FOLDER --input URI --output URI`.
 
 - It was trained for images of these two domains; on others its colors mean nothing.
 - What a renderer draws wrongly in shape or texture stays wrong.
-- The metrics above say how the game between the networks stands, not how good a downstream net gets: `dakpn evaluate`
-  measures that.
+- Metrics say how a training stands, not how good a downstream net gets: `dakpn evaluate` measures that.
 """
+
+
+def _played(steps: int) -> str:
+    if steps:
+        return f"steps of the game against the discriminators: {steps}"
+    return "no step of the game: nothing learned what images draw beside the style bank's colors"
 
 
 def _listed(items: Mapping[str, str]) -> str:

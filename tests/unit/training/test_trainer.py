@@ -62,6 +62,7 @@ def test_without_a_step_of_the_game_images_get_what_is_drawn_for_them(scenes: Sc
     given = ("adversarial.steps=0", "style.refinement=[0,0]", "translation.reference_width=32")
     config = tiny_training(tmp_path / "run", scenes, *given, f"translation.stages={stages}")
     translator = Translator.load(Trainer(config).fit())
+    assert "no step of the game" in (tmp_path / "run/weights/README.md").read_text()
     image, label = np.full((48, 64, 3), 120, np.uint8), np.zeros((48, 64), np.uint8)
     maps = [translator.parameter_maps(image, key, label) for key in "abcdef"]
     sigmas, scales = ([one[name] for one in maps] for name in ("sigma_red", "noise_blue"))
